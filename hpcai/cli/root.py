@@ -1,0 +1,88 @@
+"""The group of all commands; each command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from hpcai import __version__
+from hpcai.errors import HpcaiError, did_you_mean
+
+# Word -> (module below hpcai.cli, the line in `hpcai --help`). Each module holds a click command
+# named like the word; a test keeps the line equal to that command's own short help.
+COMMANDS = {
+    "cancel": ("cancel", "End a job."),
+    "check": ("check", "Tell what is wrong with this site or a file, before the queue does."),
+    "cluster": ("cluster", "CycleCloud clusters as code."),
+    "data": ("data", "Pack, push, pull and list data sets."),
+    "local": ("local", "A real Slurm cluster on this machine."),
+    "logs": ("logs", "Print what a job printed."),
+    "queue": ("queue", "List your jobs."),
+    "report": ("report", "Make the report of one or more runs."),
+    "show": ("show", "Show one job in full."),
+    "submit": ("submit", "Submit a job from its YAML file."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hpcai.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, line) for word, (_, line) in sorted(COMMANDS.items())])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            hint = did_you_mean(word, COMMANDS) or "`hpcai --help` lists the commands."
+            ctx.fail(f"There is no command {word!r}.\n{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hpcai")
+def hpcai() -> None:
+    """The experience of a managed AI training service on a Slurm cluster that you own.
+
+    A file that carries `kind:` says what; hpcai checks it, renders it to plain text, submits it,
+    follows it, records it and reports it.
+    """
+
+
+def run() -> None:
+    """Run the command line; errors become one to three lines and the contract's exit status."""
+    try:
+        status = hpcai.main(prog_name="hpcai", standalone_mode=False)
+    except click.exceptions.Abort:
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except HpcaiError as error:
+        click.echo(f"hpcai: {error}", err=True)
+        status = error.exit_status
+    except BrokenPipeError:
+        # The reader of our output has gone (`hpcai ... | head`): not our failure, and nothing to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:  # noqa: BLE001 -- the last door
+        traceback.print_exception(error)
+        click.echo("hpcai: this is a defect in hpcai. Please report it with the lines above.", err=True)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,130 @@
+"""Starts other programs: argv lists, time limits and typed failures. No other module does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hpcai.errors import ToolError, UnreachableError
+
+
+class ProgramMissing(ToolError):
+    """The program is not on PATH."""
+
+
+class ProgramFailed(ToolError):
+    """The program ran and ended with a status that is not 0."""
+
+    def __init__(self, done: Completed) -> None:
+        last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
+        super().__init__(f"{done.program} ended with status {done.status}: {last}")
+        self.done = done
+
+
+class ProgramTimedOut(UnreachableError):
+    """The program did not end within its time limit and was killed."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a program that has ended left behind."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def program(self) -> str:
+        return Path(self.argv[0]).name
+
+
+def find_program(name: str, *, env: Mapping[str, str] | None = None, next_step: str | None = None) -> Path:
+    """The absolute path of a program on PATH (`env`'s PATH when given).
+
+    Raises ProgramMissing, with `next_step` as its last line.
+    """
+    found = shutil.which(name, path=None if env is None else env.get("PATH"))
+    if found is None:
+        raise ProgramMissing(f"{name!r} is not on PATH", next_step=next_step)
+    return Path(found)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    check: bool = True,
+) -> Completed:
+    """The outcome of a program that ran to its end; `env` replaces the whole environment.
+
+    Raises ProgramMissing, ProgramTimedOut, and with `check` ProgramFailed.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        done = subprocess.run(
+            words,
+            timeout=timeout_s,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramTimedOut(f"{Path(words[0]).name} did not answer within {timeout_s:g} s") from error
+    outcome = Completed(tuple(words), done.returncode, done.stdout, done.stderr)
+    if check and outcome.status != 0:
+        raise ProgramFailed(outcome)
+    return outcome
+
+
+def start(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """A program left running; the caller owns it and must wait for it.
+
+    Raises ProgramMissing.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        return subprocess.Popen(
+            words,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=new_session,
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+
+
+def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
+    """The exit status of a program that uses this process's terminal, 128 + signal when killed."""
+    words = [os.fspath(word) for word in argv]
+    try:
+        status = subprocess.call(words, env=None if env is None else dict(env))
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+    return status if status >= 0 else 128 - status
