@@ -1,0 +1,73 @@
+"""How long the command line takes to start, beside bare Python and its peers.
+
+Whole processes, interleaved rounds, median and spread of n runs:
+
+    python benchmarks/startup.py [--rounds 20]
+
+Peers (`submitit`, `torchx`) are measured when they are installed; nothing is installed for this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LIMITS_MS = {"import hpcai (over bare python)": 30.0, "hpcai --help": 100.0}
+
+
+def commands() -> dict[str, list[str]]:
+    here = Path(sys.executable).parent
+    found = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "import hpcai": [sys.executable, "-c", "import hpcai"],
+        "import click": [sys.executable, "-c", "import click"],
+        "hpcai --help": [str(here / "hpcai"), "--help"],
+    }
+    if importlib.util.find_spec("submitit"):
+        found["import submitit"] = [sys.executable, "-c", "import submitit"]
+    torchx = shutil.which("torchx", path=str(here)) or shutil.which("torchx")
+    if torchx:
+        found["torchx --help"] = [torchx, "--help"]
+    return found
+
+
+def run_ms(argv: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - begin) * 1000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    rounds = parser.parse_args().rounds
+    programs = commands()
+    for argv in programs.values():
+        run_ms(argv)
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, argv in programs.items():
+            times[name].append(run_ms(argv))
+    print(f"| whole process, n={rounds} | median ms | min | max |\n|---|---|---|---|")
+    for name, values in times.items():
+        print(f"| `{name}` | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+    pairs = zip(times["import hpcai"], times["python -c pass"], strict=True)
+    over_python = statistics.median(a - b for a, b in pairs)
+    reached = {
+        "import hpcai (over bare python)": over_python,
+        "hpcai --help": statistics.median(times["hpcai --help"]),
+    }
+    print()
+    for name, value in reached.items():
+        print(f"{name}: {value:.1f} ms, limit {LIMITS_MS[name]:.0f} ms: {'ok' if value < LIMITS_MS[name] else 'TOO SLOW'}")
+    return 0 if all(reached[name] < limit for name, limit in LIMITS_MS.items()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
