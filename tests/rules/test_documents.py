@@ -1,0 +1,45 @@
+"""Documents: links resolve, every command is documented, and nothing names a development machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hpcai.cli.root import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+PAGES = [name for name in TRACKED if name.endswith(".md")]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_resolve(page: str) -> None:
+    targets = [target for target, _ in LINK.findall((ROOT / page).read_text()) if "://" not in target]
+    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
+
+
+def test_the_readme_lists_every_command_that_exists() -> None:
+    listed = set(re.findall(r"^\| `hpcai (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert listed == set(COMMANDS)
+
+
+def test_every_decision_is_at_most_ten_lines_of_text() -> None:
+    for page in (ROOT / "docs" / "decisions").glob("*.md"):
+        lines = [line for line in page.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        assert 1 <= len(lines) <= 10, page.name
+
+
+def test_nothing_tracked_names_a_development_machine() -> None:
+    # Spelt in pieces, so that this file does not name them either.
+    places = ("/" + "work/", "/" + "root/", "/" + "opt/wheels", "../" + "shared", "." + "library/")
+    for name in TRACKED:
+        try:
+            text = (ROOT / name).read_text()
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue
+        found = [place for place in places if place in text]
+        assert not found, f"{name} names {found}"
