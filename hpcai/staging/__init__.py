@@ -1,0 +1,1 @@
+"""Data sets: packed, described by a manifest, pushed to Blob, pulled to the nodes."""
