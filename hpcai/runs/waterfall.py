@@ -1,0 +1,182 @@
+"""Where the time of a run went: submitted, allocated, staged, first step, trained, saved, per attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from hpcai.runs.attempts import RunAttempt
+from hpcai.runs.metrics import MARK_PREFIX, Mark, Value, marks_of, read_values
+from hpcai.runs.record import Run
+
+# What goes on while the instant on the right has not come yet.
+STAGES = ("queued", "staging", "starting", "training", "saving", "ending")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named stretch of an attempt, `running` when a job says nothing about its course."""
+
+    name: str
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True)
+class Course:
+    """The instants of one attempt in UTC seconds; None is what the record does not hold."""
+
+    attempt: RunAttempt
+    submitted: float | None
+    allocated: float | None
+    staged: float | None
+    first_step: float | None
+    trained: float | None
+    saved: float | None
+    end: float | None
+    # Nobody has written the end (a dead node, or it goes on): `end` is the last metric line.
+    end_is_last_sign: bool
+    resumed_step: int | None
+    # From the last step that a later attempt built upon to the moment when training went on.
+    lost_s: float | None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stretches whose both ends are known, in order."""
+        instants = (self.allocated, self.staged, self.first_step, self.trained, self.saved)
+        stages = []
+        begin = self.submitted
+        for name, instant in zip(STAGES[:-1], instants, strict=True):
+            if instant is None:
+                continue
+            if begin is not None:
+                stages.append(Stage(name, begin, max(begin, instant)))
+            begin = instant if begin is None else max(begin, instant)
+        if self.end is not None and self.allocated is not None and begin is not None:
+            last = Stage(self._unfinished, begin, max(begin, self.end))
+            if last.seconds > 0 or not self.end_is_last_sign:
+                stages.append(last)
+        return tuple(stages)
+
+    @property
+    def _unfinished(self) -> str:
+        """What was going on when the attempt ended."""
+        if self.saved is not None:
+            return "ending"
+        if self.trained is not None:
+            return "saving"
+        return "running" if self.first_step is None else "training"
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """The courses of all attempts of a run."""
+
+    courses: tuple[Course, ...]
+
+    @property
+    def lost_s(self) -> float:
+        """The time that failed attempts cost."""
+        return sum(course.lost_s or 0.0 for course in self.courses)
+
+    @property
+    def begin(self) -> float | None:
+        """The earliest instant that is known."""
+        return min((stage.begin for course in self.courses for stage in course.stages), default=None)
+
+    @property
+    def end(self) -> float | None:
+        """The latest instant that is known."""
+        return max((stage.end for course in self.courses for stage in course.stages), default=None)
+
+
+def of_run(run: Run) -> Waterfall:
+    """The waterfall of a run as its record stands now."""
+    submitted = [
+        float(event["time"])
+        for event in run.events()
+        if event.get("event") == "submitted" and isinstance(event.get("time"), (int, float))
+    ]
+    return build(submitted[-1] if submitted else None, run.attempts(), read_values(run.paths.metrics()))
+
+
+def build(submitted: float | None, attempts: Sequence[RunAttempt], values: Sequence[Value]) -> Waterfall:
+    """The waterfall of attempts in the order of their starts and of the metric lines of rank 0."""
+    courses: list[Course] = []
+    for attempt, lines in zip(attempts, split_by_attempt(attempts, values), strict=True):
+        waits_from = courses[-1].end if courses else submitted
+        courses.append(_course(attempt, waits_from, lines))
+    return Waterfall(_with_losses(courses, values))
+
+
+def split_by_attempt(attempts: Sequence[RunAttempt], values: Iterable[Value]) -> list[list[Value]]:
+    """The metric lines of each attempt, told apart by their instants."""
+    split: list[list[Value]] = [[] for _ in attempts]
+    starts = [attempt.start for attempt in attempts]
+    for value in values:
+        begun = [index for index, start in enumerate(starts) if start is not None and start <= value.time]
+        if begun:
+            split[begun[-1]].append(value)
+        elif split:
+            split[0].append(value)
+    return split
+
+
+def _course(attempt: RunAttempt, waits_from: float | None, lines: Sequence[Value]) -> Course:
+    marks = marks_of(lines)
+    last_sign = max((line.time for line in lines), default=attempt.staged or attempt.start)
+    resumed = [mark.step for mark in marks if mark.name == "resumed"]
+    return Course(
+        attempt=attempt,
+        submitted=waits_from,
+        allocated=attempt.start,
+        staged=attempt.staged,
+        first_step=_first(marks, "first_step"),
+        trained=_last(marks, "trained"),
+        saved=_last(marks, "saved"),
+        end=last_sign if attempt.end is None else attempt.end,
+        end_is_last_sign=attempt.end is None,
+        resumed_step=resumed[0] if resumed else None,
+        lost_s=None,
+    )
+
+
+def _first(marks: Iterable[Mark], name: str) -> float | None:
+    return next((mark.time for mark in marks if mark.name == name), None)
+
+
+def _last(marks: Sequence[Mark], name: str) -> float | None:
+    return _first(reversed(marks), name)
+
+
+def _with_losses(courses: Sequence[Course], values: Sequence[Value]) -> tuple[Course, ...]:
+    lines = split_by_attempt([course.attempt for course in courses], values)
+    done = []
+    for index, course in enumerate(courses):
+        later = courses[index + 1 :]
+        lost_s = _lost_s(course, later, lines[index]) if later else None
+        done.append(replace(course, lost_s=lost_s))
+    return tuple(done)
+
+
+def _lost_s(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> float | None:
+    went_on = later[0].first_step or later[0].allocated
+    useful = _last_useful(course, later, lines)
+    return None if went_on is None or useful is None else max(0.0, went_on - useful)
+
+
+def _last_useful(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> float | None:
+    """When this attempt reached the step from which a later one went on."""
+    step = next((other.resumed_step for other in later if other.first_step is not None), None)
+    reached = [
+        line.time
+        for line in lines
+        if step is not None and line.step <= step and not line.name.startswith(MARK_PREFIX)
+    ]
+    if reached:
+        return max(reached)
+    return course.first_step or course.allocated
