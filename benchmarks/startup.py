@@ -2,15 +2,17 @@
 
 Whole processes, interleaved rounds, median and spread of n runs:
 
-    python benchmarks/startup.py [--rounds 20]
+    python benchmarks/startup.py [--rounds 20] [--torchx PATH]
 
-Peers (`submitit`, `torchx`) are measured when they are installed; nothing is installed for this.
+submitit is a dependency. torchx is measured when it is on PATH or named, for instance:
+
+    python -m venv .hpcai/peers && .hpcai/peers/bin/pip install torchx
+    python benchmarks/startup.py --torchx .hpcai/peers/bin/torchx
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
 import statistics
 import subprocess
@@ -21,17 +23,15 @@ from pathlib import Path
 LIMITS_MS = {"import hpcai (over bare python)": 30.0, "hpcai --help": 100.0}
 
 
-def commands() -> dict[str, list[str]]:
+def commands(torchx: str | None) -> dict[str, list[str]]:
     here = Path(sys.executable).parent
     found = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import hpcai": [sys.executable, "-c", "import hpcai"],
         "import click": [sys.executable, "-c", "import click"],
         "hpcai --help": [str(here / "hpcai"), "--help"],
+        "import submitit": [sys.executable, "-c", "import submitit"],
     }
-    if importlib.util.find_spec("submitit"):
-        found["import submitit"] = [sys.executable, "-c", "import submitit"]
-    torchx = shutil.which("torchx", path=str(here)) or shutil.which("torchx")
     if torchx:
         found["torchx --help"] = [torchx, "--help"]
     return found
@@ -46,8 +46,10 @@ def run_ms(argv: list[str]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
-    programs = commands()
+    parser.add_argument("--torchx", default=shutil.which("torchx"))
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    programs = commands(arguments.torchx)
     for argv in programs.values():
         run_ms(argv)
     times: dict[str, list[float]] = {name: [] for name in programs}
@@ -65,7 +67,8 @@ def main() -> int:
     }
     print()
     for name, value in reached.items():
-        print(f"{name}: {value:.1f} ms, limit {LIMITS_MS[name]:.0f} ms: {'ok' if value < LIMITS_MS[name] else 'TOO SLOW'}")
+        verdict = "ok" if value < LIMITS_MS[name] else "TOO SLOW"
+        print(f"{name}: {value:.1f} ms, limit {LIMITS_MS[name]:.0f} ms: {verdict}")
     return 0 if all(reached[name] < limit for name, limit in LIMITS_MS.items()) else 1
 
 

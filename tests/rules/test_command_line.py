@@ -61,7 +61,9 @@ def test_help_loads_no_library_but_click() -> None:
         "print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"pydantic", "yaml", "torch", "numpy", "azure", "obstore", "rich", "jinja2"} & set(done.stderr.split())
+    assert not {"pydantic", "yaml", "torch", "numpy", "azure", "obstore", "rich", "jinja2"} & set(
+        done.stderr.split()
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -79,5 +81,5 @@ def test_completion_of_words_is_quick() -> None:
 
     answers = [complete() for _ in range(5)]
     assert all("submit" in text for _, text in answers)
-    # The target is 100 ms on a quiet machine (benchmarks/startup.py measures it); a test must hold on a busy one.
+    # The target is 100 ms on a quiet machine (benchmarks/startup.py); a test must hold on a busy one.
     assert min(seconds for seconds, _ in answers) < 0.5

@@ -11,7 +11,9 @@ import pytest
 from hpcai.cli.root import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+TRACKED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.splitlines()
 PAGES = [name for name in TRACKED if name.endswith(".md")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

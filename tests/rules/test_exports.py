@@ -24,5 +24,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_hpcai_loads_nothing_heavy() -> None:
     code = "import sys, hpcai; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"click", "pydantic", "yaml", "torch", "numpy", "azure", "obstore", "rich"} & set(loaded)

@@ -1,0 +1,105 @@
+"""The README's blocks run: console sessions print what they show, YAML loads, Python runs.
+
+Blocks marked `recorded` (```console recorded) take minutes and run in the long tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcai.specs.load import load_text
+from tests.rules.readme import Block, blocks, matches, steps
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = [block for page in ("README.md",) for block in blocks(ROOT / page)]
+
+
+def by(language: str, info: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language and block.info == info]
+
+
+def name(block: Block) -> str:
+    return f"line {block.line}"
+
+
+def run(command: str, environ: dict[str, str]) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1", **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def check(block: Block, environ: dict[str, str]) -> None:
+    for step in steps(block):
+        got = run(step.command, environ)
+        assert matches(step.expected, got), (
+            f"$ {step.command}\n--- README says\n{step.expected}\n--- got\n{got}"
+        )
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    kinds = {(block.language, block.info) for block in BLOCKS}
+    assert kinds <= {
+        ("console", ""),
+        ("console", "recorded"),
+        ("console", "cluster"),
+        ("yaml", ""),
+        ("python", "cluster"),
+    }
+
+
+@pytest.mark.parametrize("block", by("yaml", ""), ids=name)
+def test_yaml_loads(block: Block) -> None:
+    assert load_text(block.text, "README.md") is not None
+
+
+@pytest.mark.parametrize("block", by("console", ""), ids=name)
+def test_console_sessions(block: Block, tmp_path: Path) -> None:
+    check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("block", by("console", "cluster"), ids=name)
+def test_console_sessions_on_a_cluster(block: Block, cluster: dict[str, str], tmp_path: Path) -> None:
+    check(block, {**cluster, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("block", by("python", "cluster"), ids=name)
+def test_python_on_a_cluster(block: Block, cluster: dict[str, str], tmp_path: Path) -> None:
+    program = tmp_path / "block.py"
+    program.write_text(block.text)
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        env={**os.environ, **cluster},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", by("console", "recorded"), ids=name)
+def test_the_recorded_sessions(block: Block) -> None:
+    check(block, {})
+
+
+def test_the_comparison_itself() -> None:
+    assert matches("a ... c\n", "a b c  \n\n")
+    assert matches("job ...\ndone", "job 12\nstep 1\ndone")
+    assert not matches("a ... c", "a b")
+    assert not matches("a", "b")
