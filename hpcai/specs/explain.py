@@ -1,0 +1,152 @@
+"""Turns what pydantic found into mistakes: the place, what was got, what is allowed, the nearest word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from hpcai import units
+from hpcai.errors import nearest
+from hpcai.specs.mistakes import Contradiction, Mistake
+from hpcai.specs.yaml_text import Document, Path, key_text
+
+_ARTICLES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "dict_type": "a map of keys and values",
+    "model_type": "a map of keys and values",
+}
+
+
+def mistakes_of(
+    error: ValidationError, document: Document, model: type[BaseModel], aliases: Mapping[str, str]
+) -> list[Mistake]:
+    """One mistake per error, contradictions unfolded."""
+    found: list[Mistake] = []
+    for detail in error.errors():
+        if detail["type"] == "contradictions":
+            found += [_contradiction(one, document) for one in detail["ctx"]["contradictions"]]
+        else:
+            found.append(_mistake(detail, document, model, aliases))
+    return found
+
+
+def contradictions_of(error: ValidationError) -> list[Contradiction]:
+    """The contradictions that an error carries."""
+    return [
+        one
+        for detail in error.errors()
+        if detail["type"] == "contradictions"
+        for one in detail["ctx"]["contradictions"]
+    ]
+
+
+def _contradiction(found: Contradiction, document: Document) -> Mistake:
+    present = [key for key in found.keys if (key,) in document.keys] or list(found.keys)
+    return document.place((present[0],), of_key=True).mistake(present[0], found.message)
+
+
+def _mistake(
+    detail: ErrorDetails, document: Document, model: type[BaseModel], aliases: Mapping[str, str]
+) -> Mistake:
+    path: Path = tuple(part for part in detail["loc"] if part != "[key]")
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(model, path[:-1])
+        message = _unknown_key(str(path[-1]), known, aliases if len(path) == 1 else {})
+        return document.place(path, of_key=True).mistake(key_text(path), message)
+    if kind == "missing":
+        return document.place(path[:-1]).mistake(key_text(path), "is missing")
+    of_key = "[key]" in detail["loc"]
+    return document.place(path, of_key=of_key).mistake(key_text(path), _message(detail, path))
+
+
+def _unknown_key(key: str, known: Sequence[str], aliases: Mapping[str, str]) -> str:
+    near = aliases.get(key) or nearest(key, known)
+    if near:
+        return f"is not a key here; did you mean {near!r}?"
+    return f"is not a key here; keys are {', '.join(known)}"
+
+
+def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _inner_model(model.model_fields[part].annotation)
+            model = inner or model
+    return list(model.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _message(detail: ErrorDetails, path: Path) -> str:
+    kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "wrong":
+        return str(context["message"])
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        near = nearest(got, choices) if isinstance(got, str) else None
+        hint = f"; did you mean {near!r}?" if near else ""
+        return f"got {got!r}; {' or '.join(repr(choice) for choice in choices)}{hint}"
+    if kind in ("greater_than_equal", "greater_than"):
+        limit = context.get("ge", context.get("gt"))
+        return f"got {got!r}; at least {limit}" if "ge" in context else f"got {got!r}; more than {limit}"
+    if kind in ("less_than_equal", "less_than"):
+        return f"got {got!r}; at most {context.get('le', context.get('lt'))}"
+    if kind in _ARTICLES:
+        return f"got {got!r}; {_ARTICLES[kind]}{_hint(str(path[-1]), kind, got)}"
+    return f"got {got!r}; {detail['msg']}"
+
+
+def _hint(key: str, kind: str, got: object) -> str:
+    """What to write instead, where that can be known."""
+    if got is None:
+        return ", or leave the key out"
+    if kind == "bool_type" and isinstance(got, str) and got.lower() in ("yes", "on", "no", "off"):
+        return f": {key}: {'true' if got.lower() in ('yes', 'on') else 'false'}"
+    if kind == "string_type" and isinstance(got, (bool, int, float)):
+        return f": write it in quotes, {key}: '{str(got).lower() if isinstance(got, bool) else got}'"
+    if kind == "tuple_type" and isinstance(got, (str, dict)):
+        return ": one item per line, each after '- '"
+    if kind in ("int_type", "float_type", "int_from_float") and isinstance(got, str):
+        return _number_hint(key, got)
+    return ""
+
+
+def _number_hint(key: str, got: str) -> str:
+    unit = {"_min": "minutes", "_gib": "GiB", "_s": "seconds"}
+    suffix = next((one for one in unit if key.endswith(one)), None)
+    number = _in_unit(suffix, got)
+    if number is None:
+        return f" of {unit[suffix]}" if suffix else ""
+    return f" of {unit[suffix]}: {key}: {number}" if suffix else f": {key}: {number}"
+
+
+def _in_unit(suffix: str | None, got: str) -> str | None:
+    try:
+        if suffix in ("_min", "_s"):
+            return f"{-(-units.parse_duration_s(got) // (60 if suffix == '_min' else 1))}"
+        if suffix == "_gib":
+            # Slurm's own K, M, G and T are powers of 1024.
+            slurm = re.fullmatch(r"(\d+)([KMGT])", got.strip())
+            size = units.parse_bytes(f"{slurm[1]}{slurm[2]}iB" if slurm else got)
+            return f"{size / 2**30:g}"
+    except ValueError:
+        return None
+    return got if re.fullmatch(r"-?\d+", got) else None

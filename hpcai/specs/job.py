@@ -1,0 +1,273 @@
+"""What a job is: validated, frozen data.
+
+A field's name is its YAML key and, with `-` for `_` and the unit cut off, Slurm's long option.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from hpcai import units
+from hpcai.specs.mistakes import Contradiction
+
+Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
+Item = TypeVar("Item")
+
+# What people who come from elsewhere write for our keys.
+ALIASES = {
+    "account_name": "account",
+    "cpus": "cpus_per_task",
+    "cwd": "workdir",
+    "datasets": "data",
+    "display_name": "name",
+    "environment_variables": "env",
+    "experiment_name": "experiment",
+    "gpus": "gpus_per_node",
+    "gres": "gpus_per_node",
+    "image": "container",
+    "inputs": "data",
+    "instance_count": "nodes",
+    "instance_type": "profile",
+    "job_name": "name",
+    "mem": "mem_gib",
+    "mem_gb": "mem_gib",
+    "memory": "mem_gib",
+    "num_nodes": "nodes",
+    "process_count_per_node": "ntasks_per_node",
+    "queue": "partition",
+    "script": "command",
+    "sku": "profile",
+    "tasks_per_node": "ntasks_per_node",
+    "time": "time_min",
+    "time_limit": "time_min",
+    "timeout_min": "time_min",
+    "vm_size": "profile",
+    "walltime": "time_min",
+}
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    # Braces would be read as a template.
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def _matches(pattern: str, allowed: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise _wrong(f"got {text!r}; {allowed}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _hostlist(text: str) -> str:
+    try:
+        hosts = units.parse_hostlist(text)
+    except ValueError as error:
+        raise _wrong(str(error)) from error
+    if not hosts:
+        raise _wrong(f"got {text!r}; name at least one node, or leave the key out")
+    return text
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/") or "\0" in text or "\n" in text:
+        raise _wrong(f"got {text!r}; an absolute path in one line")
+    return text
+
+
+def _source(text: str) -> str:
+    if re.fullmatch(r"azure://[a-z0-9$][a-z0-9-]{1,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text) is None:
+        raise _wrong(
+            f"got {text!r}; 'azure://CONTAINER/PREFIX', 'https://HOST/PATH' or 'file:///PATH' "
+            "(the folder that holds manifest.json)"
+        )
+    return text
+
+
+def _mount(text: str) -> str:
+    source, *rest = text.split(":")
+    if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or "," in text or "\n" in text:
+        raise _wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
+    if rest and not re.match(r"[/.]", rest[0]):
+        raise _wrong(f"got {text!r}; the target {rest[0]!r} must start with / or .")
+    unknown = set(rest[1].split("+")) - _MOUNT_FLAGS if len(rest) == 2 else set()
+    if any("=" not in flag for flag in unknown):
+        # Pyxis takes a misspelt flag without a word.
+        raise _wrong(f"got {text!r}; flags are {', '.join(sorted(_MOUNT_FLAGS))}, joined by +")
+    return text
+
+
+_MOUNT_FLAGS = {
+    *("ro", "rw", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared"),
+    *("nosuid", "nodev", "noexec", "nofail", "silent"),
+}
+
+_ONE_LINE = _matches(r"[^\x00-\x1f\x7f]+", "text in one line")
+_SHELL = _matches(r"[^\x00]*\S[^\x00]*", "a shell command")
+OneLine = Annotated[str, _ONE_LINE]
+Shell = Annotated[str, _SHELL]
+Name = Annotated[
+    str,
+    _matches(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
+    ),
+]
+Variable = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
+HostList = Annotated[str, AfterValidator(_hostlist)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Many = Annotated[tuple[Item, ...], Field(strict=False)]
+
+_RESERVED = re.compile(r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|PYTHON|DATA_.*)|SLURM_.*|SLURMD_.*")
+
+
+def _value(text: str) -> str:
+    if "\0" in text:
+        raise _wrong(f"got {text!r}; a variable cannot hold a zero byte")
+    return text
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class DataSpec(_Model):
+    """A data set that is brought to every node's own scratch before the command starts."""
+
+    name: Annotated[
+        str, _matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
+    ]
+    source: Annotated[str, AfterValidator(_source)]
+    version: OneLine | None = None
+
+    @property
+    def variable(self) -> str:
+        """The variable that names the data set's place in every task."""
+        return "HPCAI_DATA_" + self.name.upper().replace("-", "_")
+
+
+class ContainerSpec(_Model):
+    """A Pyxis container; each field is the flag without `--container-`."""
+
+    image: Annotated[str, _matches(r"[^\s]+", "REGISTRY#IMAGE:TAG, or the path of a .sqsh file")]
+    mounts: Many[Annotated[str, AfterValidator(_mount)]] = ()
+    workdir: AbsolutePath | None = None
+    name: Name | None = None
+    writable: bool | None = None
+    mount_home: bool = False
+    remap_root: bool | None = None
+    entrypoint: bool | None = None
+    env: Many[Variable] = ()
+
+
+class JobSpec(_Model):
+    """One job.  `None` leaves a Slurm option out."""
+
+    kind: Literal["job"] = "job"
+    name: Name
+    experiment: Name = "default"
+    command: Shell
+    launcher: Launcher = "srun"
+    horovod_controller: Literal["mpi", "gloo"] = "mpi"
+    profile: OneLine | None = None
+
+    nodes: Count = 1
+    ntasks_per_node: Count | None = None
+    cpus_per_task: Count | None = None
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
+    mem_gib: Annotated[float, Field(ge=0)] | None = None
+    time_min: Count | None = None
+    partition: OneLine | None = None
+    account: OneLine | None = None
+    qos: OneLine | None = None
+    constraint: OneLine | None = None
+    reservation: OneLine | None = None
+    nodelist: HostList | None = None
+    exclude: HostList | None = None
+    dependency: OneLine | None = None
+    exclusive: bool | None = None
+    requeue: bool | None = None
+    signal: (
+        Annotated[str, _matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
+        | None
+    ) = None
+    comment: OneLine | None = None
+    mail_type: OneLine | None = None
+    mail_user: OneLine | None = None
+
+    workdir: Annotated[Path, Field(strict=False)] | None = None
+    setup: Many[Shell] = ()
+    env: dict[Variable, Annotated[str, AfterValidator(_value)]] = {}
+    container: ContainerSpec | None = None
+    data: Many[DataSpec] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> JobSpec:
+        found = list(contradictions(self))
+        if found:
+            raise PydanticCustomError(
+                "contradictions",
+                "{text}",
+                {"text": "; ".join(one.message for one in found), "contradictions": found},
+            )
+        return self
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variable of each data set by the data set's name."""
+        return {data.name: data.variable for data in self.data}
+
+
+def contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    """What in a job of valid fields cannot be meant together."""
+    yield from _data_contradictions(job)
+    for variable in job.env:
+        if _RESERVED.fullmatch(variable):
+            yield Contradiction(("env",), f"{variable!r} is set by the job script itself")
+    if job.horovod_controller == "gloo" and job.launcher != "horovod":
+        yield Contradiction(
+            ("horovod_controller", "launcher"),
+            f"is only read with launcher: horovod, and launcher is {job.launcher!r}",
+        )
+    if job.launcher == "horovod" and job.env.get("HOROVOD_CPU_OPERATIONS", "").lower() == (
+        "gloo" if job.horovod_controller == "mpi" else "mpi"
+    ):
+        # Measured: Horovod 0.28 crashes when the two differ.
+        yield Contradiction(
+            ("env", "launcher", "horovod_controller"),
+            f"HOROVOD_CPU_OPERATIONS must not differ from horovod_controller {job.horovod_controller!r}",
+        )
+    if job.nodelist is not None and len(set(units.parse_hostlist(job.nodelist))) > job.nodes:
+        yield Contradiction(
+            ("nodelist", "nodes"), f"{job.nodelist!r} names more nodes than nodes: {job.nodes} asks for"
+        )
+    if job.mail_user is not None and job.mail_type is None:
+        yield Contradiction(("mail_user", "mail_type"), "needs mail_type, e.g. mail_type: END,FAIL")
+
+
+def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for data in job.data:
+        if data.variable in seen:
+            yield Contradiction(
+                ("data",), f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
+            )
+        seen[data.variable] = data.name
+
+
+def field_names(model: type[BaseModel]) -> list[str]:
+    """The keys that a file may hold."""
+    return list(model.model_fields)
+
+
+def as_json(model: BaseModel) -> dict[str, Any]:
+    """The model as JSON's own types."""
+    return model.model_dump(mode="json")

@@ -1,0 +1,221 @@
+"""The one door for YAML: a file becomes a spec, or one error that names all its mistakes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
+from hpcai.specs import explain
+from hpcai.specs.mistakes import Mistake, SpecFileError
+from hpcai.specs.yaml_text import Document, Place, key_text, parse
+from hpcai.specs.yaml_text import Path as KeyPath
+
+# kind -> the module and class that hold it; only the kind that a file names is imported.
+KINDS = {
+    "job": ("hpcai.specs.job", "JobSpec"),
+    "cluster": ("hpcai.specs.cluster", "ClusterSpec"),
+}
+
+Spec = BaseModel
+AnySpec = TypeVar("AnySpec", bound=BaseModel)
+
+
+def load(path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Spec:
+    """The spec in a YAML file, with `overrides` such as `nodes=4` or `env.LR=0.1` laid over it.
+
+    Relative paths in the file are relative to its folder.  `check_paths=False` takes paths that do
+    not exist here.  Raises NotFoundError, SpecFileError with all mistakes, UsageError for an override
+    that is none.
+    """
+    path = Path(path)
+    return load_text(_read(path), str(path), overrides, base=path.absolute().parent, check_paths=check_paths)
+
+
+def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()) -> AnySpec:
+    """The spec in a file that must be of this kind.
+
+    Raises UsageError for a file of another kind, and what `load` raises.
+    """
+    spec = load(path, overrides)
+    if not isinstance(spec, model):
+        kind = getattr(spec, "kind", "?")
+        raise UsageError(f"{path} is of kind {kind!r}, which this command does not take")
+    return spec
+
+
+def load_text(
+    text: str,
+    origin: str,
+    overrides: Sequence[str] = (),
+    *,
+    base: Path | None = None,
+    check_paths: bool = True,
+) -> Spec:
+    """The spec in a YAML text; `origin` stands in messages for the file's name."""
+    document = parse(text, origin)
+    if document.data is None and not document.mistakes:
+        raise SpecFileError([Mistake(origin, 1, 1, "", "is empty; a spec begins with 'kind: job'")])
+    if document.mistakes and document.data is None:
+        raise SpecFileError(document.mistakes)
+    if not isinstance(document.data, dict):
+        message = f"got {document.data!r}; a spec is a map of keys and values that begins with 'kind: job'"
+        raise SpecFileError([*document.mistakes, document.place(()).mistake("", message)])
+    for override in overrides:
+        _override(document, override)
+    return _validated(document, base or Path.cwd(), check_paths)
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        near = nearest(path.name, _names_beside(path))
+        hint = f"Did you mean {str(path.with_name(near))!r}?" if near else None
+        raise NotFoundError(f"there is no file {str(path)!r}", next_step=hint) from error
+    except IsADirectoryError as error:
+        raise UsageError(f"{str(path)!r} is a folder; name a YAML file in it") from error
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line_start = content.rfind(b"\n", 0, error.start) + 1
+        line, column = content.count(b"\n", 0, error.start) + 1, error.start - line_start + 1
+        message = f"got the byte {content[error.start]:#04x}, which is not UTF-8 text; save the file as UTF-8"
+        raise SpecFileError([Mistake(str(path), line, column, "", message)]) from error
+
+
+def _names_beside(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return []
+
+
+def _override(document: Document, override: str) -> None:
+    key, equals, text = override.partition("=")
+    origin = f"--set {override}"
+    if not equals or not key:
+        raise UsageError(f"got {origin!r}; write --set KEY=VALUE, e.g. --set nodes=4 or --set env.SEED=7")
+    value = parse(text, origin)
+    if value.mistakes:
+        raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
+    path: list[str | int] = []
+    target: Any = document.data
+    parts = key.split(".")
+    for index, part in enumerate(parts):
+        step = _step(target, part, override)
+        path.append(step)
+        if index == len(parts) - 1:
+            target[step] = value.data
+        elif isinstance(target, dict) and target.get(part) is None:
+            target[step] = {}
+        target = target[step]
+    _forget(document, tuple(path))
+    document.keys[tuple(path)] = document.values[tuple(path)] = Place(origin)
+    document.written |= {(*path, *below): text for below, text in value.written.items()}
+
+
+def _step(target: Any, part: str, override: str) -> str | int:
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return int(part)
+    size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
+    raise UsageError(f"got '--set {override}'; {part!r} does not fit into {size}")
+
+
+def _forget(document: Document, path: KeyPath) -> None:
+    tables: tuple[dict[KeyPath, Any], ...] = (document.keys, document.values, document.written)
+    for table in tables:
+        for known in [known for known in table if known[: len(path)] == path]:
+            del table[known]
+
+
+def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
+    mistakes = list(document.mistakes)
+    _keep_env_as_written(document)
+    model, aliases = _model(document, mistakes)
+    found = list(_path_mistakes(document, base)) if check_paths else _anchor_workdir(document, base)
+    try:
+        spec = model.model_validate(document.data)
+    except ValidationError as error:
+        mistakes += explain.mistakes_of(error, document, model, aliases)
+        mistakes += _contradictions_beside(error, document, model)
+    # A path is only worth a word when its own field is right.
+    keys = {mistake.key for mistake in mistakes}
+    mistakes += [mistake for mistake in found if mistake.key not in keys]
+    if mistakes:
+        raise SpecFileError(mistakes)
+    return spec
+
+
+def _keep_env_as_written(document: Document) -> None:
+    # A variable's value is text: LR: 0.10 must not arrive as 0.1, nor true as True.
+    env = document.data.get("env")
+    for name, value in env.items() if isinstance(env, dict) else ():
+        if isinstance(value, (bool, int, float)):
+            env[name] = document.written[("env", name)]
+
+
+def _model(document: Document, mistakes: list[Mistake]) -> tuple[type[BaseModel], Mapping[str, str]]:
+    kind = document.data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        allowed = " or ".join(f"'kind: {one}'" for one in KINDS)
+        hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else None
+        if "kind" in document.data:
+            message = f"got {kind!r}; {allowed}" + (f". {hint}" if hint else "")
+            raise SpecFileError([*mistakes, document.place(("kind",)).mistake("kind", message)])
+        raise SpecFileError([*mistakes, document.place(()).mistake("kind", f"is missing; write {allowed}")])
+    module, name = KINDS[kind]
+    loaded = importlib.import_module(module)
+    return getattr(loaded, name), loaded.ALIASES
+
+
+def _contradictions_beside(
+    error: ValidationError, document: Document, model: type[BaseModel]
+) -> list[Mistake]:
+    """Contradictions between the fields that are right by themselves: all mistakes come at once."""
+    bad = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+    if not bad:
+        return []
+    rest = {key: value for key, value in document.data.items() if key not in bad}
+    missing = {name for name, field in model.model_fields.items() if field.is_required()} - rest.keys()
+    try:
+        model.model_validate(rest | dict.fromkeys(missing, "x"))
+    except ValidationError as second:
+        return [
+            document.place((found.keys[0],), of_key=True).mistake(found.keys[0], found.message)
+            for found in explain.contradictions_of(second)
+            if not bad & set(found.keys)
+        ]
+    return []
+
+
+def _anchor_workdir(document: Document, base: Path) -> list[Mistake]:
+    workdir = document.data.get("workdir")
+    if isinstance(workdir, str) and workdir:
+        document.data["workdir"] = str(base / Path(workdir).expanduser())
+    return []
+
+
+def _path_mistakes(document: Document, base: Path) -> Iterator[Mistake]:
+    _anchor_workdir(document, base)
+    workdir = document.data.get("workdir")
+    if isinstance(workdir, str) and not Path(workdir).is_dir():
+        message = f"got {workdir!r}, which is not a folder here"
+        yield document.place(("workdir",)).mistake("workdir", message)
+    data = document.data.get("data")
+    for index, entry in enumerate(data if isinstance(data, list) else []):
+        source = entry.get("source") if isinstance(entry, dict) else None
+        if isinstance(source, str) and source.startswith("file://"):
+            folder = Path(unquote(urlsplit(source).path))
+            if not folder.exists():
+                path: KeyPath = ("data", index, "source")
+                yield document.place(path).mistake(key_text(path), f"got {source!r}, which is not here")

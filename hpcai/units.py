@@ -1,0 +1,171 @@
+"""Sizes, durations and Slurm host lists: parsing and formatting are exact inverses."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+_BYTES: dict[str, int] = {"B": 1}
+for _base, _suffix in ((1024, "iB"), (1000, "B")):
+    _BYTES |= {_prefix + _suffix: _base**_power for _power, _prefix in enumerate("KMGTP", start=1)}
+_BINARY = [unit for unit in _BYTES if unit.endswith("iB")]
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_MAX_HOSTS = 100_000
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as `10GiB`, `10 GB` (powers of 1000) or `512B`.
+
+    Raises ValueError, also for a number without a unit.
+    """
+    found = re.fullmatch(r"(\d+)(?:\.(\d+))?\s*([A-Za-z]+)", text.strip(), re.ASCII)
+    if found is None or found[3] not in _BYTES:
+        raise ValueError(f"{text!r} is not a size; write e.g. '10GiB'; units are {', '.join(_BYTES)}")
+    whole, fraction, unit = found[1], found[2] or "", _BYTES[found[3]]
+    size, remainder = divmod(int(whole + fraction) * unit, 10 ** len(fraction))
+    if remainder:
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return size
+
+
+def format_bytes(size_bytes: int) -> str:
+    """The size with the largest binary unit that divides it: `10GiB`, `1500B`."""
+    if size_bytes < 0:
+        raise ValueError(f"{size_bytes!r} is not a size: it is negative")
+    for unit in reversed(_BINARY):
+        if size_bytes and size_bytes % _BYTES[unit] == 0:
+            return f"{size_bytes // _BYTES[unit]}{unit}"
+    return f"{size_bytes}B"
+
+
+def parse_duration_s(text: str) -> int:
+    """Seconds of a duration, as Slurm reads it or with units.
+
+    `90` (minutes), `90:30` (minutes:seconds), `2:00:00`, `1-12`, `1-12:30`, `1-02:03:04`,
+    `20min`, `1h30min`, `45s`, `2d`. Raises ValueError.
+    """
+    duration_s = _slurm_duration_s(text.strip())
+    if duration_s is None:
+        duration_s = _unit_duration_s(text.strip())
+    if duration_s is None:
+        raise ValueError(
+            f"{text!r} is not a duration; write minutes ('90'), 'D-HH:MM:SS' or units ('1h30min')"
+        )
+    return duration_s
+
+
+def _slurm_duration_s(text: str) -> int | None:
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text, re.ASCII)
+    if found is None:
+        return None
+    days, *parts = found.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    scale = (60, 1) if days is None and len(numbers) < 3 else (3600, 60, 1)
+    return int(days or 0) * 86400 + sum(number * unit for number, unit in zip(numbers, scale, strict=False))
+
+
+def _unit_duration_s(text: str) -> int | None:
+    if re.fullmatch(r"(\d+d)?\s*(\d+h)?\s*(\d+min)?\s*(\d+s)?", text, re.ASCII) is None or not text:
+        return None
+    return sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"(\d+)(d|h|min|s)", text))
+
+
+def format_duration(duration_s: int) -> str:
+    """The duration as Slurm writes it: `D-HH:MM:SS`."""
+    if duration_s < 0:
+        raise ValueError(f"{duration_s!r} is not a duration: it is negative")
+    minutes, seconds = divmod(duration_s, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}-{hours:02}:{minutes:02}:{seconds:02}"
+
+
+def parse_hostlist(text: str) -> list[str]:
+    """The host names of a Slurm host list, in its order: `n[01-03,7],m1` -> n01 n02 n03 n7 m1.
+
+    Raises ValueError, also for more than 100,000 names.
+    """
+    hosts: list[str] = []
+    for word in _split_outside_brackets(text):
+        for host in _expand(word, text):
+            hosts.append(host)
+            if len(hosts) > _MAX_HOSTS:
+                raise ValueError(f"{text!r} names more than {_MAX_HOSTS} hosts")
+    return hosts
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    if not text:
+        return []
+    words = re.findall(r"(?:\[[^][]*\]|[^][,])+", text)
+    if ",".join(words) != text:
+        raise ValueError(f"{text!r} is not a host list; write names and ranges, e.g. 'n[1-3,7],m1'")
+    return words
+
+
+def _expand(word: str, text: str) -> Iterator[str]:
+    pieces = re.split(r"\[([^][]*)\]", word)
+    if any(re.search(r"[\s\"'\\]", piece) for piece in pieces[::2]):
+        raise ValueError(f"{text!r} is not a host list: {word!r} holds a space, quote or backslash")
+    choices = [_ranges(piece, text) if index % 2 else [piece] for index, piece in enumerate(pieces)]
+    for parts in itertools.product(*choices):
+        yield "".join(parts)
+
+
+def _ranges(text: str, whole: str) -> list[str]:
+    numbers: list[str] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        first, last = (found[1], found[2] or found[1]) if found else ("1", "0")
+        if int(last) < int(first):
+            raise ValueError(f"{whole!r} is not a host list: [{text}] is no list of ranges as [1-3,7]")
+        if int(last) - int(first) >= _MAX_HOSTS:
+            raise ValueError(f"{whole!r} names more than {_MAX_HOSTS} hosts")
+        numbers += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    return numbers
+
+
+def format_hostlist(hosts: Iterable[str]) -> str:
+    """The host list that names these hosts in this order: `n[01-03,7],m1`.
+
+    Raises ValueError for a name that a host list cannot hold.
+    """
+    names = list(hosts)
+    for name in names:
+        if not re.fullmatch(r"[^\s,\[\]\"'\\]+", name):
+            raise ValueError(f"{name!r} is not a host name")
+    words = []
+    for prefix, group in itertools.groupby(map(_split_number, names), key=lambda split: split[0]):
+        numbers = [number for _, number in group]
+        if numbers == [""]:
+            words.append(prefix)
+        elif "" in numbers:
+            words += [prefix + number for number in numbers]
+        else:
+            words.append(prefix + _fold(numbers))
+    return ",".join(words)
+
+
+def _split_number(name: str) -> tuple[str, str]:
+    number = re.search(r"[0-9]*$", name)
+    digits = number[0][-18:] if number else ""
+    return name[: len(name) - len(digits)], digits
+
+
+def _fold(numbers: Sequence[str]) -> str:
+    if len(numbers) == 1:
+        return numbers[0]
+    runs: list[list[str]] = []
+    for number in numbers:
+        if runs and str(int(runs[-1][-1]) + 1).zfill(len(runs[-1][0])) == number:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "[" + ",".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "]"
+
+
+def utc_now() -> float:
+    """Seconds since 1970-01-01 UTC."""
+    return time.time()
