@@ -1,0 +1,1 @@
+"""What is wrong, told before the queue does."""

@@ -1,0 +1,273 @@
+"""Slurm through its own commands. The only module that calls them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from hpcai import shell
+from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
+from hpcai.slurm import parse
+from hpcai.slurm.parse import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Slurm's own commands wait MessageTimeout (10 s, up to 100 s on big sites), `scontrol` twice.
+TIMEOUT_S = 120.0
+ATTEMPTS = 2
+PAUSE_S = 1.0
+
+_NO_ANSWER = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were transmitted"
+    r"|Communication connection failure|temporarily unable to accept|Transport endpoint is not connected"
+    r"|slurm_persist_conn|Resource temporarily unavailable",
+    re.IGNORECASE,
+)
+# With these the job cannot have been accepted: the request never arrived.
+_NOT_ARRIVED = re.compile(
+    r"connect failure|Connection refused|temporarily unable to accept|Resource temporarily unavailable",
+    re.IGNORECASE,
+)
+_NO_CONFIG = re.compile(
+    r"Unable to process configuration|configuration source|cannot stat file", re.IGNORECASE
+)
+_UNKNOWN_JOB = re.compile(r"Invalid job id", re.IGNORECASE)
+_SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
+# What Slurm says when it refuses -> what to do about it.
+_ADVICE = (
+    ("Invalid partition", "`sinfo -s` lists the partitions; `partition:` in the file names one."),
+    (
+        "node configuration is not available",
+        "`sinfo -o '%P %D %c %m %G'` shows what nodes have; ask for less.",
+    ),
+    ("Memory specification", "`sinfo -o '%P %m'` shows the memory of nodes in MiB; lower `mem_gib:`."),
+    ("Node count specification", "`sinfo -s` shows how many nodes a partition has; lower `nodes:`."),
+    ("More processors requested", "`sinfo -o '%P %D %c'` shows nodes and CPUs; ask for less."),
+    ("time limit", "`sinfo -o '%P %l'` shows the longest time of each partition; set `time_min:`."),
+    ("account", "`sacctmgr show assoc user=$USER format=account,partition,qos` lists yours; set `account:`."),
+    ("qos", "`sacctmgr show assoc user=$USER format=account,qos` lists yours; set `qos:`."),
+    ("feature", "`sinfo -o '%P %f'` lists the features of nodes; correct `constraint:`."),
+    ("node name", "`sinfo -N` lists the nodes; correct `nodelist:` or `exclude:`."),
+    ("reservation", "`scontrol show reservation` lists the reservations."),
+    ("dependency", "`hpcai queue` lists your jobs; correct `dependency:`."),
+    ("license", "`scontrol show licenses` lists the licenses."),
+)
+
+
+class SubmissionInDoubt(UnreachableError):
+    """sbatch got no answer, and it could not be found out whether the job was accepted."""
+
+
+class SlurmClient:
+    """Slurm as the user of this process sees it; `environ` tells where it is (PATH, SLURM_CONF).
+
+    Every method raises UnreachableError when slurmctld does not answer, after the retries that are
+    logged; SlurmError, with Slurm's own words, when it refuses; ProgramMissing without Slurm's commands.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        attempts: int = ATTEMPTS,
+        pause_s: float = PAUSE_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.environ = dict(os.environ if environ is None else environ)
+        self._attempts = attempts
+        self._pause_s = pause_s
+        self._timeout_s = timeout_s
+
+    def submit(self, script: Path, *, args: Sequence[str] = ()) -> int:
+        """The id of the job that now waits in the queue. The script's path must be of this job alone.
+
+        A job is never submitted twice: when sbatch got no answer, Slurm is asked for a job of this script
+        before sbatch is asked again. Raises SubmissionInDoubt when that cannot be found out.
+        """
+        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)])
+        try:
+            return self._with_retries(submission.attempt)
+        except UnreachableError as error:
+            if not submission.in_doubt:
+                raise
+            raise SubmissionInDoubt(
+                f"sbatch got no answer: {error.what}",
+                allowed="Slurm may have accepted the job all the same.",
+                next_step="`squeue --me` tells once Slurm answers; submit again if the job is not there.",
+            ) from error
+
+    def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
+        """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
+        argv = ["sbatch", "--test-only", *args, str(script)]
+        done = self._with_retries(lambda: self.run_sbatch(argv))
+        try:
+            return parse.expected_start(done.stderr)
+        except ValueError as error:
+            raise SlurmError(
+                f"sbatch --test-only printed no expected start: {done.stderr.strip()!r}"
+            ) from error
+
+    def job(self, job_id: int) -> JobInfo:
+        """All that Slurm knows of a job, also for a while (MinJobAge) after its end.
+
+        Raises NotFoundError when it knows none. Of an array, the first task that it lists.
+        """
+        found = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
+        if not found:
+            raise NotFoundError(f"Slurm knows no job {job_id}")
+        return next((job for job in found if job.job_id == job_id), found[0])
+
+    def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
+        """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
+        wanted = None if ids is None else sorted(set(ids))
+        if wanted == []:
+            return []
+        which = "--me" if wanted is None else f"--jobs={','.join(map(str, wanted))}"
+        states = ["--states=all"] if ended else []
+        try:
+            return self._read([*_SQUEUE, *states, which], parse.jobs_of_squeue)
+        except NotFoundError:
+            return []
+
+    def cancel(self, job_id: int) -> None:
+        """Ask Slurm to end a job; it ends soon after."""
+        self._with_retries(lambda: self._run(["scancel", str(job_id)]))
+
+    def partitions(self) -> list[PartitionInfo]:
+        """The partitions that this user may see."""
+        return self._read(["scontrol", "show", "partition"], parse.partitions_of_scontrol)
+
+    def nodes(self, names: str | None = None) -> list[NodeInfo]:
+        """All nodes, or those of a host list."""
+        argv = ["scontrol", "show", "node", *([names] if names else [])]
+        return self._read(argv, parse.nodes_of_scontrol)
+
+    def config(self) -> dict[str, str]:
+        """slurmctld's settings by name."""
+        return self._read(["scontrol", "show", "config"], parse.config_of_scontrol)
+
+    @functools.cached_property
+    def _version(self) -> tuple[int, int]:
+        return parse.version(self._run(["sinfo", "--version"]).stdout)
+
+    def version(self) -> tuple[int, int]:
+        """Year and month of the release of Slurm's commands here."""
+        return self._version
+
+    def run_sbatch(self, argv: Sequence[str]) -> shell.Completed:
+        """One call of sbatch, without retry."""
+        return self._run(argv, env=self._submission_environ())
+
+    def jobs_without_retry(self) -> list[JobInfo]:
+        """This user's jobs, the ended ones too, from one call of squeue."""
+        return parse.jobs_of_squeue(self._run([*_SQUEUE, "--states=all", "--me"]).stdout)
+
+    def _read(self, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
+        text = self._with_retries(lambda: self._run(argv)).stdout
+        try:
+            return parse_text(text)
+        except (ValueError, KeyError) as error:
+            raise SlurmError(
+                f"What {' '.join(argv[:3])} printed cannot be read: {error}",
+                next_step="Please report it with that command's output and that of `sinfo --version`.",
+            ) from error
+
+    def _with_retries(self, call: Callable[[], T]) -> T:
+        for attempt in range(1, self._attempts):
+            try:
+                return call()
+            except UnreachableError as error:
+                pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+                LOG.warning(
+                    "%s; asking again in %.1f s (%d of %d)", error.what, pause_s, attempt + 1, self._attempts
+                )
+                time.sleep(pause_s)
+        return call()
+
+    def _run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> shell.Completed:
+        try:
+            done = shell.run(argv, timeout_s=self._timeout_s, env=env or self._query_environ(), check=False)
+        except shell.ProgramMissing as error:
+            raise shell.ProgramMissing(
+                f"{argv[0]!r} is not on PATH: this machine has no Slurm",
+                next_step="Go to the cluster's login node, or start a Slurm here: hpcai local up",
+            ) from error
+        if done.status != 0:
+            raise _failure(done)
+        return done
+
+    def _query_environ(self) -> dict[str, str]:
+        # Instants in UTC, in the one form that parse reads; no defaults of the user's own squeue and sinfo.
+        kept = {name: value for name, value in self.environ.items() if not re.match("(SQUEUE|SINFO)_", name)}
+        return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8"}
+
+    def _submission_environ(self) -> dict[str, str]:
+        # Inside a job, its own SLURM_* variables would become options and facts of the new job.
+        about_site = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
+        return {
+            name: value
+            for name, value in self.environ.items()
+            if not re.match(r"(SLURM|SLURMD|PMI|PMIX|SRUN)_", name) or name in about_site
+        }
+
+
+@dataclass
+class _Submission:
+    """One job on its way into the queue, perhaps over several calls of sbatch."""
+
+    client: SlurmClient
+    script: Path
+    argv: Sequence[str]
+    in_doubt: bool = False
+
+    def attempt(self) -> int:
+        accepted = self._accepted() if self.in_doubt else None
+        if accepted is not None:
+            return accepted
+        try:
+            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv).stdout)
+        except UnreachableError as error:
+            self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
+            raise
+        except ValueError as error:
+            raise SlurmError(f"sbatch did not name the job: {error}") from error
+
+    def _accepted(self) -> int | None:
+        jobs = self.client.jobs_without_retry()
+        return max((job.job_id for job in jobs if job.command == str(self.script)), default=None)
+
+
+def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
+    words = _words_of(done)
+    if _NO_CONFIG.search(done.stderr):
+        return SlurmError(
+            f"{done.program} finds no cluster: {words}",
+            next_step="Set SLURM_CONF to the site's slurm.conf, or start a Slurm here: hpcai local up",
+        )
+    if _NO_ANSWER.search(done.stderr):
+        return UnreachableError(
+            f"slurmctld does not answer: {words}",
+            next_step="`scontrol ping` tells whether it runs; try again later.",
+        )
+    if _UNKNOWN_JOB.search(done.stderr):
+        return NotFoundError(f"Slurm knows no such job: {words}", next_step="`hpcai queue` lists your jobs.")
+    advice = next((advice for sign, advice in _ADVICE if sign.lower() in words.lower()), None)
+    return SlurmError(f"{done.program} refused: {words}", next_step=advice)
+
+
+def _words_of(done: shell.Completed) -> str:
+    """Slurm's own words without what it puts before each line, the last line first: it says most."""
+    text = (
+        done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.status} and said nothing"
+    )
+    lines = [re.sub(r"^\S+: (error|fatal): ", "", line.strip()) for line in text.splitlines() if line.strip()]
+    return "; ".join(dict.fromkeys(reversed(lines)))

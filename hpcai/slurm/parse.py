@@ -1,0 +1,398 @@
+"""What Slurm's commands print, as values. Pure: no process is started here.
+
+The forms are those of Slurm 22.05 and later; instants are UTC seconds when the command ran with TZ=UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from hpcai.units import parse_duration_s, parse_hostlist
+
+# After these a job never runs again under this id.
+FINAL_STATES = frozenset(
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "LAUNCH_FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "TIMEOUT",
+    )
+)
+# Values of `scontrol show` that may hold anything; each stands alone on its line.
+_FREE_TEXT = ("Command", "WorkDir", "Comment", "AdminComment", "SystemComment", "StdErr", "StdIn", "StdOut")
+_FREE_TEXT_OF_NODE = ("OS", "Reason", "Comment", "Extra")
+_NOTHING = ("", "(null)", "N/A", "None", "NONE", "Unknown", "UNLIMITED", "n/a")
+# A unit separator: no name, path or comment that a person types holds one.
+SEPARATOR = "\x1f"
+# squeue's names of the fields of JOB_LINE, in its order.
+JOB_FIELDS = (
+    "JobID",
+    "ArrayJobID",
+    "ArrayTaskID",
+    "State",
+    "Reason",
+    "UserName",
+    "Partition",
+    "RestartCnt",
+    "SubmitTime",
+    "StartTime",
+    "EndTime",
+    "TimeLimit",
+    "NumNodes",
+    "NodeList",
+    "Command",
+    "WorkDir",
+    "STDOUT",
+    "Comment",
+    "Name",
+)
+JOB_FORMAT = ",".join(f"{name}:{SEPARATOR}" for name in JOB_FIELDS)
+
+
+def is_final(state: str) -> bool:
+    """Whether a job in this state has ended for good."""
+    return state in FINAL_STATES
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """What Slurm says of one job. Instants are UTC seconds; None is what Slurm does not say."""
+
+    job_id: int
+    name: str
+    state: str
+    user: str = ""
+    partition: str = ""
+    reason: str | None = None
+    array_job_id: int | None = None
+    array_task_id: str | None = None
+    restarts: int = 0
+    requeue: bool | None = None
+    # Only `scontrol show job` tells them: None in a list of many jobs.
+    exit_status: int | None = None
+    signal: int | None = None
+    submit_time: float | None = None
+    start_time: float | None = None
+    end_time: float | None = None
+    time_limit_s: int | None = None
+    nodes: int | None = None
+    node_list: str | None = None
+    command: str | None = None
+    workdir: str | None = None
+    stdout: str | None = None
+    comment: str | None = None
+    dependency: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return is_final(self.state)
+
+    @property
+    def ident(self) -> str:
+        """The id as Slurm's commands take it: 12, or 12_3 for a task of an array."""
+        if self.array_job_id is None or self.array_task_id is None:
+            return str(self.job_id)
+        return f"{self.array_job_id}_{self.array_task_id}"
+
+    def elapsed_s(self, now: float) -> float:
+        """How long it has run, 0 before its start."""
+        if self.start_time is None or self.start_time > now:
+            return 0.0
+        end = self.end_time if self.is_final and self.end_time is not None else now
+        return max(0.0, end - self.start_time)
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What Slurm says of one node."""
+
+    name: str
+    state: str
+    # DRAIN, NOT_RESPONDING, POWERED_DOWN and their like.
+    flags: frozenset[str] = frozenset()
+    cpus: int = 0
+    memory_mib: int = 0
+    gpus: int = 0
+    features: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    reason: str | None = None
+
+    @property
+    def is_down(self) -> bool:
+        return self.state == "DOWN" or "NOT_RESPONDING" in self.flags
+
+
+@dataclass(frozen=True)
+class PartitionInfo:
+    """What Slurm says of one partition. None is no limit."""
+
+    name: str
+    is_default: bool = False
+    state: str = "UP"
+    node_list: str = ""
+    total_nodes: int = 0
+    min_nodes: int = 0
+    max_nodes: int | None = None
+    max_time_s: int | None = None
+    default_time_s: int | None = None
+    max_cpus_per_node: int | None = None
+
+    @property
+    def node_names(self) -> list[str]:
+        return parse_hostlist(self.node_list)
+
+
+@dataclass(frozen=True)
+class ExpectedStart:
+    """When Slurm expects that a job would start, if it were submitted now."""
+
+    start_time: float
+    node_list: str
+    partition: str
+
+
+def job_id_of_sbatch(text: str) -> int:
+    """The job id in what `sbatch --parsable` prints: `id` or `id;cluster`.
+
+    Raises ValueError.
+    """
+    for line in reversed(text.splitlines()):
+        found = re.fullmatch(r"(\d+)(;\S+)?", line.strip())
+        if found:
+            return int(found[1])
+    raise ValueError(f"{text!r} holds no job id")
+
+
+def expected_start(text: str) -> ExpectedStart:
+    """What `sbatch --test-only` prints on stderr when the job could run.
+
+    Raises ValueError.
+    """
+    found = re.search(r"Job \d+ to start at (\S+) using .* on nodes (\S*) in partition (\S+)", text)
+    start_time = _instant(found[1]) if found else None
+    if found is None or start_time is None:
+        raise ValueError(f"{text!r} holds no expected start")
+    return ExpectedStart(start_time, found[2], found[3])
+
+
+def version(text: str) -> tuple[int, int]:
+    """Year and month of the release in what `sinfo --version` prints: `slurm-wlm 22.05.8` is (22, 5).
+
+    Raises ValueError.
+    """
+    found = re.search(r"(\d+)\.(\d+)", text)
+    if found is None:
+        raise ValueError(f"{text!r} holds no version")
+    return int(found[1]), int(found[2])
+
+
+def exit_code(text: str) -> tuple[int, int]:
+    """Exit status and signal of Slurm's `status:signal`.
+
+    Raises ValueError.
+    """
+    status, _, signal = text.partition(":")
+    return int(status), int(signal or 0)
+
+
+def jobs_of_squeue(text: str) -> list[JobInfo]:
+    """The jobs that `squeue --noheader --Format JOB_FORMAT` lists.
+
+    Raises ValueError.
+    """
+    return [_job_of_fields(line.split(SEPARATOR)) for line in text.split(SEPARATOR + "\n") if line.strip()]
+
+
+def _job_of_fields(values: list[str]) -> JobInfo:
+    if len(values) != len(JOB_FIELDS):
+        raise ValueError(
+            f"squeue printed {len(values)} fields where {len(JOB_FIELDS)} were asked: {values!r}"
+        )
+    field = dict(zip(JOB_FIELDS, values, strict=True))
+    is_array_task = _nothing(field["ArrayTaskID"]) is not None
+    return JobInfo(
+        job_id=int(field["JobID"]),
+        array_job_id=int(field["ArrayJobID"]) if is_array_task else None,
+        array_task_id=field["ArrayTaskID"] if is_array_task else None,
+        name=field["Name"],
+        state=_state(field["State"]),
+        reason=_nothing(field["Reason"]),
+        user=field["UserName"],
+        partition=field["Partition"],
+        restarts=int(field["RestartCnt"] or 0),
+        submit_time=_instant(field["SubmitTime"]),
+        start_time=_instant(field["StartTime"]),
+        end_time=_instant(field["EndTime"]),
+        time_limit_s=_duration(field["TimeLimit"]),
+        nodes=_count(field["NumNodes"]),
+        node_list=_nothing(field["NodeList"]),
+        command=_nothing(field["Command"]),
+        workdir=_nothing(field["WorkDir"]),
+        stdout=_nothing(field["STDOUT"]),
+        comment=_nothing(field["Comment"]),
+    )
+
+
+def jobs_of_scontrol(text: str) -> list[JobInfo]:
+    """The jobs that `scontrol show job` prints.
+
+    Raises ValueError.
+    """
+    return [_job_of_block(block) for block in _blocks(text, "JobId", _FREE_TEXT)]
+
+
+def _job_of_block(block: Mapping[str, str]) -> JobInfo:
+    exit_status, signal = exit_code(block.get("ExitCode", "0:0"))
+    is_array_task = "ArrayTaskId" in block
+    requeue = block.get("Requeue")
+    return JobInfo(
+        job_id=int(block["JobId"]),
+        array_job_id=int(block["ArrayJobId"]) if is_array_task else None,
+        array_task_id=block["ArrayTaskId"] if is_array_task else None,
+        name=block.get("JobName", ""),
+        state=_state(block["JobState"]),
+        reason=_nothing(block.get("Reason", "")),
+        user=block.get("UserId", "").partition("(")[0],
+        partition=block.get("Partition", ""),
+        restarts=int(block.get("Restarts", "0")),
+        requeue=None if requeue is None else requeue != "0",
+        exit_status=exit_status,
+        signal=signal,
+        submit_time=_instant(block.get("SubmitTime", "")),
+        start_time=_instant(block.get("StartTime", "")),
+        end_time=_instant(block.get("EndTime", "")),
+        time_limit_s=_duration(block.get("TimeLimit", "")),
+        nodes=_count(block.get("NumNodes", "")),
+        node_list=_nothing(block.get("NodeList", "")),
+        command=_nothing(block.get("Command", "")),
+        workdir=_nothing(block.get("WorkDir", "")),
+        stdout=_nothing(block.get("StdOut", "")),
+        comment=_nothing(block.get("Comment", "").strip()),
+        dependency=_nothing(block.get("Dependency", "")),
+    )
+
+
+def nodes_of_scontrol(text: str) -> list[NodeInfo]:
+    """The nodes that `scontrol show node` prints.
+
+    Raises ValueError.
+    """
+    return [_node_of_block(block) for block in _blocks(text, "NodeName", _FREE_TEXT_OF_NODE)]
+
+
+def _node_of_block(block: Mapping[str, str]) -> NodeInfo:
+    state, *flags = block["State"].split("+")
+    if state.endswith("*"):
+        flags.append("NOT_RESPONDING")
+    return NodeInfo(
+        name=block["NodeName"],
+        state=state.rstrip("*~#!%$@^-"),
+        flags=frozenset(flags),
+        cpus=int(block.get("CPUEfctv") or block.get("CPUTot") or 0),
+        memory_mib=int(block.get("RealMemory", "0")),
+        gpus=gpus_of_gres(block.get("Gres", "")),
+        features=_words(block.get("AvailableFeatures", "")),
+        partitions=_words(block.get("Partitions", "")),
+        reason=_nothing(block.get("Reason", "")),
+    )
+
+
+def gpus_of_gres(text: str) -> int:
+    """The number of GPUs in a node's Gres: `gpu:h100:8(S:0-1),nvme:1` is 8."""
+    counts = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", text)
+    return sum(int(count) for count in counts)
+
+
+def partitions_of_scontrol(text: str) -> list[PartitionInfo]:
+    """The partitions that `scontrol show partition` prints.
+
+    Raises ValueError.
+    """
+    return [_partition_of_block(block) for block in _blocks(text, "PartitionName", ())]
+
+
+def _partition_of_block(block: Mapping[str, str]) -> PartitionInfo:
+    return PartitionInfo(
+        name=block["PartitionName"],
+        is_default=block.get("Default") == "YES",
+        state=block.get("State", "UP"),
+        node_list=_nothing(block.get("Nodes", "")) or "",
+        total_nodes=_count(block.get("TotalNodes", "")) or 0,
+        min_nodes=_count(block.get("MinNodes", "")) or 0,
+        max_nodes=_count(block.get("MaxNodes", "")),
+        max_time_s=_duration(block.get("MaxTime", "")),
+        default_time_s=_duration(block.get("DefaultTime", "")),
+        max_cpus_per_node=_count(block.get("MaxCPUsPerNode", "")),
+    )
+
+
+def config_of_scontrol(text: str) -> dict[str, str]:
+    """The settings that `scontrol show config` prints, by name."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _blocks(text: str, first_key: str, free_text: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """One mapping per thing that `scontrol show` prints in its form of many lines."""
+    for block in re.split(rf"^(?={first_key}=)", text, flags=re.MULTILINE)[1:]:
+        yield dict(_pairs(block, free_text))
+
+
+def _pairs(block: str, free_text: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    # A line that is not indented goes on with a value that holds a newline.
+    for line in re.sub(r"\n(?!   |\n|$)", " ", block).splitlines():
+        key, _, value = line.strip(" ").partition("=")
+        if key in free_text:
+            yield key, value
+        else:
+            yield from _pairs_of_line(line)
+
+
+def _pairs_of_line(line: str) -> Iterator[tuple[str, str]]:
+    # A job's name is the last of its line, and may hold anything, `word=` too.
+    line, _, name = line.partition(" JobName=")
+    for found in re.finditer(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line):
+        yield found[1], found[2]
+    if name:
+        yield "JobName", name
+
+
+def _state(text: str) -> str:
+    """The base state: newer versions add flags, and sacct says by whom (`CANCELLED by 1000`)."""
+    return re.split(r"[\s,+]", text.strip(), maxsplit=1)[0].upper()
+
+
+def _nothing(text: str) -> str | None:
+    return None if text in _NOTHING else text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in (_nothing(text.strip()) or "").split(",") if word)
+
+
+def _count(text: str) -> int | None:
+    """A number; of a range such as `3-3` its lower end."""
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else None
+
+
+def _duration(text: str) -> int | None:
+    return parse_duration_s(text) if re.fullmatch(r"[\d:-]+", text) else None
+
+
+def _instant(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None

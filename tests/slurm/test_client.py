@@ -1,0 +1,211 @@
+"""What the client makes of Slurm's answers; programs that answer as Slurm does stand in for its commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from hpcai.errors import NotFoundError, SlurmError, UnreachableError
+from hpcai.shell import ProgramMissing
+from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
+from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
+
+CONNECT_FAILURE = (
+    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+)
+TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
+
+class Programs:
+    """Programs on PATH that print the next of their answers; each call is noted with its environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def answers(self, program: str, *answers: tuple[int, str, str]) -> None:
+        for number, (status, stdout, stderr) in enumerate(answers, start=1):
+            (self.folder / f"{program}.{number}.out").write_text(stdout)
+            (self.folder / f"{program}.{number}.err").write_text(stderr)
+            (self.folder / f"{program}.{number}.status").write_text(str(status))
+        path = self.folder / program
+        path.write_text(
+            f'#!/bin/sh\ncd "{self.folder}"\nprintf "%s\\n" "$*" >>{program}.calls; env >{program}.env\n'
+            f"n=$(wc -l <{program}.calls); [ -f {program}.$n.out ] || n={len(answers)}\n"
+            f"cat {program}.$n.out; cat {program}.$n.err >&2; exit $(cat {program}.$n.status)\n"
+        )
+        path.chmod(0o755)
+
+    def calls(self, program: str) -> list[str]:
+        path = self.folder / f"{program}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def environment(self, program: str) -> dict[str, str]:
+        lines = (self.folder / f"{program}.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Programs:
+    folder = tmp_path / "bin with space"
+    folder.mkdir()
+    return Programs(folder)
+
+
+def client(programs: Programs, **environ: str) -> SlurmClient:
+    return SlurmClient({**programs.environ, **environ}, pause_s=0.001)
+
+
+def squeue_line(job_id: int, command: str) -> str:
+    values = dict.fromkeys(JOB_FIELDS, "") | {"JobID": str(job_id), "State": "PENDING", "Command": command}
+    return "".join(values[field] + SEPARATOR for field in JOB_FIELDS) + "\n"
+
+
+def test_submit_gives_the_job_id(programs: Programs) -> None:
+    programs.answers("sbatch", (0, "12;hpc\n", ""))
+    assert client(programs).submit(Path("/runs/a b/script.sbatch"), args=["--hold"]) == 12
+    assert programs.calls("sbatch") == ["--parsable --hold /runs/a b/script.sbatch"]
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("sbatch: error: Batch job submission failed: Invalid partition name specified", "sinfo -s"),
+        (
+            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+            "ask for less",
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
+            "sacctmgr",
+        ),
+        ("sbatch: error: Batch job submission failed: Requested time limit is invalid", "time_min"),
+        ("sbatch: error: Memory specification can not be satisfied", "mem_gib"),
+        ("sbatch: error: something that only this site says", ""),
+    ],
+)
+def test_a_refusal_keeps_slurms_words_and_says_what_to_do(
+    programs: Programs, words: str, advice: str
+) -> None:
+    programs.answers("sbatch", (1, "", words + "\n"))
+    with pytest.raises(SlurmError) as caught:
+        client(programs).submit(Path("/runs/script.sbatch"))
+    assert words.removeprefix("sbatch: error: ") in str(caught.value)
+    assert advice in (caught.value.next_step or "")
+    assert len(programs.calls("sbatch")) == 1
+
+
+def test_the_line_that_says_most_comes_first(programs: Programs) -> None:
+    lines = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid"
+    programs.answers("sbatch", (1, "", lines))
+    with pytest.raises(SlurmError) as caught:
+        client(programs).submit(Path("/runs/script.sbatch"))
+    assert caught.value.what == (
+        "sbatch refused: Batch job submission failed: Invalid; invalid partition specified: nope"
+    )
+
+
+def test_a_request_that_did_not_arrive_is_made_again_and_logged(
+    programs: Programs, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs.answers("sbatch", (1, "", CONNECT_FAILURE), (0, "13\n", ""))
+    with caplog.at_level(logging.WARNING):
+        assert client(programs).submit(Path("/runs/script.sbatch")) == 13
+    assert "slurmctld does not answer" in caplog.text and "2 of 2" in caplog.text
+
+
+def test_a_job_that_was_accepted_without_an_answer_is_not_submitted_again(programs: Programs) -> None:
+    programs.answers("sbatch", (1, "", TIMED_OUT), (0, "15\n", ""))
+    programs.answers("squeue", (0, squeue_line(3, "/else") + squeue_line(14, "/runs/script.sbatch"), ""))
+    assert client(programs).submit(Path("/runs/script.sbatch")) == 14
+    assert len(programs.calls("sbatch")) == 1
+
+
+def test_a_job_that_was_not_accepted_is_submitted_again(programs: Programs) -> None:
+    programs.answers("sbatch", (1, "", TIMED_OUT), (0, "15\n", ""))
+    programs.answers("squeue", (0, squeue_line(3, "/else"), ""))
+    assert client(programs).submit(Path("/runs/script.sbatch")) == 15
+
+
+def test_in_doubt_nothing_is_submitted_again(programs: Programs) -> None:
+    programs.answers("sbatch", (1, "", TIMED_OUT))
+    programs.answers("squeue", (1, "", "slurm_load_jobs error: Socket timed out on send/recv operation"))
+    with pytest.raises(SubmissionInDoubt, match="may have accepted"):
+        client(programs).submit(Path("/runs/script.sbatch"))
+    assert len(programs.calls("sbatch")) == 1
+
+
+def test_slurmctld_away_is_unreachable_after_the_retries(programs: Programs) -> None:
+    programs.answers(
+        "squeue", (1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    )
+    with pytest.raises(UnreachableError) as caught:
+        client(programs).jobs()
+    assert caught.value.exit_status == 6
+    assert len(programs.calls("squeue")) == 2
+
+
+def test_no_configuration(programs: Programs) -> None:
+    programs.answers("squeue", (1, "", "squeue: fatal: Unable to process configuration file\n"))
+    with pytest.raises(SlurmError, match="SLURM_CONF"):
+        client(programs).jobs()
+
+
+def test_many_jobs_are_one_query(programs: Programs) -> None:
+    programs.answers("squeue", (0, squeue_line(1, "/a") + squeue_line(2, "/b"), ""))
+    assert [job.job_id for job in client(programs).jobs([2, 1, 2])] == [1, 2]
+    [call] = programs.calls("squeue")
+    assert call.endswith("--states=all --jobs=1,2")
+
+
+def test_no_jobs_is_no_query(programs: Programs) -> None:
+    programs.answers("squeue", (0, "", ""))
+    assert client(programs).jobs([]) == []
+    assert programs.calls("squeue") == []
+
+
+def test_jobs_that_slurm_has_forgotten(programs: Programs) -> None:
+    programs.answers("squeue", (1, "", "slurm_load_jobs error: Invalid job id specified"))
+    assert client(programs).jobs([9]) == []
+    programs.answers("scontrol", (1, "", "slurm_load_jobs error: Invalid job id specified"))
+    with pytest.raises(NotFoundError, match="queue"):
+        client(programs).job(9)
+
+
+def test_a_query_is_in_utc_and_without_the_users_own_formats(programs: Programs) -> None:
+    programs.answers("squeue", (0, "", ""))
+    client(programs, TZ="Asia/Tokyo", SQUEUE_STATES="RUNNING", SLURM_TIME_FORMAT="relative").jobs()
+    environ = programs.environment("squeue")
+    assert (environ["TZ"], environ["SLURM_TIME_FORMAT"]) == ("UTC", "standard")
+    assert "SQUEUE_STATES" not in environ
+
+
+def test_a_submission_from_within_a_job_leaves_that_jobs_variables_out(programs: Programs) -> None:
+    programs.answers("sbatch", (0, "12\n", ""))
+    client(
+        programs, SLURM_CONF="/etc/x", SLURM_NTASKS="8", SLURM_JOB_ID="3", PMIX_RANK="0", TZ="Asia/Tokyo"
+    ).submit(Path("/runs/script.sbatch"))
+    environ = programs.environment("sbatch")
+    assert environ["SLURM_CONF"] == "/etc/x" and environ["TZ"] == "Asia/Tokyo"
+    assert not {"SLURM_NTASKS", "SLURM_JOB_ID", "PMIX_RANK"} & set(environ)
+
+
+def test_no_slurm_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ProgramMissing, match="hpcai local up"):
+        SlurmClient({"PATH": str(tmp_path)}).jobs()
+
+
+def test_what_cannot_be_read_is_said(programs: Programs) -> None:
+    programs.answers("squeue", (0, "surprise\n", ""))
+    with pytest.raises(SlurmError, match="cannot be read"):
+        client(programs).jobs()
+
+
+def test_the_version_is_asked_once(programs: Programs) -> None:
+    programs.answers("sinfo", (0, "slurm-wlm 22.05.8\n", ""))
+    slurm = client(programs)
+    assert slurm.version() == slurm.version() == (22, 5)
+    assert programs.calls("sinfo") == ["--version"]
