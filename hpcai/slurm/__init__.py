@@ -1,0 +1,1 @@
+"""Slurm: its command line read as values, and an embedded cluster of it."""

@@ -1,0 +1,1 @@
+"""A real Slurm cluster of one machine: munged, slurmctld and several slurmd, unprivileged."""

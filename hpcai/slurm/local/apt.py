@@ -1,0 +1,95 @@
+"""Debian's packages without being root: what belongs together, fetched and unpacked into a folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcai import shell
+from hpcai.errors import ToolError, UnreachableError
+
+UPDATE_TIMEOUT_S = 300
+DOWNLOAD_TIMEOUT_S = 600
+
+
+class Apt:
+    """apt with private state: an empty package status, so that the answer never depends on the host."""
+
+    def __init__(self, state: Path, *, own_lists: bool) -> None:
+        """`state` is a folder for apt's files; without `own_lists` the machine's package lists are read."""
+        self._state = state
+        for name in ("lists/partial", "cache/archives/partial"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        (state / "status").touch()
+        options = {
+            "Dir::State::status": state / "status",
+            "Dir::Cache": state / "cache",
+            # The packages are for our own folder: the account that runs us may read it, `_apt` may not.
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+        }
+        if own_lists:
+            options["Dir::State::lists"] = state / "lists"
+        self._options = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+
+    def update(self) -> None:
+        """Fetches the package lists; one source that fails is no failure while others answer."""
+        done = shell.run(["apt-get", "-q", *self._options, "update"], timeout_s=UPDATE_TIMEOUT_S, check=False)
+        if not any((self._state / "lists").glob("*_Packages*")):
+            raise UnreachableError(
+                f"apt could not fetch its package lists: {_last(done.stderr)}",
+                next_step="Check the network and the sources in /etc/apt, then try again.",
+            )
+
+    def depends(self, package: str) -> list[str] | None:
+        """The packages that a package depends on directly, None when apt does not know it."""
+        done = shell.run(
+            ["apt-cache", *self._options, "depends", "--important", package], timeout_s=60, check=False
+        )
+        if done.status != 0 or not done.stdout.strip():
+            return None
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        return [line.split()[1] for line in lines if line.startswith("Depends: ") and "<" not in line]
+
+    def closure(self, packages: Sequence[str]) -> list[str]:
+        """The packages and everything that they need, down to the C library."""
+        argv = ["apt-get", "-q", *self._options, "install", "-s", "--no-install-recommends", *packages]
+        done = shell.run(argv, timeout_s=120, check=False)
+        names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")]
+        if done.status != 0 or not names:
+            raise ToolError(f"apt knows no way to install {' '.join(packages)}: {_last(done.stderr)}")
+        return names
+
+    def unpack(self, packages: Sequence[str], root: Path) -> list[str]:
+        """The packages' files below `root`; answers with NAME_VERSION_ARCHITECTURE of each."""
+        folder = self._state / "debs"
+        folder.mkdir()
+        argv = ["apt-get", "-q", *self._options, "download", *packages]
+        done = shell.run(argv, timeout_s=DOWNLOAD_TIMEOUT_S, cwd=folder, check=False)
+        if done.status != 0:
+            raise UnreachableError(
+                f"apt could not fetch Slurm's packages: {_last(done.stderr)}",
+                next_step="Check the network, then try again.",
+            )
+        debs = sorted(folder.glob("*.deb"))
+        for deb in debs:
+            shell.run(["dpkg-deb", "-x", deb, root], timeout_s=120)
+        return [deb.stem for deb in debs]
+
+
+def require() -> None:
+    """Raises ToolError when this machine has no apt and dpkg."""
+    for program in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise ToolError(
+                f"the embedded cluster needs {program!r}, and it is not on this machine",
+                allowed="It takes Slurm from the packages of Debian 12 or Ubuntu 22.04 and 24.04.",
+                next_step="Use such a machine or container, or a Slurm cluster that you have: hpcai check",
+            )
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.startswith(("E:", "W:", "Err"))]
+    return lines[-1] if lines else "it gave no reason"

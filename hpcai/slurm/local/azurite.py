@@ -1,0 +1,93 @@
+"""Azurite, the Azure Storage emulator: its program in the cache, and how a cluster runs it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcai import shell
+from hpcai.errors import UnreachableError
+from hpcai.slurm.local import tools
+from hpcai.slurm.local.places import locked, publish, scratch_folder, write_whole
+
+VERSION = "3.35.0"
+ACCOUNT = "devstoreaccount1"
+OLDEST_NODE = 18
+INSTALL_TIMEOUT_S = 600
+
+
+def ensure(cache: Path) -> tuple[str, ...]:
+    """The words that start Azurite's Blob service; fetched from npm the first time (about 60 MB), offline after that."""
+    cache = cache.absolute()
+    target = cache / "azurite" / VERSION
+    node, npm = _node(cache)
+    with locked(cache / "azurite" / ".lock"):
+        if not target.is_dir():
+            with scratch_folder(target.parent) as folder:
+                _install(node, npm, folder)
+                publish(folder / "new", target)
+    return (node, str(target / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"))
+
+
+def _node(cache: Path) -> tuple[str, list[str]]:
+    """node, and the words that start npm."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm and _major(node) >= OLDEST_NODE:
+        return node, [npm]
+    root = tools.node_wheel(cache)
+    node = str(root / "bin" / "node")
+    return node, [node, str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _major(node: str) -> int:
+    version = shell.run([node, "--version"], timeout_s=20, check=False).stdout.strip()
+    return int(version.lstrip("v").partition(".")[0]) if version.startswith("v") else 0
+
+
+def _install(node: str, npm: list[str], folder: Path) -> None:
+    new = folder / "new"
+    new.mkdir()
+    options = ["--no-audit", "--no-fund", "--no-update-notifier", "--omit=dev", "--ignore-scripts"]
+    environ = {**os.environ, "npm_config_cache": str(folder / "npm"), "PATH": _path_with(node)}
+    done = shell.run(
+        [*npm, "install", *options, "--prefix", new, f"azurite@{VERSION}"],
+        timeout_s=INSTALL_TIMEOUT_S,
+        env=environ,
+        check=False,
+    )
+    if done.status != 0:
+        words = [line for line in done.stderr.splitlines() if line.strip()] or ["it printed nothing"]
+        raise UnreachableError(
+            f"npm could not fetch azurite {VERSION}: {words[-1]}",
+            next_step="Check the network and npm's registry setting, or start the cluster without --blob.",
+        )
+
+
+def _path_with(node: str) -> str:
+    return os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
+
+
+def write_key(file: Path) -> None:
+    """A new account key, readable by this user only; an existing one stays, for the data that it opened."""
+    if file.exists():
+        return
+    key = base64.b64encode(secrets.token_bytes(64)).decode("ascii")
+    write_whole(file, json.dumps({"account_key": key}) + "\n", mode=0o600)
+
+
+def environ(credentials: Path) -> dict[str, str]:
+    """What Azurite's process gets to know the key by: never an argument, which every user can read."""
+    key = json.loads(credentials.read_text(encoding="utf-8"))["account_key"]
+    return {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{key}"}
+
+
+def argv(start: Sequence[str], port: int, data: Path) -> list[str]:
+    """Blob service on loopback that keeps its data in `data` and tells nobody."""
+    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(data), "--silent"]
+    return [*start, *options, "--skipApiVersionCheck", "--disableTelemetry", "--disableProductStyleUrl"]
+

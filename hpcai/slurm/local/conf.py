@@ -1,0 +1,107 @@
+"""The configuration files of an embedded cluster, as text (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a user asks for."""
+
+    nodes: int
+    cpus_per_node: int
+    gpus_per_node: int
+    memory_mib_per_node: int
+    blob: bool
+
+    def node_names(self) -> list[str]:
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a cluster lives: `home` is its state folder by a path that Slurm can read and sockets can have."""
+
+    home: Path
+    hostname: str
+    user: str
+    controller_port: int
+    node_ports: tuple[int, ...]
+
+
+def slurm_conf(shape: Shape, layout: Layout) -> str:
+    """slurm.conf: one controller and all nodes on this machine, scheduling at once, failures seen soon."""
+    home = layout.home
+    lines = [
+        "ClusterName=local",
+        f"SlurmctldHost={layout.hostname}(127.0.0.1)",
+        f"SlurmctldPort={layout.controller_port}",
+        f"SlurmUser={layout.user}",
+        f"SlurmdUser={layout.user}",
+        "AuthType=auth/munge",
+        "CredType=cred/munge",
+        # A requeued job waits until its old credential has expired: 120 s by default.
+        f"AuthInfo=socket={home}/run/munge.sock,cred_expire=5",
+        f"PluginDir={home}/slurm/lib/slurm",
+        f"StateSaveLocation={home}/state",
+        f"SlurmdSpoolDir={home}/spool/%n",
+        f"SlurmctldPidFile={home}/run/slurmctld.pid",
+        f"SlurmdPidFile={home}/run/%n.pid",
+        f"SlurmctldLogFile={home}/log/slurmctld.log",
+        f"SlurmdLogFile={home}/log/%n.log",
+        # PMIx keeps a folder per step there: nodes that share /tmp collide.
+        f"TmpFS={home}/tmp/%n",
+        "ProctrackType=proctrack/linuxproc",
+        "TaskPlugin=task/none",
+        "MpiDefault=none",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core_Memory",
+        f"DefMemPerCPU={max(1, shape.memory_mib_per_node // shape.cpus_per_node)}",
+        # Nodes may have more processors and memory than the machine.
+        "SlurmdParameters=config_overrides",
+        "GresTypes=gpu",
+        "PropagateResourceLimitsExcept=MEMLOCK",
+        "ReturnToService=2",
+        "SlurmdTimeout=5",
+        "KillWait=10",
+        "MinJobAge=3600",
+        "JobRequeue=1",
+        "SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=0,bf_resolution=1",
+        "PriorityType=priority/multifactor",
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=REQUEUE",
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=task=2",
+        "JobCompType=jobcomp/filetxt",
+        f"JobCompLoc={home}/log/jobcomp.txt",
+        *_nodes(shape, layout),
+        "PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP",
+        "PartitionName=main Default=YES PriorityTier=10 PreemptMode=REQUEUE",
+        "PartitionName=urgent PriorityTier=100 PreemptMode=OFF",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _nodes(shape: Shape, layout: Layout) -> list[str]:
+    gpus = f" Gres=gpu:{shape.gpus_per_node}" if shape.gpus_per_node else ""
+    size = f"CPUs={shape.cpus_per_node} Boards=1 SocketsPerBoard=1 CoresPerSocket={shape.cpus_per_node} ThreadsPerCore=1"
+    default = f"NodeName=DEFAULT {size} RealMemory={shape.memory_mib_per_node}{gpus} State=UNKNOWN"
+    named = zip(shape.node_names(), layout.node_ports, strict=True)
+    return [default] + [
+        f"NodeName={name} NodeHostname={layout.hostname} NodeAddr=127.0.0.1 Port={port}" for name, port in named
+    ]
+
+
+def gres_conf(shape: Shape, layout: Layout) -> str:
+    """gres.conf: slurmd drops GPUs without a device file, so each has one."""
+    if not shape.gpus_per_node:
+        return ""
+    return f"NodeName=n[1-{shape.nodes}] Name=gpu File={layout.home}/dev/nvidia[0-{shape.gpus_per_node - 1}]\n"
+
+
+def cgroup_conf(slurm_version: str) -> str:
+    """cgroup.conf: no control groups, which need root; the word for that changed with Slurm 22.05's successors."""
+    major, minor = (int(part) for part in slurm_version.split(".")[:2])
+    return "CgroupAutomount=no\n" if (major, minor) < (23, 2) else "CgroupPlugin=disabled\n"

@@ -1,0 +1,61 @@
+"""TCP ports that nothing else takes: free now, and below those that the kernel hands to outgoing connections."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+from hpcai.errors import ToolError
+
+LOWEST = 20000
+HIGHEST = 32768
+
+
+def free_ports(count: int, *, taken: Collection[int], salt: int = 0) -> list[int]:
+    """`count` ports that can be bound on every address; `taken` are left out, `salt` moves the search.
+
+    Raises ToolError when there are not enough.
+    """
+    top = min(HIGHEST, _first_ephemeral())
+    span = top - LOWEST
+    # Users of one machine begin at different places, so that two who probe at once seldom meet.
+    begin = (os.getuid() * 257 + salt * 1009) % span if span > 0 else 0
+    found: list[int] = []
+    for step in range(span):
+        if len(found) == count:
+            return found
+        port = LOWEST + (begin + step) % span
+        if port not in taken and _is_free(port):
+            found.append(port)
+    if len(found) == count:
+        return found
+    raise ToolError(
+        f"only {len(found)} of the {count} TCP ports that the cluster needs are free between {LOWEST} and {top - 1}",
+        next_step="Stop other clusters (hpcai local status, hpcai local down --name X), or ask for fewer nodes.",
+    )
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return HIGHEST
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether something on this machine answers on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,124 @@
+"""Processes of an embedded cluster, found in /proc by marks in their environment, and ended without mistaking one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# Every daemon carries these; slurmstepd inherits them from its slurmd.
+STATE_MARK = "HPCAI_LOCAL_STATE"
+NODE_MARK = "HPCAI_LOCAL_NODE"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process and when it began: together they are never reused."""
+
+    pid: int
+    started: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    process: Process
+    parent: int
+    environ: Mapping[str, str]
+
+
+def find(pid: int) -> Process | None:
+    """The living process with this number; None for a zombie, which only waits to be reaped."""
+    seen = _stat(pid)
+    return Process(pid, seen[1]) if seen else None
+
+
+def is_alive(process: Process) -> bool:
+    return find(process.pid) == process
+
+
+def of_cluster(state: Path, conf: Path, *, node: str | None = None) -> list[Process]:
+    """The daemons, steps and job processes of a cluster, or of one of its nodes, and all their descendants.
+
+    A shell that only has the cluster's settings in its environment is not one of them.
+    """
+    everything = _all()
+
+    def belongs(environ: Mapping[str, str]) -> bool:
+        if environ.get(STATE_MARK) == str(state):
+            return node is None or environ.get(NODE_MARK) == node
+        ours = environ.get("SLURM_CONF") == str(conf) and "SLURMD_NODENAME" in environ
+        return ours and (node is None or environ["SLURMD_NODENAME"] == node)
+
+    chosen = {seen.process.pid for seen in everything if belongs(seen.environ)}
+    grown = True
+    while grown:
+        children = {seen.process.pid for seen in everything if seen.parent in chosen}
+        grown = not children <= chosen
+        chosen |= children
+    return [seen.process for seen in everything if seen.process.pid in chosen and seen.process.pid != os.getpid()]
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """A signal to exactly this process; nothing happens when it has gone."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_alive(process):
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
+
+
+def end(look: Callable[[], Iterable[Process]], *, grace_s: float) -> None:
+    """Ends what `look` finds: asked first, killed after the grace, until it finds nothing."""
+    deadline = time.monotonic() + grace_s
+    asked: set[Process] = set()
+    while found := list(look()):
+        late = time.monotonic() >= deadline
+        for process in found:
+            if late:
+                send(process, signal.SIGKILL)
+            elif process not in asked:
+                send(process, signal.SIGTERM)
+        asked |= set(found)
+        time.sleep(0.01)
+
+
+def _all() -> list[_Seen]:
+    """Every process of this user that has not ended."""
+    seen = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        pid = int(entry.name)
+        stat = _stat(pid)
+        if stat is not None:
+            seen.append(_Seen(Process(pid, stat[1]), stat[0], _environ(pid)))
+    return seen
+
+
+def _stat(pid: int) -> tuple[int, int] | None:
+    """Parent and start time in ticks since boot."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    # The program's name is in parentheses and may hold anything.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
+
+
+def _environ(pid: int) -> dict[str, str]:
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (entry.partition(b"=") for entry in data.split(b"\0") if entry)
+    return {os.fsdecode(key): os.fsdecode(value) for key, _, value in pairs}

@@ -1,0 +1,128 @@
+"""Writes everything that a cluster's daemons read: folders, keys, links, configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import re
+import secrets
+import socket
+from pathlib import Path
+
+from hpcai.errors import ToolError
+from hpcai.slurm.local import azurite, conf, ports, record
+from hpcai.slurm.local.conf import Layout, Shape
+from hpcai.slurm.local.places import Place, locked, write_whole
+from hpcai.slurm.local.prefix import Prefix
+
+# A socket's path may have 107 bytes, and a step's is STATE/spool/n64/stepd.slurm.pmix.JOB.STEP.
+LONGEST_HOME = 56
+PLAIN = re.compile(r"[A-Za-z0-9._/@+-]+")
+
+
+def set_up(where: Place, shape: Shape, prefix: Prefix, start_azurite: tuple[str, ...]) -> record.Cluster:
+    """The cluster, ready to be started; job history, Blob data and scratch of an earlier life stay."""
+    _folders(where, shape)
+    _link(where.state / "slurm", prefix.root)
+    home = _home(where)
+    with locked(where.cache / "local" / ".ports.lock"):
+        free = ports.free_ports(shape.nodes + 1 + shape.blob, taken=_taken(where))
+        cluster = record.Cluster(
+            shape=shape,
+            home=home,
+            prefix=prefix.root,
+            slurm_version=prefix.version(),
+            controller_port=free[0],
+            node_ports=tuple(free[1 : shape.nodes + 1]),
+            blob_port=free[-1] if shape.blob else None,
+            azurite=start_azurite,
+        )
+        record.save_cluster(where, cluster)
+    _configuration(where, cluster)
+    _secrets(where, shape)
+    return cluster
+
+
+def _folders(where: Place, shape: Shape) -> None:
+    where.state.mkdir(parents=True, exist_ok=True)
+    where.state.chmod(0o700)
+    for name in ("run", "state", "log", "secrets", "blob", "dev", "killed"):
+        (where.state / name).mkdir(exist_ok=True)
+    for node in shape.node_names():
+        where.killed_mark(node).unlink(missing_ok=True)
+        for name in ("spool", "tmp", "scratch"):
+            (where.state / name / node).mkdir(parents=True, exist_ok=True)
+    for number in range(shape.gpus_per_node):
+        _link(where.state / "dev" / f"nvidia{number}", Path(os.devnull))
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+
+
+def _home(where: Place) -> Path:
+    """The state folder itself, or a link to it in /tmp when its own path is too long or odd for Slurm."""
+    if PLAIN.fullmatch(str(where.state)) and len(str(where.state)) <= LONGEST_HOME:
+        return where.state
+    link = alias(where)
+    try:
+        link.symlink_to(where.state)
+    except FileExistsError as error:
+        if link.lstat().st_uid != os.getuid() or not link.is_symlink() or link.readlink() != where.state:
+            raise ToolError(
+                f"{str(link)!r} is in the way: it stands for the long path {str(where.state)!r}",
+                next_step=f"Remove it, or set XDG_CACHE_HOME to a path of at most {LONGEST_HOME - 24} characters.",
+            ) from error
+    return link
+
+
+def alias(where: Place) -> Path:
+    """The short path that stands for a state folder whose own path Slurm cannot use."""
+    digest = hashlib.sha256(os.fsencode(where.state)).hexdigest()[:10]
+    return Path("/tmp") / f"hpcai-{os.getuid()}-{digest}"
+
+
+def _taken(where: Place) -> set[int]:
+    """Ports that this user's other clusters were set up with, running or about to."""
+    taken: set[int] = set()
+    for file in where.cache.glob("local/*/cluster.json"):
+        cluster = record.load_cluster(Place(where.cache, file.parent.name))
+        if cluster is not None and file.parent.name != where.name:
+            taken |= {cluster.controller_port, *cluster.node_ports, cluster.blob_port or 0}
+    return taken
+
+
+def _configuration(where: Place, cluster: record.Cluster) -> None:
+    layout = Layout(
+        home=cluster.home,
+        hostname=socket.gethostname().partition(".")[0],
+        user=_user(),
+        controller_port=cluster.controller_port,
+        node_ports=cluster.node_ports,
+    )
+    write_whole(where.state / "slurm.conf", conf.slurm_conf(cluster.shape, layout))
+    write_whole(where.state / "gres.conf", conf.gres_conf(cluster.shape, layout))
+    write_whole(where.state / "cgroup.conf", conf.cgroup_conf(cluster.slurm_version))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError as error:
+        raise ToolError(
+            f"the user with number {os.getuid()} has no name on this machine, and Slurm needs one",
+            next_step="Add a line for it to /etc/passwd.",
+        ) from error
+
+
+def _secrets(where: Place, shape: Shape) -> None:
+    (where.state / "secrets").chmod(0o700)
+    key = where.state / "secrets" / "munge.key"
+    if not key.exists():
+        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(128))
+    if shape.blob:
+        azurite.write_key(where.blob_credentials)

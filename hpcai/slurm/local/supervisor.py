@@ -1,0 +1,211 @@
+"""The one process that keeps a cluster's daemons running. `hpcai local up` starts it; no user calls it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpcai import shell
+from hpcai.slurm.local import azurite, ports, processes, record
+from hpcai.slurm.local.places import Place, place
+
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 30.0
+# A daemon that ran this long has recovered: its next failure is restarted at once again.
+STEADY_S = 60.0
+STOP_GRACE_S = 10.0
+
+
+@dataclass
+class Daemon:
+    """A program that is to run, and how its last runs went."""
+
+    name: str
+    argv: list[str]
+    environ: Mapping[str, str]
+    may_start: Callable[[], bool]
+    program: subprocess.Popen[bytes] | None = None
+    since: float = 0.0
+    begun: float = 0.0
+    not_before: float = 0.0
+    failures: int = 0
+    restarts: int = field(default=-1)
+
+
+class Supervisor:
+    def __init__(self, where: Place, cluster: record.Cluster) -> None:
+        self._place, self._cluster = where, cluster
+        self._since = record.now()
+        self._stopping = False
+        self._daemons = daemons(where, cluster)
+        self._wake = _signals()
+
+    def run(self) -> None:
+        """Keeps everything running until SIGTERM."""
+        tick = 0.01
+        while not self._stopping:
+            changed = self._reap() | self._start()
+            tick = 0.01 if changed else min(tick * 1.3, 1.0)
+            if changed:
+                self._write()
+            self._sleep(tick)
+        self._stop()
+
+    def _sleep(self, tick: float) -> None:
+        """Until a signal comes; while a daemon waits to be started, no longer than `tick`."""
+        waiting = any(daemon.program is None and self._wanted(daemon) for daemon in self._daemons)
+        select.select([self._wake], [], [], tick if waiting else None)
+        with suppress(BlockingIOError):
+            while data := self._wake.recv(64):
+                if signal.SIGTERM in data or signal.SIGINT in data:
+                    self._stopping = True
+
+    def _wanted(self, daemon: Daemon) -> bool:
+        return not self._place.killed_mark(daemon.name).exists()
+
+    def _start(self) -> bool:
+        changed = False
+        for daemon in self._daemons:
+            late = time.monotonic() >= daemon.not_before
+            if daemon.program is None and late and self._wanted(daemon) and daemon.may_start():
+                with (self._place.logs / f"{daemon.name}.err").open("wb") as log:
+                    daemon.program = shell.start(daemon.argv, env=daemon.environ, stdout=log, stderr=log)
+                daemon.begun, daemon.since = time.monotonic(), record.now()
+                daemon.restarts += 1
+                changed = True
+        return changed
+
+    def _reap(self) -> bool:
+        changed = False
+        for daemon in self._daemons:
+            if daemon.program is None or daemon.program.poll() is None:
+                continue
+            steady = time.monotonic() - daemon.begun >= STEADY_S
+            daemon.failures = 1 if steady else daemon.failures + 1
+            delay = min(FIRST_DELAY_S * 2 ** (daemon.failures - 1), LONGEST_DELAY_S)
+            if self._wanted(daemon):
+                _log(f"{daemon.name} ended with status {daemon.program.returncode}: again in {delay:g} s")
+            else:
+                _log(f"{daemon.name} was killed on purpose: it stays dead until it is resumed")
+                daemon.failures, delay = 0, 0.0
+            daemon.not_before = time.monotonic() + delay
+            daemon.program = None
+            changed = True
+        return changed
+
+    def _write(self) -> None:
+        running = {}
+        for daemon in self._daemons:
+            process = processes.find(daemon.program.pid) if daemon.program else None
+            if process is not None:
+                running[daemon.name] = record.Running(process, daemon.since, daemon.restarts)
+        own = processes.find(os.getpid())
+        assert own is not None
+        record.save_daemons(self._place, record.Daemons(own, self._since, running))
+
+    def _stop(self) -> None:
+        """In the reverse order of the start: each daemon can still reach those that it needs."""
+        for daemon in reversed(self._daemons):
+            if daemon.program is not None:
+                daemon.program.terminate()
+                try:
+                    daemon.program.wait(STOP_GRACE_S)
+                except subprocess.TimeoutExpired:
+                    _log(f"{daemon.name} did not stop within {STOP_GRACE_S:g} s: killed")
+                    daemon.program.kill()
+                    daemon.program.wait()
+        _log("stopped")
+
+
+def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
+    """Everything that a cluster runs, in the order in which one needs the other."""
+    home, sbin = cluster.home, cluster.home / "slurm" / "sbin"
+    environ = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ") if key in os.environ}
+    environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", processes.STATE_MARK: str(where.state)}
+    socket_file = home / "run" / "munge.sock"
+    munged = [f"{sbin}/munged", "--foreground", "--force", "--num-threads=2", f"--socket={socket_file}"]
+    munged += [f"--key-file={home}/secrets/munge.key", f"--pid-file={home}/run/munged.pid"]
+    munged += [f"--log-file={home}/log/munged.log", f"--seed-file={home}/run/munged.seed"]
+    conf = str(cluster.conf)
+    made = [
+        Daemon("munged", munged, environ, lambda: True),
+        Daemon(
+            "slurmctld", [f"{sbin}/slurmctld", "-D", "-i", "-f", conf], environ, lambda: _answers(socket_file)
+        ),
+    ]
+    for node in cluster.shape.node_names():
+        argv = [f"{sbin}/slurmd", "-D", "-N", node, "-f", conf, "-d", f"{sbin}/slurmstepd"]
+        marked = {**environ, processes.NODE_MARK: node}
+        made.append(Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port)))
+    if cluster.blob_port is not None:
+        argv = azurite.argv(cluster.azurite, cluster.blob_port, where.state / "blob")
+        made.insert(0, Daemon("blob", argv, {**environ, **azurite.environ(where.blob_credentials)}, lambda: True))
+    return made
+
+
+def _answers(file: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(file)) == 0
+
+
+def _signals() -> socket.socket:
+    """A socket that becomes readable at each signal; programs started later keep the default handling."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    _signals.keep = writing  # type: ignore[attr-defined]
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return reading
+
+
+def _log(words: str) -> None:
+    print(time.strftime("%Y-%m-%dT%H:%M:%S"), words, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _limits() -> None:
+    """Locked memory as far as this user may, for MPI and GPU libraries in jobs; few open files, for quick starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 4096), hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    if os.geteuid() == 0:
+        with suppress(ValueError, PermissionError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _let_go(log: Path) -> None:
+    """Leaves the caller's terminal, session and pipes; the caller's wait ends at once."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    os.closerange(3, 256)
+
+
+def main() -> None:
+    """python -m hpcai.slurm.local.supervisor CACHE NAME"""
+    where = place(Path(sys.argv[1]), sys.argv[2])
+    cluster = record.load_cluster(where)
+    assert cluster is not None
+    _let_go(where.logs / "supervisor.log")
+    _limits()
+    Supervisor(where, cluster).run()
+
+
+if __name__ == "__main__":
+    main()
