@@ -24,7 +24,8 @@ def parse_bytes(text: str) -> int:
     if found is None or found[3] not in _BYTES:
         raise ValueError(f"{text!r} is not a size; write e.g. '10GiB'; units are {', '.join(_BYTES)}")
     whole, fraction, unit = found[1], found[2] or "", _BYTES[found[3]]
-    size, remainder = divmod(int(whole + fraction) * unit, 10 ** len(fraction))
+    scale = int("1" + "0" * len(fraction))
+    size, remainder = divmod(int(whole + fraction) * unit, scale)
     if remainder:
         raise ValueError(f"{text!r} is not a whole number of bytes")
     return size

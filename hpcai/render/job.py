@@ -1,0 +1,178 @@
+"""A job spec resolved against its profile and site, and rendered to the script that sbatch runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hpcai.catalog.profiles import Profile, profile
+from hpcai.errors import RenderError
+from hpcai.render import container, options
+from hpcai.render.environment import quote, render
+from hpcai.specs.job import JobSpec, as_json
+from hpcai.specs.site import Site
+
+Where = Literal["slurm", "local"]
+
+
+@dataclass(frozen=True)
+class ResolvedJob:
+    """A job with its profile merged and every default explicit."""
+
+    spec: JobSpec
+    workdir: Path
+    interpreter: Path
+    cpu_bind: str | None = None
+    mounts: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The site's variables that every task needs; none is a secret."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as JSON's own types: the spec's fields, and beside them what was resolved."""
+        return as_json(self.spec) | {
+            "schema_version": 1,
+            "workdir": str(self.workdir),
+            "interpreter": str(self.interpreter),
+            "cpu_bind": self.cpu_bind,
+            "mounts": list(self.mounts),
+            "places": dict(self.places),
+        }
+
+
+def resolve_job(spec: JobSpec, site: Site, *, interpreter: Path, cwd: Path | None = None) -> ResolvedJob:
+    """The job with its profile merged; what the spec says wins over the profile.
+
+    `cwd` (default: the current folder) is where the command starts when the spec names no workdir.
+    Raises NotFoundError for an unknown profile.
+    """
+    found = profile(spec.profile) if spec.profile is not None else Profile("")
+    update: dict[str, Any] = {
+        key: getattr(found, key)
+        for key in ("ntasks_per_node", "cpus_per_task", "gpus_per_node")
+        if getattr(spec, key) is None
+    }
+    whole_node = all(
+        getattr(spec, key) in (None, getattr(found, key)) for key in ("ntasks_per_node", "gpus_per_node")
+    )
+    if whole_node and spec.mem_gib is None and found.mem_gib is not None:
+        update["mem_gib"] = float(found.mem_gib)
+    # The masks name one place per task of a full node.
+    binds = whole_node and spec.cpus_per_task in (None, found.cpus_per_task)
+    update["ntasks_per_node"] = spec.ntasks_per_node or found.ntasks_per_node or 1
+    update["env"] = {**_threads(spec, found), **found.env, **spec.env}
+    merged = spec.model_copy(update=update)
+    return ResolvedJob(
+        spec=merged,
+        workdir=Path(spec.workdir or cwd or Path.cwd()),
+        interpreter=interpreter,
+        cpu_bind=_cpu_bind(merged, found.cpu_bind if binds else None),
+        mounts=found.mounts if merged.container is not None else (),
+        places=_places(site),
+    )
+
+
+def _threads(spec: JobSpec, found: Profile) -> dict[str, str]:
+    cpus = spec.cpus_per_task or found.cpus_per_task
+    return {"OMP_NUM_THREADS": str(cpus)} if cpus else {}
+
+
+def _cpu_bind(job: JobSpec, mask: str | None) -> str | None:
+    # The ranks of one torchrun task share its cores; a mask for one task would squeeze them all.
+    return "none" if mask and job.launcher == "torchrun" else mask
+
+
+def _places(site: Site) -> dict[str, str]:
+    places = {
+        "HPCAI_SCRATCH": site.scratch,
+        "AZURE_STORAGE_ACCOUNT": site.storage_account,
+        "HPCAI_STORAGE_ENDPOINT": site.storage_endpoint,
+        "HPCAI_STORAGE_CREDENTIALS": site.storage_credentials,
+        "HPCAI_ALLOW_HTTP": ",".join(site.allow_http) or None,
+    }
+    return {name: str(value) for name, value in places.items() if value is not None}
+
+
+def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> str:
+    """The whole script, for `sbatch` or, with where="local", for `bash` on this machine.
+
+    Raises RenderError for what the script cannot carry.
+    """
+    spec = job.spec
+    _check(job, run_dir, where)
+    gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
+    pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1)
+    text = render(
+        "sbatch/job.sh.j2",
+        job=spec,
+        where=where,
+        run_dir=str(run_dir),
+        workdir=str(job.workdir),
+        interpreter=str(job.interpreter),
+        places=job.places,
+        options=list(options.sbatch_options(spec, run_dir)),
+        step=_step_words(job),
+        pyxis=pyxis,
+        launcher="gloo" if gloo else spec.launcher,
+        mpi=spec.launcher == "mpi" or (spec.launcher == "horovod" and not gloo),
+        heredoc=_heredoc(spec),
+    )
+    return text
+
+
+def _check(job: ResolvedJob, run_dir: Path, where: Where) -> None:
+    for path in (run_dir, job.workdir, job.interpreter):
+        if not path.is_absolute():
+            raise RenderError(f"{str(path)!r} is not an absolute path, and a script runs in many places")
+    if where == "local" and job.spec.nodes > 1:
+        raise RenderError(
+            f"nodes: {job.spec.nodes} cannot run on this machine alone",
+            next_step="Add --set nodes=1, or leave out --where local.",
+        )
+    if where == "local" and job.spec.container is not None:
+        raise RenderError(
+            "container: needs Slurm with Pyxis",
+            next_step="Add --set container=null, or leave out --where local.",
+        )
+
+
+def _step_words(job: ResolvedJob) -> list[str]:
+    """The words of the launching srun that do not change from site to site."""
+    spec = job.spec
+    ntasks = options.tasks_per_node(spec)
+    words = [f"--nodes={spec.nodes}", f"--ntasks={spec.nodes * ntasks}", f"--ntasks-per-node={ntasks}"]
+    cpus = options.cpus_per_task(spec)
+    if cpus is not None:
+        # Slurm 22.05 and later do not pass the job's own value on to srun.
+        words.append(f"--cpus-per-task={cpus}")
+    words += ["--kill-on-bad-exit=1"]
+    if job.cpu_bind is not None:
+        words.append(f"--cpu-bind={quote(job.cpu_bind)}")
+    return words
+
+
+def _pyxis(job: ResolvedJob, run_dir: Path, *, steps: int) -> list[str]:
+    spec = job.spec
+    if spec.container is None:
+        return []
+    own = [container.bind(str(path)) for path in (run_dir, job.workdir)]
+    names = [*spec.env, *job.places]
+    if spec.launcher == "horovod":
+        names += ["HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS"]
+    return container.pyxis_words(
+        spec.container,
+        workdir=str(job.workdir),
+        mounts=[*own, *job.mounts],
+        env_names=names,
+        steps_in_container=steps,
+    )
+
+
+def _heredoc(spec: JobSpec) -> str:
+    """A word that ends a here-document and is no line of the text inside it."""
+    lines = {line for command in spec.setup for line in command.splitlines()}
+    word = "END"
+    while word in lines:
+        word += "_"
+    return word
