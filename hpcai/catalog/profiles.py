@@ -55,13 +55,14 @@ def profile(name: str) -> Profile:
 
 
 def _profile(name: str, entry: Mapping[str, Any], sources: Mapping[str, str]) -> Profile:
-    figures = {key: value for key, (value, _) in entry.items() if key not in ("env", "mounts")}
-    origins = {key: sources[source] for key, (_, source) in entry.items() if key != "env"}
-    origins |= {f"env.{key}": sources[source] for key, (_, source) in entry["env"].items()}
+    settings = dict(entry)
+    env = settings.pop("env", {})
+    mounts, _ = settings.get("mounts", ((), None))
+    origins = {key: sources[source] for key, (_, source) in settings.items()}
     return Profile(
         name,
-        **figures,
-        mounts=tuple(entry["mounts"][0]) if "mounts" in entry else (),
-        env={key: value for key, (value, _) in entry["env"].items()},
-        sources=origins,
+        **{key: value for key, (value, _) in settings.items() if key != "mounts"},
+        mounts=tuple(mounts),
+        env={key: value for key, (value, _) in env.items()},
+        sources=origins | {f"env.{key}": sources[source] for key, (_, source) in env.items()},
     )

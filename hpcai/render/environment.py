@@ -34,7 +34,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 -- the text is shell, not HTML; every value passes `quote`
+        autoescape=False,
     )
     made.filters["quote"] = quote
     made.filters["sbatch"] = sbatch_quote

@@ -103,7 +103,7 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
     _check(job, run_dir, where)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
     pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1)
-    text = render(
+    return render(
         "sbatch/job.sh.j2",
         job=spec,
         where=where,
@@ -118,7 +118,6 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
         mpi=spec.launcher == "mpi" or (spec.launcher == "horovod" and not gloo),
         heredoc=_heredoc(spec),
     )
-    return text
 
 
 def _check(job: ResolvedJob, run_dir: Path, where: Where) -> None:
