@@ -155,7 +155,7 @@ def parse_manifest(text: str | bytes, origin: str) -> Manifest:
 def _damaged(origin: str, why: str) -> ManifestError:
     return ManifestError(
         f"The manifest {origin!r} cannot be used: {why}.",
-        next_step="`hpcai data push DIR URL` writes it again from the packed data set.",
+        next_step="`hpcai data push DIR URL --replace` writes it again from the packed data set.",
     )
 
 

@@ -1,0 +1,256 @@
+"""`hpcai data`: data sets, packed here, kept in Blob, pulled to the nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpcai.cli.data_progress import transfer_line
+from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option, say
+
+if TYPE_CHECKING:
+    from hpcai.staging.manifest import Manifest
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def data() -> None:
+    """Pack, push, pull and list data sets.
+
+    A URL is azure://CONTAINER/PREFIX (the account is AZURE_STORAGE_ACCOUNT), an https Blob URL, or
+    file:///FOLDER. Keys come from the file that HPCAI_STORAGE_CREDENTIALS names, never from the command line.
+    """
+
+
+@data.command()
+@click.argument("src", type=_FOLDER)
+@click.argument("dst", type=_FOLDER)
+@click.option("--name", required=True, help="The data set's name: letters, digits, '.', '_' and '-'.")
+@click.option(
+    "--shard-mib", type=click.FloatRange(min=0.01), default=128, show_default=True, help="Size of a shard."
+)
+@output_option
+@quiet_option
+def pack(src: Path, dst: Path, name: str, shard_mib: float, output: str, quiet: bool) -> None:
+    """Pack folders of images into tar shards.
+
+    SRC holds train/CLASS/IMAGE and val/CLASS/IMAGE, or CLASS/IMAGE alone (JPEG or PNG). DST is made whole or
+    not at all; the same input gives the same bytes and version.
+
+    \b
+    Exit status 2: DST holds something else, or NAME is no name. 5: SRC does not exist.
+    7: SRC has no classes, an empty class, what is no image, or splits whose classes differ.
+    """
+    from hpcai.staging.pack import MIB
+    from hpcai.staging.pack import pack as pack_folder
+
+    with transfer_line("samples") as line:
+        manifest = pack_folder(src, dst, name=name, shard_bytes=int(shard_mib * MIB), told=line.told)
+    say(f"Packed {manifest.samples:,} samples of {len(manifest.class_names)} classes into {dst}.")
+    say(f"Next: hpcai data push {dst} azure://CONTAINER/{name}")
+    _emit_data_set(manifest, str(dst), output, quiet)
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("url")
+@click.option("--replace", is_flag=True, help="Replace another data set that lies at URL.")
+@output_option
+@quiet_option
+def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> None:
+    """Upload a packed data set.
+
+    The container is made if it is missing. Shards that lie there already are not sent again, and the manifest
+    comes last, so that nobody reads half a data set.
+
+    \b
+    Exit status 2: URL is no Blob URL, or holds another data set. 4: refused. 5: DIR holds no data set.
+    6: no answer. 7: a shard of DIR is missing or damaged.
+    """
+    from hpcai.staging.progress import Watcher
+    from hpcai.staging.push import push as push_folder
+
+    with transfer_line("bytes") as line:
+        done = push_folder(folder, url, _environ(), replace=replace, watcher=Watcher(line.say, line.told))
+    say(f"Pushed to {done.url}, version {done.manifest.version}.")
+    _emit_data_set(done.manifest, done.url, output, quiet)
+
+
+@data.command()
+@click.argument("url")
+@click.option("--to", type=_FOLDER, help="The folder to fill, instead of the cache below the scratch.")
+@click.option("--scratch", type=_FOLDER, help="This node's scratch. [default: HPCAI_SCRATCH]")
+@click.option("--link", "link_path", type=_FOLDER, help="Also make this link to the data set.")
+@click.option("--version", help="The version that must be there: 32 digits, or the first 8 or more.")
+@click.option("--verify", is_flag=True, help="Check what is here already by content, not by size alone.")
+@click.option("--record", type=_FOLDER, help="Add a line on this pull to this file (JSON lines).")
+@output_option
+@quiet_option
+def pull(
+    url: str,
+    to: Path | None,
+    scratch: Path | None,
+    link_path: Path | None,
+    version: str | None,
+    verify: bool,
+    record: Path | None,
+    output: str,
+    quiet: bool,
+) -> None:
+    """Bring a data set to this machine, verified.
+
+    What is here already is not downloaded again; a damaged or truncated shard is repaired. Several pulls of
+    one data set on one node download it once. Killed at any moment, the next pull goes on.
+
+    \b
+    Exit status 2: URL is no source, or the folder holds something else. 4: refused. 5: no such container,
+    data set or version. 6: no answer. 7: damaged or changed at the source, or no space here.
+    """
+    from hpcai.staging.node_cache import link
+    from hpcai.staging.progress import Watcher
+    from hpcai.staging.pull import pull as pull_data
+
+    signal.signal(signal.SIGTERM, _terminated)
+    environ = _environ()
+    folder = None if to is not None else scratch or _scratch(environ)
+    with transfer_line("bytes") as line:
+        done = pull_data(
+            url,
+            environ,
+            to=to,
+            scratch=folder,
+            version=version,
+            verify=verify,
+            watcher=Watcher(line.say, line.told),
+        )
+    if link_path is not None:
+        link(link_path, done.path)
+    say(_closing(done, verify))
+    name = link_path.name if link_path is not None else done.name
+    row = done.record(data=name, source=url, attempt=_attempt(environ))
+    if record is not None:
+        _append(record, row)
+    if quiet or output == "table":
+        click.echo(done.path)
+    else:
+        emit_object(row, output)
+
+
+@data.command("ls")
+@click.argument("url")
+@output_option
+@quiet_option
+def list_(url: str, output: str, quiet: bool) -> None:
+    """List the data sets below a URL, or the shards of the one that is there.
+
+    \b
+    Exit status 2: URL is no source. 4: refused. 5: no such container or folder. 6: no answer.
+    Nothing found is 0, and said on stderr.
+    """
+    from hpcai.staging.catalogue import find_data_sets
+    from hpcai.staging.progress import Watcher
+
+    here, below = find_data_sets(url, _environ(), Watcher(say))
+    if here is not None:
+        _emit_shards(here, output, quiet)
+        return
+    for each in below:
+        if each.problem is not None:
+            say(each.problem)
+    if not below:
+        say(f"There is no data set at {url} or directly below it.")
+    rows = [_row(each.manifest, each.url) for each in below if each.manifest is not None]
+    _emit(rows, _COLUMNS, "url", "data_sets", output, quiet)
+
+
+_COLUMNS = ("name", "version", "samples", "classes", "shards", "bytes", "url")
+
+
+def _row(manifest: Manifest, url: str) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "samples": manifest.samples,
+        "classes": len(manifest.class_names),
+        "shards": len(manifest.shards()),
+        "bytes": manifest.bytes,
+        "url": url,
+    }
+
+
+def _emit_data_set(manifest: Manifest, url: str, output: str, quiet: bool) -> None:
+    _emit([_row(manifest, url)], _COLUMNS, "version", "data_sets", output, quiet)
+
+
+def _emit_shards(manifest: Manifest, output: str, quiet: bool) -> None:
+    rows = [
+        {
+            "path": shard.path,
+            "split": split,
+            "samples": shard.samples,
+            "bytes": shard.bytes,
+            "etag": shard.etag,
+        }
+        for split, part in manifest.splits.items()
+        for shard in part.shards
+    ]
+    _emit(rows, ("path", "split", "samples", "bytes", "etag"), "path", "shards", output, quiet)
+
+
+def _emit(
+    rows: list[dict[str, Any]], columns: tuple[str, ...], id_column: str, kind: str, output: str, quiet: bool
+) -> None:
+    if quiet:
+        for row in rows:
+            click.echo(row[id_column])
+    else:
+        emit_rows(rows, columns, output, kind=kind)
+
+
+def _closing(done: Pulled, verify: bool) -> str:
+    how = "what was fetched is verified" if done.event == "done" else "its sizes are right"
+    if verify:
+        how = "all of it is verified"
+    return f"{done.name} is ready after {done.seconds:.1f} s, {how}."
+
+
+def _environ() -> Mapping[str, str]:
+    return os.environ
+
+
+def _scratch(environ: Mapping[str, str]) -> Path:
+    text = environ.get("HPCAI_SCRATCH", "")
+    node = environ.get("SLURMD_NODENAME", "")
+    if not text or ("%n" in text and not node):
+        why = f"HPCAI_SCRATCH is {text!r} and this is no Slurm node" if text else "HPCAI_SCRATCH is not set"
+        raise click.UsageError(f"There is no folder to pull to: {why}.\nGive --to DIR or --scratch DIR.")
+    return Path(text.replace("%n", node))
+
+
+def _attempt(environ: Mapping[str, str]) -> int:
+    text = environ.get("HPCAI_ATTEMPT", "")
+    return int(text) if text.isdigit() else 0
+
+
+def _append(path: Path, row: dict[str, object]) -> None:
+    from hpcai.errors import StageError
+    from hpcai.runs.jsonl import append
+    from hpcai.units import utc_now
+
+    try:
+        append(path, {**row, "time": utc_now()})
+    except StageError as error:
+        # The data is here: a record that cannot be written is no reason to fail the job.
+        say(f"No record was written: {error.what}")
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    say("Stopped. What has been downloaded stays; the next pull goes on from there.")
+    raise SystemExit(128 + number)

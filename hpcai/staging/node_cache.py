@@ -1,0 +1,213 @@
+"""Where pulled data sets lie on a node, who may work on them, and the room that they need.
+
+<scratch>/hpcai/data/<name>/<version>/            whole and verified, never anything else
+<scratch>/hpcai/data/<name>/.<version>.part/      on its way
+<scratch>/hpcai/jobs/<job id>/<name>              a job's link to what it uses
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcai.errors import StageError, UsageError
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest
+
+_SHARED_MODE = 0o1777
+_ROOM_MARGIN = 1.05
+_LINKS_KEPT_S = 30 * 24 * 3600.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder where a version of a data set appears, and those beside it that it is made with."""
+
+    final: Path
+
+    @property
+    def work(self) -> Path:
+        return self.final.with_name(f".{self.final.name}.part")
+
+    @property
+    def lock(self) -> Path:
+        return self.final.with_name(f".{self.final.name}.lock")
+
+
+def cache_place(scratch: Path, manifest: Manifest) -> Place:
+    """Where a data set lies below a node's scratch; makes the folders that all users of the node share.
+
+    Raises StageError when the scratch cannot be written.
+    """
+    folder = scratch
+    if not scratch.is_dir():
+        raise StageError(
+            f"The scratch {str(scratch)!r} is not a folder.",
+            next_step="Set HPCAI_SCRATCH to the node's local disk, or use `--to DIR`.",
+        )
+    for part in ("hpcai", "data", manifest.name):
+        folder = folder / part
+        make_shared_folder(folder)
+    return Place(folder / manifest.version)
+
+
+def make_shared_folder(folder: Path) -> None:
+    """A folder like /tmp: every user of the node may add to it, nobody may remove what others put there.
+
+    Raises StageError.
+    """
+    try:
+        folder.mkdir()
+        folder.chmod(_SHARED_MODE)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StageError(f"{str(folder)!r} cannot be made: {error.strerror}.") from error
+
+
+def chosen_place(target: Path, manifest: Manifest) -> Place:
+    """The folder that a person named, if it is free for this data set.
+
+    Raises UsageError when it holds something else.
+    """
+    final = target.absolute()
+    held = "something else"
+    if (final / MANIFEST_NAME).is_file():
+        there = Manifest.read(final)
+        if there.version == manifest.version:
+            return Place(final)
+        held = f"{there.name!r} of version {there.version[:12]}"
+    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+        raise UsageError(
+            f"{str(target)!r} already holds {held}.",
+            allowed="--to takes a new or an empty folder, or one that holds the same data set.",
+        )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return Place(final)
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds `path` against other processes of this node; the kernel lets go when the holder dies."""
+    descriptor = _lock(path, waiting)
+    try:
+        yield
+    finally:
+        # Another user's lock file in a shared folder cannot be removed, and need not be.
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _lock(path: Path, waiting: Callable[[], None]) -> int:
+    told = False
+    while True:
+        descriptor = _open_lock(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if told else fcntl.LOCK_NB))
+        except BlockingIOError:
+            waiting()
+            told = True
+        else:
+            # The holder before us removes the file: a lock on what has no name excludes nobody.
+            if _is_still(path, descriptor):
+                return descriptor
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        # Without O_CREAT first: Linux refuses O_CREAT on another user's file in a folder like /tmp.
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        pass
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o666)
+    except OSError as error:
+        raise StageError(f"{str(path)!r} cannot be made: {error.strerror}.") from error
+    return descriptor
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """Raises StageError unless the file system of `folder` has room for `needed_bytes` and 5 % more."""
+    state = os.statvfs(folder)
+    available = state.f_bavail * state.f_frsize
+    if needed_bytes * _ROOM_MARGIN > available:
+        raise no_room(folder, int(needed_bytes * _ROOM_MARGIN), available)
+
+
+def no_room(folder: Path, needed_bytes: int, available_bytes: int) -> StageError:
+    return StageError(
+        f"No space in {str(folder)!r}: {needed_bytes:,} bytes needed, {available_bytes:,} available.",
+        allowed="Needed is what is still missing of the data set, and 5 % more.",
+        next_step="Remove what is not used, or name a larger disk with --scratch, --to or HPCAI_SCRATCH.",
+    )
+
+
+def allocate(descriptor: int, length: int, folder: Path) -> None:
+    """Reserve room for a file's whole content now. Raises StageError when there is none."""
+    if length == 0:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, length)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            state = os.statvfs(folder)
+            raise no_room(folder, length, state.f_bavail * state.f_frsize) from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(descriptor, length)
+
+
+def link(path: Path, target: Path, *, now: float | None = None) -> None:
+    """`path` points to `target`, from one moment to the next; links of jobs long gone are removed.
+
+    Raises StageError, also when something that is no link stands at `path`.
+    """
+    try:
+        _make_link_folder(path.parent)
+        if path.exists() and not path.is_symlink():
+            raise StageError(
+                f"{str(path)!r} is not a link.", allowed="--link takes a new name or a link to replace."
+            )
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.symlink_to(target)
+        fresh.replace(path)
+    except OSError as error:
+        raise StageError(f"The link {str(path)!r} cannot be made: {error.strerror}.") from error
+    if path.parent.parent.name == "jobs":
+        _prune_links(path.parent.parent, keep=path.parent, before=(now or time.time()) - _LINKS_KEPT_S)
+
+
+def _make_link_folder(folder: Path) -> None:
+    jobs = folder.parent
+    if jobs.name == "jobs" and jobs.parent.parent.is_dir():
+        make_shared_folder(jobs.parent)
+        make_shared_folder(jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _prune_links(jobs: Path, *, keep: Path, before: float) -> None:
+    for folder in jobs.iterdir():
+        # Someone else's folder, or one that holds more than links, stays: these calls then fail.
+        with suppress(OSError):
+            if folder != keep and folder.stat().st_mtime < before:
+                for each in folder.iterdir():
+                    if each.is_symlink():
+                        each.unlink()
+                folder.rmdir()

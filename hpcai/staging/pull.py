@@ -1,0 +1,224 @@
+"""A data set from its source to this machine: downloaded once, verified chunk by chunk, published whole.
+
+Killed at any moment it leaves nothing under the final name, and the next pull goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpcai.errors import NotFoundError, StageError
+from hpcai.staging.chunks import Buffer, hash_chunk
+from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
+from hpcai.staging.node_cache import Place, cache_place, chosen_place, locked, require_room
+from hpcai.staging.parallel import for_each
+from hpcai.staging.progress import Progress, Watcher, megabytes
+from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
+from hpcai.staging.source import Source, open_source, read_manifest
+
+_THREADS = 8
+_WRONG_BYTES_TRIES = 3
+_SHORTEST_VERSION = 8
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did. `bytes` is the data set's size, and the sum of those from Blob and from the cache."""
+
+    name: str
+    version: str
+    path: Path
+    event: Literal["done", "reused"]
+    bytes: int
+    from_source: int
+    seconds: float
+
+    def record(self, *, data: str, source: str, attempt: int) -> dict[str, object]:
+        """The line of data/<node>.jsonl, but for its time."""
+        return {
+            "data": data,
+            "source": source,
+            "version": self.version,
+            "event": self.event,
+            "bytes": self.bytes,
+            "bytes_from": {"blob": self.from_source, "cache": self.bytes - self.from_source},
+            "seconds": round(self.seconds, 3),
+            "path": str(self.path),
+            "attempt": attempt,
+        }
+
+
+def pull(
+    url: str,
+    environ: Mapping[str, str],
+    *,
+    to: Path | None = None,
+    scratch: Path | None = None,
+    version: str | None = None,
+    verify: bool = False,
+    watcher: Watcher | None = None,
+    policy: RetryPolicy | None = None,
+) -> Pulled:
+    """The data set at `url`, now whole in the folder `to`, or in the cache below `scratch`.
+
+    What is there already is checked by size, with `verify` by content, and only what is wrong is fetched.
+    `version`, or its first 8 digits or more, must be the one at the source.
+
+    Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
+    """
+    watcher = watcher or Watcher()
+    started = time.monotonic()
+    source = open_source(url, environ)
+    manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=watcher.say).call)
+    _require_version(manifest, version, source)
+    place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
+
+    def waiting() -> None:
+        watcher.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
+
+    try:
+        with locked(place.lock, waiting=waiting):
+            fetched = _bring(source, manifest, place, verify, watcher, policy or RetryPolicy())
+    except OSError as error:
+        raise StageError(
+            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
+            next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
+        ) from error
+    return Pulled(
+        name=manifest.name,
+        version=manifest.version,
+        path=place.final,
+        event="done" if fetched else "reused",
+        bytes=manifest.bytes,
+        from_source=fetched,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _given(scratch: Path | None) -> Path:
+    if scratch is None:
+        raise ValueError("pull needs a folder: either `to` or `scratch`")
+    return scratch
+
+
+def _require_version(manifest: Manifest, version: str | None, source: Source) -> None:
+    if version is None:
+        return
+    if len(version) < _SHORTEST_VERSION or not manifest.version.startswith(version):
+        raise NotFoundError(
+            f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
+            allowed=f"A version is given by its 32 digits, or the first {_SHORTEST_VERSION} or more of them.",
+        )
+
+
+def _bring(
+    source: Source, manifest: Manifest, place: Place, verify: bool, watcher: Watcher, policy: RetryPolicy
+) -> int:
+    """The bytes that had to come from the source."""
+    published = place.final.is_dir() and any(place.final.iterdir())
+    # A published folder is repaired file by file, because jobs may be reading the others.
+    destination = place.final if published else place.work
+    # Another user's files are not believed by their size alone.
+    deep = published and (verify or place.final.stat().st_uid != os.getuid())
+    missing = [s for s in manifest.shards() if not shard_is_whole(destination / s.path, s, deep=deep)]
+    if missing or not published:
+        place.work.mkdir(exist_ok=True)
+    pieces = _pieces(missing, place, destination)
+    fetched = sum(piece.length for piece in pieces)
+    watcher.say(_opening(source, manifest, place, fetched))
+    _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, watcher, policy)
+    _publish(manifest, place, published)
+    return fetched
+
+
+def _opening(source: Source, manifest: Manifest, place: Place, fetched: int) -> str:
+    what = f"{manifest.name} {manifest.version[:12]}"
+    if fetched == 0:
+        return f"{what}: {megabytes(manifest.bytes)} are in {place.final} already."
+    share = f"{megabytes(fetched)} of {megabytes(manifest.bytes)}"
+    return f"{what}: {share} come from {source.url} to {place.final}."
+
+
+def _pieces(missing: list[Shard], place: Place, destination: Path) -> list[Piece]:
+    parts = [PartFile(shard, place.work, destination) for shard in missing]
+    if parts:
+        require_room(place.work, sum(part.shard.bytes - part.allocated_bytes() for part in parts))
+    return [piece for part in parts for piece in part.prepare()]
+
+
+def _fetch(
+    source: Source, pieces: list[Piece], done: int, total: int, watcher: Watcher, policy: RetryPolicy
+) -> None:
+    stop = threading.Event()
+    retrier = Retrier(policy, say=watcher.say, stop=stop)
+    progress = Progress(done, total, watcher.told)
+
+    def work(piece: Piece) -> None:
+        piece.part.write(piece.index, _verified(source, piece, retrier, watcher))
+        progress.add(piece.length)
+
+    for_each(pieces, work, threads=_THREADS, stop=stop)
+
+
+def _verified(source: Source, piece: Piece, retrier: Retrier, watcher: Watcher) -> Buffer:
+    """The right bytes of a chunk. Raises StageError when the source keeps giving wrong ones."""
+    shard = piece.part.shard
+    for attempt in range(_WRONG_BYTES_TRIES):
+        data = retrier.call(
+            shard.path, lambda: source.read_range(shard.path, piece.start, piece.length, shard.etag)
+        )
+        if hash_chunk(data) == shard.chunks[piece.index]:
+            return data
+        watcher.say(
+            f"{shard.path}: wrong bytes from {piece.start:,}, try {attempt + 1} of {_WRONG_BYTES_TRIES}."
+        )
+    raise StageError(
+        f"The shard {shard.path!r} at {source.url} is damaged: wrong bytes from {piece.start:,} on.",
+        allowed="Nothing of it was published.",
+        next_step="`hpcai data push DIR URL` from the packed data set sends that shard again.",
+    )
+
+
+def _publish(manifest: Manifest, place: Place, published: bool) -> None:
+    folder = place.final if published else place.work
+    if not _describes(folder, manifest):
+        _write_durably(folder / MANIFEST_NAME, manifest.to_text())
+    if not published:
+        place.work.rename(place.final)
+        _sync_folder(place.final.parent)
+    elif place.work.exists():
+        with suppress(OSError):
+            place.work.rmdir()
+
+
+def _describes(folder: Path, manifest: Manifest) -> bool:
+    try:
+        return Manifest.read(folder).version == manifest.version
+    except (NotFoundError, ManifestError):
+        return False
+
+
+def _write_durably(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,212 @@
+"""A packed data set to a container: shards first, in blocks of 8 MiB, and the manifest when all are there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from hpcai.errors import NotFoundError, StageError, UsageError
+from hpcai.staging.chunks import hash_chunk, read_chunk
+from hpcai.staging.credentials import find_credentials
+from hpcai.staging.location import BlobLocation, parse_location
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, parse_manifest
+from hpcai.staging.parallel import for_each
+from hpcai.staging.progress import Progress, Watcher, megabytes
+from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
+from hpcai.staging.source import NoSuchBlob
+
+if TYPE_CHECKING:
+    from hpcai.staging.control import Container
+
+T = TypeVar("T")
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did; `sent_bytes` excludes what lay there already."""
+
+    manifest: Manifest
+    url: str
+    sent_bytes: int
+
+
+def push(
+    folder: Path,
+    url: str,
+    environ: Mapping[str, str],
+    *,
+    replace: bool = False,
+    watcher: Watcher | None = None,
+) -> Pushed:
+    """The packed data set of `folder`, now at `url`; shards that lie there already are not sent again.
+
+    A container that is missing is made. Another data set at `url` stays, unless `replace`: then its manifest
+    goes first, so that no reader mixes two versions.
+
+    Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
+    """
+    manifest = Manifest.read(folder)
+    location = parse_location(url, environ)
+    if not isinstance(location, BlobLocation):
+        raise UsageError(
+            f"{url!r} is not in Blob storage.",
+            allowed="push takes azure://CONTAINER/PREFIX or an https Blob URL.",
+        )
+    _require_shards(folder, manifest)
+    # The SDK takes longer to import than the mistakes above take to find.
+    from hpcai.staging.control import Container
+
+    container = Container(location, find_credentials(environ))
+    return _Push(folder, manifest, location, container, watcher or Watcher()).run(replace)
+
+
+def _require_shards(folder: Path, manifest: Manifest) -> None:
+    for shard in manifest.shards():
+        path = folder / shard.path
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard.bytes:
+            raise StageError(
+                f"The shard {str(path)!r} has {size} bytes, its manifest says {shard.bytes}."
+                if size is not None
+                else f"The shard {str(path)!r} of the manifest is missing.",
+                next_step="Pack the data set again into a new folder.",
+            )
+
+
+class _Upload:
+    """A shard on its way: its blocks in any order, and when the last is there the blob."""
+
+    def __init__(self, folder: Path, shard: Shard, container: Container) -> None:
+        self.shard = shard
+        self._path = folder / shard.path
+        self._container = container
+        self._lock = threading.Lock()
+        self._missing = set(range(len(shard.chunks)))
+
+    def staged(self) -> set[str]:
+        """The blocks that an earlier try has sent."""
+        return self._container.staged_blocks(self.shard.path)
+
+    def send(self, index: int, staged: set[str]) -> bool:
+        """Send one block unless it was staged before; True when it was the last one."""
+        block_id = self._block_id(index)
+        if block_id not in staged:
+            self._container.stage_block(self.shard.path, block_id, self._read(index))
+        with self._lock:
+            self._missing.discard(index)
+            return not self._missing
+
+    def commit(self) -> str:
+        ids = [self._block_id(index) for index in range(len(self.shard.chunks))]
+        return self._container.commit(self.shard.path, ids, self.shard.digest)
+
+    def _block_id(self, index: int) -> str:
+        # The hash is part of the name, so a block left by another version is never taken for ours.
+        return f"{index:05d}-{self.shard.chunks[index]}"
+
+    def _read(self, index: int) -> bytes:
+        start, length = self.shard.chunk_range(index)
+        with self._path.open("rb") as file:
+            data = read_chunk(file.fileno(), start, length)
+        if hash_chunk(data) != self.shard.chunks[index]:
+            raise StageError(
+                f"The shard {str(self._path)!r} is damaged: its bytes from {start:,} on have another hash.",
+                next_step="Pack the data set again into a new folder.",
+            )
+        return data
+
+
+class _Push:
+    def __init__(
+        self, folder: Path, manifest: Manifest, location: BlobLocation, container: Container, watcher: Watcher
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._location = location
+        self._container = container
+        self._watcher = watcher
+        self._stop = threading.Event()
+        self._first = Retrier(FIRST_CONTACT, say=watcher.say)
+        self._retry = Retrier(RetryPolicy(), say=watcher.say, stop=self._stop)
+        self._etags: dict[str, str] = {}
+
+    def run(self, replace: bool) -> Pushed:
+        before = self._manifest_there()
+        obsolete = self._make_way(before, replace)
+        self._each(self._manifest.shards(), self._look)
+        todo = [shard for shard in self._manifest.shards() if shard.path not in self._etags]
+        sent = self._send(todo)
+        finished = self._manifest.with_etags(self._etags)
+        text = finished.to_text().encode()
+        if text != before:
+            self._retry.call(MANIFEST_NAME, lambda: self._container.put(MANIFEST_NAME, text))
+        self._each(obsolete, lambda path: self._retry.call(path, lambda: self._container.delete(path)))
+        return Pushed(finished, self._location.url, sent)
+
+    def _each(self, items: Iterable[T], work: Callable[[T], None]) -> None:
+        for_each(items, work, threads=_THREADS, stop=self._stop)
+
+    def _manifest_there(self) -> bytes | None:
+        try:
+            return self._first.call(self._location.url, lambda: self._container.read(MANIFEST_NAME))
+        except NoSuchBlob:
+            return None
+        except NotFoundError:
+            self._first.call(self._location.url, self._container.create)
+            self._watcher.say(f"Made the container {self._location.container!r}.")
+            return None
+
+    def _make_way(self, before: bytes | None, replace: bool) -> list[str]:
+        """The blobs that only another version used, after its manifest has gone."""
+        if before is None:
+            return []
+        try:
+            there = parse_manifest(before, f"{self._location.url}/{MANIFEST_NAME}")
+        except ManifestError:
+            if not replace:
+                raise
+            return []
+        if there.version == self._manifest.version:
+            return []
+        if not replace:
+            raise UsageError(
+                f"{self._location.url} holds {there.name!r} of version {there.version[:12]} already.",
+                allowed="push goes to a new URL, or to one that holds the same data set.",
+                next_step="Choose another URL, or replace what is there with --replace.",
+            )
+        self._retry.call(MANIFEST_NAME, lambda: self._container.delete(MANIFEST_NAME))
+        return sorted({s.path for s in there.shards()} - {s.path for s in self._manifest.shards()})
+
+    def _look(self, shard: Shard) -> None:
+        state = self._retry.call(shard.path, lambda: self._container.state(shard.path))
+        if state is not None and (state.bytes, state.digest) == (shard.bytes, shard.digest):
+            self._etags[shard.path] = state.etag
+
+    def _send(self, todo: list[Shard]) -> int:
+        total = sum(shard.bytes for shard in todo)
+        what = f"{self._manifest.name} {self._manifest.version[:12]}"
+        self._watcher.say(
+            f"{what}: {megabytes(total)} of {megabytes(self._manifest.bytes)} go to {self._location.url}."
+        )
+        progress = Progress(0, total, self._watcher.told)
+
+        def work(block: tuple[_Upload, int, set[str]]) -> None:
+            upload, index, staged = block
+            path = upload.shard.path
+            if self._retry.call(path, lambda: upload.send(index, staged)):
+                self._etags[path] = self._retry.call(path, upload.commit)
+            progress.add(upload.shard.chunk_range(index)[1])
+
+        self._each(self._blocks(todo), work)
+        return total
+
+    def _blocks(self, todo: list[Shard]) -> Iterator[tuple[_Upload, int, set[str]]]:
+        for shard in todo:
+            upload = _Upload(self._folder, shard, self._container)
+            staged = self._retry.call(shard.path, upload.staged)
+            yield from ((upload, index, staged) for index in range(len(shard.chunks)))
