@@ -1,0 +1,96 @@
+"""A rendered job as plain processes of this machine, which end with the one who waits for them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+from types import TracebackType
+
+from hpcai import shell
+from hpcai.launch.ends import cause_of
+from hpcai.runs.record import Run
+from hpcai.slurm.local import processes
+
+# How long processes that were asked to end may take.
+GRACE_S = 10.0
+
+
+class LocalJob:
+    """The processes of one run. Leaving the `with` block ends what still runs and records the end."""
+
+    def __init__(self, run: Run, process: Popen[bytes]) -> None:
+        self.run = run
+        self._process = process
+        self._is_recorded = False
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs; 128 + signal when a signal ended it."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        self._record("COMPLETED" if status == 0 else "FAILED", status)
+        return status if status >= 0 else 128 - status
+
+    def wait(self) -> int:
+        """The exit status, once it has ended."""
+        self._process.wait()
+        status = self.poll()
+        assert status is not None
+        return status
+
+    def stop(self) -> None:
+        """End all processes of the run: asked first, killed after the grace."""
+        if self.poll() is None:
+            processes.end(lambda: _processes_of(self.run), grace_s=GRACE_S)
+            self._record("CANCELLED", self._process.wait())
+
+    def __enter__(self) -> LocalJob:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        # What a job leaves behind in the background would live on without anybody to end it.
+        processes.end(lambda: _processes_of(self.run), grace_s=GRACE_S)
+
+    def _record(self, state: str, status: int) -> None:
+        if self._is_recorded:
+            return
+        self._is_recorded = True
+        exit_status, signal = (status, None) if status >= 0 else (None, -status)
+        self.run.append_end(0, state, exit_status, signal, cause_of(state), end=time.time())
+
+
+def start(run: Run) -> LocalJob:
+    """The run's script, running. The caller must leave the job's `with` block."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI"))}
+    with run.paths.batch_log.open("ab") as log:
+        # A session of its own: Ctrl-C is for hpcai, which then ends the processes in their order.
+        process = shell.start(
+            ["bash", run.paths.script],
+            env={**environ, "HPCAI_RUN_DIR": str(run.path)},
+            stdout=log,
+            stderr=log,
+            new_session=True,
+        )
+    run.append_event("submitted", where="local", pid=process.pid)
+    return LocalJob(run, process)
+
+
+def _processes_of(run: Run) -> Iterator[processes.Process]:
+    """The living processes that inherited the run's folder from its script."""
+    mark = b"\0HPCAI_RUN_DIR=" + os.fsencode(run.path) + b"\0"
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environ = Path(entry.path, "environ").read_bytes()
+        except OSError:
+            continue
+        process = processes.find(int(entry.name)) if mark in b"\0" + environ else None
+        if process is not None:
+            yield process

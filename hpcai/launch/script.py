@@ -1,0 +1,114 @@
+"""A job spec becomes a run: resolved, rendered, recorded and handed to Slurm or to this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hpcai.errors import HpcaiError, SlurmError
+from hpcai.launch import local
+from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
+from hpcai.runs.record import Run, create_run
+from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
+from hpcai.slurm.limits import breaches
+from hpcai.specs.job import JobSpec, as_json
+from hpcai.specs.site import Site, load_site
+
+
+def submit(
+    spec: JobSpec,
+    *,
+    where: Where = "slurm",
+    site: Site | None = None,
+    client: SlurmClient | None = None,
+    spec_text: str | None = None,
+) -> Run:
+    """The record of a job that now waits in the queue, or, with where="local", that has ended.
+
+    `spec_text` is what the record keeps as the author's own file; default: the spec itself.
+    When Slurm refuses, no record stays. Raises SlurmError, UnreachableError, RenderError, StageError.
+    """
+    if where == "local":
+        started = start_here(spec, site=site, spec_text=spec_text)
+        with started:
+            started.wait()
+        return started.run
+    client = client or SlurmClient()
+    resolved = resolve(spec, site)
+    refuse_hopeless(resolved.spec, client)
+    run = _create(resolved, where, site, spec_text)
+    with _removed_unless_accepted(run):
+        job_id = client.submit(run.paths.script)
+    run.append_event("submitted", job_id=job_id, where=where)
+    return run
+
+
+def start_here(spec: JobSpec, *, site: Site | None = None, spec_text: str | None = None) -> local.LocalJob:
+    """The job as processes of this machine, running; the caller waits for its end or ends it."""
+    run = _create(resolve(spec, site), "local", site, spec_text)
+    with _removed_unless_accepted(run):
+        return local.start(run)
+
+
+def resolve(spec: JobSpec, site: Site | None = None) -> ResolvedJob:
+    """The spec with every default explicit, for this interpreter."""
+    return resolve_job(spec, site or load_site(), interpreter=Path(sys.executable))
+
+
+def preview(spec: JobSpec, *, where: Where = "slurm", site: Site | None = None) -> str:
+    """The script that `submit` would make, for a run called <name>-<time>; nothing is written."""
+    site = site or load_site()
+    return render_job(
+        resolve(spec, site), site.runs_root / spec.experiment / f"{spec.name}-TIME", where=where
+    )
+
+
+def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
+    """Raises SlurmError for a job that would wait for ever, which Slurm itself may accept."""
+    found = [breach for breach in breaches(spec, client.partitions(), client.nodes()) if breach.is_certain]
+    if found:
+        raise SlurmError(
+            " ".join(breach.what for breach in found),
+            allowed=" ".join(dict.fromkeys(breach.fix for breach in found)),
+            next_step="hpcai check FILE tells everything that keeps this job from starting.",
+        )
+
+
+def _create(resolved: ResolvedJob, where: Where, site: Site | None, spec_text: str | None) -> Run:
+    spec = resolved.spec
+
+    def script(run_dir: Path) -> str:
+        return render_job(resolved, run_dir, where=where)
+
+    return create_run(
+        (site or load_site()).runs_root,
+        spec.experiment,
+        spec.name,
+        # JSON is YAML, and a spec that was made in Python has no text of its own.
+        spec_text=spec_text or json.dumps(as_json(spec), indent=2) + "\n",
+        resolved=resolved.to_json(),
+        script=script,
+    )
+
+
+@contextmanager
+def _removed_unless_accepted(run: Run) -> Iterator[None]:
+    """Takes a record away when its job never came to be, so that no list shows a run that is none."""
+    try:
+        yield
+    except SubmissionInDoubt:
+        run.append_event("submission_in_doubt")
+        raise
+    except HpcaiError:
+        shutil.rmtree(run.path, ignore_errors=True)
+        with suppress(OSError):
+            run.path.parent.rmdir()
+        raise
+    except KeyboardInterrupt:
+        # sbatch got the Ctrl-C too, perhaps after Slurm had accepted the job.
+        run.append_event("submission_in_doubt")
+        raise

@@ -1,0 +1,180 @@
+"""What a job asks for, held against what its partition has and allows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hpcai.errors import did_you_mean
+from hpcai.slurm.parse import NodeInfo, PartitionInfo
+from hpcai.specs.job import JobSpec
+from hpcai.units import format_duration
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One thing that a partition does not have or allow."""
+
+    key: str
+    """The key of the job's file that asks for it."""
+    what: str
+    fix: str
+    is_certain: bool = True
+    """Whether the job would never start; else it may, later or by another's leave."""
+
+
+def breaches(job: JobSpec, partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo]) -> list[Breach]:
+    """Everything that stands between a job and its start, most telling first."""
+    partition = partition_of(job, partitions)
+    if partition is None:
+        return [_no_partition(job, partitions)]
+    names = set(partition.node_names)
+    members = [node for node in nodes if node.name in names]
+    found = [*_partition_breaches(job, partition), *_node_breaches(job, partition, members)]
+    if not any(breach.is_certain for breach in found):
+        found += _availability_breaches(job, partition, members)
+    return found
+
+
+def partition_of(job: JobSpec, partitions: Sequence[PartitionInfo]) -> PartitionInfo | None:
+    """The partition that the job names, else the default one. Of several, the first that exists."""
+    if job.partition is None:
+        return next((partition for partition in partitions if partition.is_default), None)
+    wanted = job.partition.split(",")
+    return next((partition for partition in partitions if partition.name in wanted), None)
+
+
+def _no_partition(job: JobSpec, partitions: Sequence[PartitionInfo]) -> Breach:
+    names = [partition.name for partition in partitions]
+    listed = ", ".join(names) or "none that you may see"
+    if job.partition is None:
+        return Breach(
+            "partition", "This cluster has no default partition.", f"Set partition to one of: {listed}."
+        )
+    hint = did_you_mean(job.partition, names)
+    fix = f"The partitions are: {listed}.{' ' + hint if hint else ''}"
+    return Breach("partition", f"There is no partition {job.partition!r}.", fix)
+
+
+def _partition_breaches(job: JobSpec, partition: PartitionInfo) -> list[Breach]:
+    name = repr(partition.name)
+    # A QOS can lift a partition's limits; who has one is told by sbatch.
+    certain = job.qos is None
+    found = []
+    if partition.state in ("INACTIVE", "DRAIN"):
+        found.append(
+            Breach("partition", f"Partition {name} is {partition.state}: it takes no jobs.", "Name another.")
+        )
+    if job.nodes > partition.total_nodes:
+        found.append(
+            Breach(
+                "nodes",
+                f"Partition {name} has {_nodes(partition.total_nodes)}, and the job asks for {job.nodes}.",
+                f"Lower nodes to {partition.total_nodes} or less, or name another partition.",
+            )
+        )
+    elif partition.max_nodes is not None and job.nodes > partition.max_nodes:
+        found.append(
+            Breach(
+                "nodes",
+                f"Partition {name} allows {_nodes(partition.max_nodes)} per job, not {job.nodes}.",
+                f"Lower nodes to {partition.max_nodes} or less, or name another partition.",
+                certain,
+            )
+        )
+    elif job.nodes < partition.min_nodes:
+        found.append(
+            Breach(
+                "nodes",
+                f"Partition {name} takes jobs of {_nodes(partition.min_nodes)} or more, not {job.nodes}.",
+                "Raise nodes, or name another partition.",
+                certain,
+            )
+        )
+    if partition.max_time_s is not None and (job.time_min or 0) * 60 > partition.max_time_s:
+        longest = format_duration(partition.max_time_s)
+        found.append(
+            Breach(
+                "time_min",
+                f"Partition {name} allows {longest}, not {job.time_min} minutes.",
+                f"Lower time_min to {partition.max_time_s // 60} or less, or name another partition.",
+                certain,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Need:
+    """One thing of which a node must have enough."""
+
+    key: str
+    unit: str
+    amount: float
+    has: Callable[[NodeInfo], float]
+
+
+def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
+    ntasks = job.ntasks_per_node or 1
+    cpus = ntasks * (job.cpus_per_task or 1)
+    most = partition.max_cpus_per_node
+    return [
+        _Need(
+            "cpus_per_task" if job.cpus_per_task else "ntasks_per_node",
+            "CPUs",
+            cpus,
+            lambda node: node.cpus if most is None else min(node.cpus, most),
+        ),
+        _Need("gpus_per_node", "GPUs", job.gpus_per_node or 0, lambda node: node.gpus),
+        _Need("mem_gib", "GiB of memory", job.mem_gib or 0, lambda node: node.memory_mib / 1024),
+    ]
+
+
+def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
+    if not nodes:
+        return []
+    found = []
+    needs = _needs(job, partition)
+    for need in needs:
+        fitting = [node for node in nodes if need.has(node) >= need.amount]
+        if len(fitting) < min(job.nodes, len(nodes)):
+            most = max(need.has(node) for node in nodes)
+            have = f"{len(fitting)} of the {_nodes(len(nodes))}" if fitting else "no node"
+            found.append(
+                Breach(
+                    need.key,
+                    f"The job asks for {_number(need.amount)} {need.unit} per node, and {have} of "
+                    f"partition {partition.name!r} {'have' if len(fitting) > 1 else 'has'} so many.",
+                    f"The largest node has {_number(most)}; ask for less, or name another partition.",
+                )
+            )
+    return found
+
+
+def _availability_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
+    away = [node for node in nodes if node.is_down or "DRAIN" in node.flags]
+    if len(nodes) - len(away) >= job.nodes:
+        return []
+    why = "; ".join(f"{node.name} is {_state(node)}" for node in away[:3])
+    return [
+        Breach(
+            "nodes",
+            f"Only {len(nodes) - len(away)} of the {_nodes(len(nodes))} of partition {partition.name!r} "
+            f"can take jobs now ({why}).",
+            "The job would wait; `sinfo -R` tells why they are away.",
+            False,
+        )
+    ]
+
+
+def _state(node: NodeInfo) -> str:
+    state = "drained" if "DRAIN" in node.flags else "down"
+    return f"{state}: {node.reason}" if node.reason else state
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def _number(amount: float) -> str:
+    return f"{amount:g}" if amount < 1000 else f"{amount:.0f}"
