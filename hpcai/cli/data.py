@@ -16,6 +16,7 @@ from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option
 
 if TYPE_CHECKING:
     from hpcai.staging.manifest import Manifest
+    from hpcai.staging.pull import Pulled
 
 _FOLDER = click.Path(path_type=Path)
 
