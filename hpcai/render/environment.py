@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,9 @@ def quote(value: object) -> str:
     text = str(value)
     if "\0" in text:
         raise RenderError(f"{text!r} holds a zero byte, which no command line can carry")
-    return shlex.quote(text)
+    if re.fullmatch(r"[A-Za-z0-9@%_+=:,./-]+", text):
+        return text
+    return "'" + text.replace("'", r"'\''") + "'"
 
 
 def sbatch_quote(value: object) -> str:

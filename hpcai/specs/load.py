@@ -103,7 +103,7 @@ def _override(document: Document, override: str) -> None:
     origin = f"--set {override}"
     if not equals or not key:
         raise UsageError(f"got {origin!r}; write --set KEY=VALUE, e.g. --set nodes=4 or --set env.SEED=7")
-    value = parse(text, origin)
+    value = _override_value(text, origin)
     if value.mistakes:
         raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
     path: list[str | int] = []
@@ -120,6 +120,17 @@ def _override(document: Document, override: str) -> None:
     _forget(document, tuple(path))
     document.keys[tuple(path)] = document.values[tuple(path)] = Place(origin)
     document.written |= {(*path, *below): text for below, text in value.written.items()}
+
+
+def _override_value(text: str, origin: str) -> Document:
+    value = parse(text, origin)
+    text = text.strip()
+    if text[:1] in ("[", "{", '"', "'") or text.lower() in ("", "null", "~"):
+        return value
+    if isinstance(value.data, (bool, int, float)):
+        return value
+    # On a command line `#` starts no comment and `: ` no map: a text stays what was typed.
+    return Document(origin, data=text, written={(): text})
 
 
 def _step(target: Any, part: str, override: str) -> str | int:
