@@ -42,7 +42,7 @@ class Course:
     end_is_last_sign: bool
     resumed_step: int | None
     # From the last step that a later attempt built upon to the moment when training went on.
-    lost_s: float | None
+    lost: Stage | None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -81,7 +81,7 @@ class Waterfall:
     @property
     def lost_s(self) -> float:
         """The time that failed attempts cost."""
-        return sum(course.lost_s or 0.0 for course in self.courses)
+        return sum(course.lost.seconds for course in self.courses if course.lost)
 
     @property
     def begin(self) -> float | None:
@@ -141,7 +141,7 @@ def _course(attempt: RunAttempt, waits_from: float | None, lines: Sequence[Value
         end=last_sign if attempt.end is None else attempt.end,
         end_is_last_sign=attempt.end is None,
         resumed_step=resumed[0] if resumed else None,
-        lost_s=None,
+        lost=None,
     )
 
 
@@ -158,15 +158,15 @@ def _with_losses(courses: Sequence[Course], values: Sequence[Value]) -> tuple[Co
     done = []
     for index, course in enumerate(courses):
         later = courses[index + 1 :]
-        lost_s = _lost_s(course, later, lines[index]) if later else None
-        done.append(replace(course, lost_s=lost_s))
+        lost = _lost(course, later, lines[index]) if later else None
+        done.append(replace(course, lost=lost))
     return tuple(done)
 
 
-def _lost_s(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> float | None:
+def _lost(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> Stage | None:
     went_on = later[0].first_step or later[0].allocated
     useful = _last_useful(course, later, lines)
-    return None if went_on is None or useful is None else max(0.0, went_on - useful)
+    return None if went_on is None or useful is None else Stage("lost", useful, max(useful, went_on))
 
 
 def _last_useful(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> float | None:

@@ -1,0 +1,56 @@
+"""`hpcai report`: tables, plots and one page over one or more runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpcai.cli.output import emit_object, emit_rows, output_option, say
+
+
+@click.command("report", short_help="Make the report of one or more runs.")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option(
+    "-d",
+    "--to",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the report.  [default: <runs root>/<experiment>/reports/<runs>]",
+)
+@output_option
+def report(ids: tuple[str, ...], directory: Path | None, output: str) -> None:
+    """Make the report of one or more runs: one page that needs nothing beside it, and Markdown.
+
+    ID is a Slurm job id, a run's name, experiment/name, a beginning of either that fits one run only,
+    or @last. The report is made from the records alone, also while a run goes on, and replaces an older
+    report of the same runs. The paths of the page and of the Markdown go to stdout.
+
+    \b
+    Ends with
+      2  when no ID is given, or one fits two runs
+      5  when there is no such run; the nearest name is given
+      7  when a record cannot be read or the folder cannot be written
+    """
+    from hpcai.report.build import build_report, default_folder
+    from hpcai.runs.record import find_run
+    from hpcai.specs.site import load_site
+
+    runs_root = load_site().runs_root
+    runs = list(dict.fromkeys(find_run(runs_root, ident) for ident in ids))
+    made = build_report(runs, directory.absolute() if directory else default_folder(runs))
+    paths = {"html": str(made.html_path), "markdown": str(made.markdown_path)}
+    if output == "table":
+        for path in paths.values():
+            click.echo(path)
+        say("The .html is one file that you can open and send; the .md has its figures beside it.")
+    elif output == "csv":
+        emit_rows(
+            [{"form": form, "path": path} for form, path in paths.items()],
+            ["form", "path"],
+            output,
+            kind="files",
+        )
+    else:
+        figures = [str(path) for path in made.figure_paths]
+        emit_object({**paths, "figures": figures, "runs": [run.ident for run in runs]}, output)

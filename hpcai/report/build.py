@@ -1,0 +1,120 @@
+"""A report over runs: Markdown with its figures beside it, and one HTML page that stands by itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcai.errors import StageError, UsageError
+from hpcai.report import notes, plots, statistics, tables
+from hpcai.report.collect import RunFacts, collect
+from hpcai.report.pages import Page, render_html, render_markdown
+from hpcai.report.statistics import Scaling, Throughput
+from hpcai.runs.files import write_text
+from hpcai.runs.record import Run
+
+REPORTS = "reports"
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report lies."""
+
+    markdown_path: Path
+    html_path: Path
+    figure_paths: tuple[Path, ...]
+
+
+def default_folder(runs: Sequence[Run]) -> Path:
+    """<experiment of the first run>/reports/<the runs' names>: beside the runs, and no run itself."""
+    names = "+".join(run.name for run in runs)
+    if len(names) > _LONGEST_NAME:
+        digest = hashlib.sha256("\n".join(run.ident for run in runs).encode()).hexdigest()[:8]
+        names = f"{runs[0].name}+{len(runs) - 1}-{digest}"
+    return runs[0].path.parent / REPORTS / names
+
+
+def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
+    """The report of the runs in `out_dir`, made from their records alone; an older one is replaced.
+
+    Raises UsageError for no runs, StageError when a file cannot be read or written.
+    """
+    if not runs:
+        raise UsageError("A report needs at least one run")
+    facts = collect(list(dict.fromkeys(runs)))
+    page = make_page(facts)
+    figures = out_dir / "figures"
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StageError(
+            f"{str(out_dir)!r} cannot be made: {error.strerror}", next_step="hpcai report ID -d DIR"
+        ) from error
+    figure_paths = []
+    for plot in page.plots.values():
+        path = figures / f"{plot.name}.svg"
+        write_text(path, plot.file_svg)
+        figure_paths.append(path)
+    report = Report(out_dir / "report.md", out_dir / "report.html", tuple(figure_paths))
+    write_text(report.markdown_path, render_markdown(page))
+    write_text(report.html_path, render_html(page))
+    return report
+
+
+def make_page(facts: Sequence[RunFacts]) -> Page:
+    """Everything that the page and the Markdown say."""
+    points = throughput_points(facts)
+    scalings = [statistics.scaling(points[0], point) for point in points[1:]]
+    drawn = plots.all_of(facts, points)
+    return Page(
+        title=notes.title(facts),
+        headline=notes.headline(facts, scalings),
+        cards=_cards(facts, points, scalings),
+        results=tables.results(facts),
+        plots={plot.name: plot for plot in drawn},
+        throughput=tables.throughput(points, scalings),
+        smells=statistics.smells(points[0], scalings, points) if points else [],
+        waterfall=tables.waterfall(facts),
+        lost=[(run.label, run.waterfall.lost_s) for run in facts if run.waterfall.lost_s],
+        transfers=tables.transfers(facts),
+        attempts=tables.attempts(facts),
+        environment=tables.environment(facts),
+        sources=[(run.label, run.spec_text, run.script_text) for run in facts],
+        again=notes.again(facts),
+        notes=notes.what_the_figures_are(facts, points),
+        idents=[run.run.ident for run in facts],
+    )
+
+
+def throughput_points(facts: Sequence[RunFacts]) -> list[Throughput]:
+    """The throughput on each number of nodes, fewest nodes first."""
+    points = []
+    for nodes in sorted({run.nodes for run in facts}):
+        with_speed = [run for run in facts if run.nodes == nodes and any(run.speeds)]
+        attempts = [speeds for run in with_speed for speeds in run.speeds]
+        point = statistics.throughput(nodes, [run.label for run in with_speed], attempts)
+        if point:
+            points.append(point)
+    return points
+
+
+def _cards(
+    facts: Sequence[RunFacts], points: Sequence[Throughput], scalings: Sequence[Scaling]
+) -> list[tuple[str, str, str]]:
+    """The figures to see first: (what, figure, its spread or whereabouts)."""
+    cards = [
+        (f"held-out top-1, {run.label}", tables.top1_text(run), plots.nodes_text(run.nodes))
+        for run in facts
+        if run.series.get("top1")
+    ][:3]
+    for point in points[:3]:
+        spread = tables.interval_text(point.estimate)
+        cards.append((f"images/s, {plots.nodes_text(point.nodes)}", f"{point.estimate.median:,.4g}", spread))
+    for scaling in scalings[-1:]:
+        spread = tables.interval_text(scaling.efficiency, as_percent=True)
+        what = f"efficiency, {scaling.nodes} against {plots.nodes_text(scaling.base_nodes)}"
+        cards.append((what, tables.percent(scaling.efficiency.median), spread))
+    return cards or [("end", tables.end_text(run), run.label) for run in facts[:4]]

@@ -1,0 +1,182 @@
+"""What a report needs to know of each run, read from its record alone."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcai.errors import StageError
+from hpcai.report.statistics import steady_window
+from hpcai.runs.metrics import Series, read_values, series_of
+from hpcai.runs.record import Run
+from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
+from hpcai.units import parse_hostlist
+
+_STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?$")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What one node brought to its scratch in one attempt; None is what the record does not say."""
+
+    node: str
+    data: str
+    version: str
+    attempt: int | None
+    total_bytes: int | None
+    blob_bytes: int | None
+    cache_bytes: int | None
+    seconds: float | None
+
+    @property
+    def mb_per_s(self) -> float | None:
+        """Megabytes that came over the network, per second; None when none did."""
+        if not self.blob_bytes or not self.seconds:
+            return None
+        return self.blob_bytes / self.seconds / 1e6
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run as the report sees it. `speeds` are images/s, one list per attempt."""
+
+    run: Run
+    label: str
+    resolved: dict[str, Any]
+    nodes: int
+    job_id: int | None
+    waterfall: Waterfall
+    series: dict[str, Series]
+    speeds: tuple[tuple[float, ...], ...]
+    transfers: tuple[Transfer, ...]
+    environment: dict[str, Any]
+    spec_text: str
+    script_text: str
+    problems: tuple[str, ...]
+
+    @property
+    def cause(self) -> str | None:
+        """How the run ended, None while it goes on as far as the record knows."""
+        return self.waterfall.courses[-1].attempt.cause if self.waterfall.courses else None
+
+    @property
+    def images_per_s(self) -> float | None:
+        """The median over the steady windows of all attempts."""
+        steady = [value for speeds in self.speeds for value in steady_window(speeds)[0]]
+        return statistics.median(steady) if steady else None
+
+    @property
+    def shared_hosts(self) -> dict[str, list[str]]:
+        """The machines that played more than one node, each with those nodes."""
+        hostnames = self.environment.get("hostnames")
+        nodes: dict[str, list[str]] = {}
+        for node, machine in hostnames.items() if isinstance(hostnames, dict) else ():
+            nodes.setdefault(str(machine), []).append(str(node))
+        return {machine: names for machine, names in nodes.items() if len(names) > 1}
+
+
+def collect(runs: Sequence[Run]) -> list[RunFacts]:
+    """The facts of each run, in the order given; what cannot be read is named in `problems`."""
+    labels = _labels(runs)
+    return [_facts(run, label) for run, label in zip(runs, labels, strict=True)]
+
+
+def _facts(run: Run, label: str) -> RunFacts:
+    problems: list[str] = []
+    resolved = _read_json(run.resolved, problems)
+    environment = _read_json(run.environment, problems)
+    values = read_values(run.paths.metrics())
+    waterfall = of_run(run)
+    per_attempt = split_by_attempt([course.attempt for course in waterfall.courses], values)
+    speeds = tuple(
+        tuple(line.value for line in lines if line.name == "images_per_s")
+        for lines in per_attempt or [values]
+    )
+    return RunFacts(
+        run=run,
+        label=label,
+        resolved=resolved,
+        nodes=_nodes(resolved, waterfall),
+        job_id=run.job_id,
+        waterfall=waterfall,
+        series={name: series.finite() for name, series in series_of(values).items()},
+        speeds=speeds,
+        transfers=_transfers(run),
+        environment=environment,
+        spec_text=_read_text(run.paths.spec, problems),
+        script_text=_read_text(run.paths.script, problems),
+        problems=tuple(problems),
+    )
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The shortest name of each run that is like no other's."""
+    for name_of in (lambda run: _STAMP.sub("", run.name), lambda run: run.name):
+        names: list[str] = [name_of(run) for run in runs]
+        if len(set(names)) == len(names):
+            return names
+    return [run.ident for run in runs]
+
+
+def _read_json(read: Any, problems: list[str]) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = read()
+    except StageError as error:
+        problems.append(error.what)
+        return {}
+    return value
+
+
+def _read_text(path: Path, problems: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        problems.append(f"{str(path)!r} cannot be read: {error.strerror}")
+        return ""
+
+
+def _nodes(resolved: dict[str, Any], waterfall: Waterfall) -> int:
+    """How many nodes the job really had; what it asked for when it has not begun."""
+    for course in reversed(waterfall.courses):
+        if course.attempt.node_list:
+            try:
+                return len(parse_hostlist(course.attempt.node_list))
+            except ValueError:
+                break
+    nodes = resolved.get("nodes")
+    return nodes if isinstance(nodes, int) else 1
+
+
+def _transfers(run: Run) -> tuple[Transfer, ...]:
+    found = [
+        _transfer(node, record)
+        for node, records in run.data().items()
+        for record in records
+        if record.get("event") in ("done", "reused")
+    ]
+    # The order of nodes and of lines stays as it is within an attempt.
+    return tuple(sorted(found, key=lambda transfer: transfer.attempt or 0))
+
+
+def _transfer(node: str, record: dict[str, Any]) -> Transfer:
+    origin = record.get("bytes_from")
+    origin = origin if isinstance(origin, dict) else {}
+    seconds = record.get("seconds")
+    return Transfer(
+        node=node,
+        data=str(record.get("data") or "?"),
+        version=str(record.get("version") or ""),
+        attempt=_integer(record.get("attempt")),
+        total_bytes=_integer(record.get("bytes")),
+        blob_bytes=_integer(origin.get("blob")),
+        cache_bytes=_integer(origin.get("cache")),
+        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+    )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None

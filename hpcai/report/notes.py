@@ -1,0 +1,125 @@
+"""What a report says in sentences: the headline, and what its figures are and are not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from hpcai.report.collect import RunFacts
+from hpcai.report.plots import nodes_text
+from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput
+from hpcai.report.tables import end_text, percent, top1_text
+
+# What runs of one comparison may differ in without being unlike.
+_OWN_FIELDS = frozenset({"schema_version", "name", "experiment", "nodes", "comment", "time_min"})
+
+
+def title(facts: Sequence[RunFacts]) -> str:
+    """The page's name."""
+    return names_of([run.label for run in facts])
+
+
+def names_of(labels: Sequence[str]) -> str:
+    """Labels as words: `a`, `a and b`, `a, b and c`; of many only the first three."""
+    if len(labels) == 1:
+        return labels[0]
+    if len(labels) > 4:
+        return f"{', '.join(labels[:3])} and {len(labels) - 3} more"
+    return f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def headline(facts: Sequence[RunFacts], scalings: Sequence[Scaling]) -> list[str]:
+    """One sentence per run, and one on how the throughput scales."""
+    sentences = [_run_sentence(run) for run in facts]
+    for scaling in scalings:
+        low_high = scaling.efficiency.interval
+        spread = f" (95 % interval {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
+        sentences.append(
+            f"{nodes_text(scaling.nodes)} gave {scaling.speedup:.2f} times the images/s of "
+            f"{nodes_text(scaling.base_nodes)}: {percent(scaling.efficiency.median)} of ideal{spread}."
+        )
+    return sentences
+
+
+def _run_sentence(run: RunFacts) -> str:
+    reached = f", held-out top-1 {top1_text(run)}" if run.series.get("top1") else ""
+    failed = len(run.waterfall.courses) - 1
+    again = f" after {failed} attempt{'s' if failed > 1 else ''} that did not finish" if failed > 0 else ""
+    return f"{run.label} on {nodes_text(run.nodes)}: {end_text(run)}{again}{reached}."
+
+
+def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
+    """Sentences on n, spread and window, and on everything that limits what the figures say."""
+    found = [*_on_throughput(points), *_on_machines(facts), *_on_differences(facts, points)]
+    if any(run.series.get("top1") for run in facts):
+        found.append(
+            "Top-1 is the last value that a run wrote, on samples held out of training; one run is one seed."
+        )
+    if any(len(run.waterfall.courses) > 1 for run in facts):
+        found.append("A resumed attempt repeats steps; the curves show the last value of each step.")
+        found.append(
+            "Lost time runs from the last step that a later attempt built upon to when training went on."
+        )
+    for run in facts:
+        found += [f"{run.label}: {problem}." for problem in run.problems]
+        found += _on_ends(run)
+    return found
+
+
+def _on_throughput(points: Sequence[Throughput]) -> list[str]:
+    if not points:
+        return []
+    share = f"{WARM_UP_SHARE:.0%}".replace("%", " %")
+    counts = [f"{point.estimate.n} on {nodes_text(point.nodes)}" for point in points]
+    repeats = [
+        f"{len(point.labels)} run{'s' if len(point.labels) > 1 else ''} on {nodes_text(point.nodes)}"
+        for point in points
+    ]
+    return [
+        f"Images/s are medians over a steady window: of each attempt's logged values the first {share}, at "
+        f"least one, are left out as warm-up. What is left: {names_of(counts)}.",
+        "The intervals are 95 % block-bootstrap intervals over those values. They tell how steady the runs "
+        f"were, not how another repeat would differ; repeats here: {names_of(repeats)}.",
+    ]
+
+
+def _on_machines(facts: Sequence[RunFacts]) -> list[str]:
+    return [
+        f"{run.label}: nodes {names_of(nodes)} are one machine ({machine}) and share its cores, memory and "
+        "network; its scaling says nothing about a cluster of machines."
+        for run in facts
+        for machine, nodes in run.shared_hosts.items()
+    ]
+
+
+def _on_differences(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
+    compared = [run for run in facts if run.resolved and any(run.label in point.labels for point in points)]
+    keys = dict.fromkeys(key for run in compared for key in run.resolved)
+    different = [
+        key
+        for key in keys
+        if key not in _OWN_FIELDS
+        and any(run.resolved.get(key) != compared[0].resolved.get(key) for run in compared)
+    ]
+    if not different:
+        return []
+    return [f"The compared runs differ in more than nodes: {', '.join(different)} (see their specs)."]
+
+
+def _on_ends(run: RunFacts) -> list[str]:
+    return [
+        f"{run.label}: nobody wrote when attempt {course.attempt.number} ended; its last line stands for it."
+        for course in run.waterfall.courses
+        if course.end_is_last_sign and course.attempt.cause is not None and course.end is not None
+    ]
+
+
+def again(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
+    """Commands with what each does, to run the same jobs and to make this report again."""
+    root = shlex.quote(str(facts[0].run.path.parent.parent))
+    idents = " ".join(shlex.quote(run.run.ident) for run in facts)
+    commands = [
+        (f"hpcai submit {shlex.quote(str(run.run.paths.spec))}", f"{run.label} as a new run") for run in facts
+    ]
+    commands.append((f"HPCAI_RUNS_ROOT={root} hpcai report {idents}", "this report from the same records"))
+    return commands

@@ -1,0 +1,246 @@
+"""The pictures of a report. Each says in its title what it shows and in which unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpcai.report import style
+from hpcai.report.collect import RunFacts
+from hpcai.report.statistics import Throughput
+from hpcai.report.style import Plot
+from hpcai.runs.metrics import Series
+from hpcai.runs.waterfall import Course
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH_IN, _HEIGHT_IN = 5.2, 3.3
+_WIDE_IN = 8.8
+# More points than this cannot be seen; the extremes of every stretch are kept.
+_MOST_POINTS = 1200
+# Up to here every point gets a marker; above, the values stand pale behind their running median.
+_FEW_POINTS = 40
+
+
+def all_of(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[Plot]:
+    """Every picture that the runs have figures for."""
+    with style.applied():
+        drawn = [
+            curve(facts, Curve("loss", "loss", "Training loss")),
+            curve(facts, Curve("top1", "top1", "Held-out top-1 accuracy (%)", factor=100, by_epoch=True)),
+            curve(
+                facts, Curve("images_per_s", "images-per-s", "Throughput over the run (images/s)", floor=0)
+            ),
+            throughput_bars(points),
+            waterfall(facts),
+        ]
+    return [plot for plot in drawn if plot]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one metric is drawn; `floor` is where the value axis begins when it has to begin somewhere."""
+
+    metric: str
+    name: str
+    title: str
+    factor: float = 1.0
+    by_epoch: bool = False
+    floor: float | None = None
+
+
+def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
+    """One metric of every run over its steps or epochs; None when no run has it."""
+    shown = [(index, run) for index, run in enumerate(facts) if run.series.get(what.metric)]
+    if not shown:
+        return None
+    by_epoch = what.by_epoch and all(run.series.get("epoch") for _, run in shown)
+    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN)
+    for index, run in shown:
+        series = run.series[what.metric]
+        xs = _epochs_at(run.series["epoch"], series.steps) if by_epoch else list(map(float, series.steps))
+        values = [value * what.factor for value in series.values]
+        _draw_curve(axes, xs, values, index, f"{run.label} ({nodes_text(run.nodes)})")
+    axes.set_title(what.title)
+    axes.set_xlabel("epoch" if by_epoch else "optimizer step")
+    axes.margins(x=0.02)
+    if what.floor is not None:
+        axes.set_ylim(bottom=what.floor)
+    if len(shown) > 1:
+        style.legend_below(axes)
+    ends = [f"{run.label} ends at {run.series[what.metric].values[-1] * what.factor:.4g}" for _, run in shown]
+    return Plot(what.name, f"{what.title}: {'; '.join(ends)}.", style.to_svg(figure, what.name))
+
+
+def nodes_text(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label: str) -> None:
+    xs, ys = _thinned(xs, ys)
+    look: dict[str, Any] = {"color": style.colour_of(index), "linestyle": style.dash_of(index)}
+    if len(xs) <= _FEW_POINTS:
+        # Later runs have larger hollow markers, so that a run below them shows through.
+        face = "none" if index else style.colour_of(index)
+        look |= {"marker": style.marker_of(index), "markersize": 4 + index, "markerfacecolor": face}
+        axes.plot(xs, ys, label=label, **look)
+        return
+    axes.plot(xs, ys, color=style.colour_of(index), alpha=0.3, linewidth=0.8)
+    axes.plot(xs, _running_median(ys), label=label, **look)
+
+
+def _epochs_at(epochs: Series, steps: Sequence[int]) -> list[float]:
+    """The epoch of each step: the one that was written with it or last before it."""
+    known = dict(zip(epochs.steps, epochs.values, strict=True))
+    found, current = [], 0.0
+    for step in steps:
+        current = known.get(step, current)
+        found.append(current)
+    return found
+
+
+def _thinned(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
+    """The points, or the lowest and the highest of every stretch when there are too many."""
+    if len(xs) <= _MOST_POINTS:
+        return xs, ys
+    stretch = -(-len(xs) * 2 // _MOST_POINTS)
+    kept: list[int] = []
+    for begin in range(0, len(xs), stretch):
+        indices = range(begin, min(begin + stretch, len(xs)))
+        kept += sorted({min(indices, key=ys.__getitem__), max(indices, key=ys.__getitem__)})
+    return [xs[index] for index in kept], [ys[index] for index in kept]
+
+
+def _running_median(values: Sequence[float]) -> list[float]:
+    import numpy as np
+
+    half = max(2, len(values) // 60)
+    windows = (values[max(0, index - half) : index + half + 1] for index in range(len(values)))
+    return [float(np.median(window)) for window in windows]
+
+
+def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
+    """Images per second against nodes, with every steady value, the interval and the ideal line."""
+    if not points:
+        return None
+    title = "Throughput by number of nodes (images/s)"
+    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN)
+    for place, point in enumerate(points):
+        _draw_bar(axes, place, point)
+    if len(points) > 1:
+        _draw_ideal(axes, points)
+    axes.set_title(title)
+    axes.set_xticks(range(len(points)), [nodes_text(point.nodes) for point in points])
+    axes.set_xlim(-0.6, max(len(points), 2) - 0.4)
+    axes.set_ylim(bottom=0)
+    style.legend_below(axes)
+    medians = [f"{point.estimate.median:.4g} on {nodes_text(point.nodes)}" for point in points]
+    return Plot("throughput", f"{title}: {', '.join(medians)}.", style.to_svg(figure, "throughput"))
+
+
+def _draw_ideal(axes: Axes, points: Sequence[Throughput]) -> None:
+    base = points[0]
+    ideal = [base.estimate.median * point.nodes / base.nodes for point in points]
+    label = "ideal (nodes × first bar)"
+    axes.plot(range(len(points)), ideal, color=style.INK, linestyle=(0, (4, 3)), linewidth=1.2, label=label)
+    axes.plot(range(1, len(points)), ideal[1:], "_", color=style.INK, markersize=24)
+
+
+def _draw_bar(axes: Axes, place: int, point: Throughput) -> None:
+    def once(label: str) -> str | None:
+        return label if place == 0 else None
+
+    estimate = point.estimate
+    axes.bar(place, estimate.median, width=0.46, color=style.SERIES[0], label=once("median, steady window"))
+    values = point.steady[:: max(1, len(point.steady) // 150)]
+    # The golden ratio spreads the dots evenly; chance would make every report another one.
+    places = [place + 0.28 + 0.1 * ((index * 0.618034) % 1) for index in range(len(values))]
+    dots: dict[str, Any] = {"markersize": 2.8, "alpha": 0.55, "markeredgewidth": 0, "color": style.MUTED}
+    axes.plot(places, values, "o", label=once("logged values"), **dots)
+    if estimate.interval:
+        low, high = estimate.interval
+        errors = [[max(0.0, estimate.median - low)], [max(0.0, high - estimate.median)]]
+        whisker: dict[str, Any] = {"color": style.INK, "capsize": 7, "linewidth": 1.6}
+        axes.errorbar(place, estimate.median, yerr=errors, label=once("95 % interval of median"), **whisker)
+    says: dict[str, Any] = {"xytext": (0, -17), "textcoords": "offset points", "ha": "center"}
+    figure = f"{estimate.median:,.4g}"
+    axes.annotate(figure, (place, estimate.median), color=style.PAPER, fontweight="bold", **says)
+
+
+@dataclass(frozen=True)
+class TimeUnit:
+    """The unit of a time axis."""
+
+    name: str
+    sign: str
+    seconds: float
+
+
+def waterfall(facts: Sequence[RunFacts]) -> Plot | None:
+    """One bar per attempt from submission to its end, in time since its run was submitted."""
+    rows = [(run, course) for run in facts for course in run.waterfall.courses if course.stages]
+    if not rows:
+        return None
+    longest_s = max((run.waterfall.end or 0) - (run.waterfall.begin or 0) for run, _ in rows)
+    unit = _time_unit(longest_s)
+    title = f"Where the time went ({unit.name} since submission)"
+    figure, axes = style.new_figure(_WIDE_IN, 1.35 + 0.42 * len(rows))
+    for row, (run, course) in enumerate(rows):
+        _draw_course(axes, row, course, run.waterfall.begin or 0.0, unit)
+    axes.set_title(title)
+    axes.set_yticks(range(len(rows)), [_row_label(run, course) for run, course in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, longest_s / unit.seconds * 1.16)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK)
+    _stage_legend(axes, [course for _, course in rows])
+    lengths = [f"{_row_label(run, course)} took {_how_it_ended(course, unit)}" for run, course in rows]
+    says = f"{title}: {'; '.join(lengths)}."
+    return Plot("waterfall", says, style.to_svg(figure, "waterfall"), is_wide=True)
+
+
+def _time_unit(longest_s: float) -> TimeUnit:
+    if longest_s < 600:
+        return TimeUnit("seconds", "s", 1.0)
+    return TimeUnit("minutes", "min", 60.0) if longest_s < 4 * 3600 else TimeUnit("hours", "h", 3600.0)
+
+
+def _row_label(run: RunFacts, course: Course) -> str:
+    if len(run.waterfall.courses) == 1:
+        return run.label
+    return f"{run.label}, attempt {course.attempt.number}"
+
+
+def _draw_course(axes: Axes, row: int, course: Course, begin: float, unit: TimeUnit) -> None:
+    for stage in course.stages:
+        left = (stage.begin - begin) / unit.seconds
+        axes.barh(row, stage.seconds / unit.seconds, left=left, height=0.56, color=style.STAGES[stage.name])
+    if course.lost:
+        left, length = (course.lost.begin - begin) / unit.seconds, course.lost.seconds / unit.seconds
+        axes.barh(row + 0.38, length, left=left, height=0.1, color=style.STAGES["lost"])
+    end = (course.stages[-1].end - begin) / unit.seconds
+    says: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+    axes.annotate(_how_it_ended(course, unit), (end, row), **says)
+
+
+def _how_it_ended(course: Course, unit: TimeUnit) -> str:
+    """The length of the attempt, and its end cause when that is another than `completed`."""
+    length = f"{sum(stage.seconds for stage in course.stages) / unit.seconds:.3g} {unit.sign}"
+    cause = course.attempt.cause
+    if cause == "completed":
+        return length
+    return f"{length}, {cause.replace('_', ' ') if cause else 'not ended yet'}"
+
+
+def _stage_legend(axes: Axes, courses: Sequence[Course]) -> None:
+    from matplotlib.patches import Patch
+
+    seen = {stage.name for course in courses for stage in course.stages}
+    if any(course.lost for course in courses):
+        seen.add("lost")
+    handles = [Patch(color=colour, label=name) for name, colour in style.STAGES.items() if name in seen]
+    axes.figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), handlelength=1.2)
