@@ -1,5 +1,39 @@
-"""Options and fixtures for all tests."""
+"""What every test may use: goldens compared by whole bytes, and the embedded cluster's fixtures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
 pytest_plugins = ["tests.real_cluster"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Rewrite goldens instead of comparing.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """`golden(path, text)` fails unless the file holds exactly this text."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        assert path.is_file(), f"{path} is missing; pytest --update-golden writes it"
+        assert path.read_bytes().decode() == text, f"{path} differs; pytest --update-golden rewrites it"
+
+    return compare
+
+
+@pytest.fixture(
+    params=["plain", "with space", "it's \"quoted\"", "100%t %% $HOME `x` #a", "ünï漢", "-dash;&|*?[a]"],
+    ids=["plain", "space", "quotes", "signs", "unicode", "shell"],
+)
+def weird_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder whose name needs care."""
+    folder = tmp_path / str(request.param)
+    folder.mkdir()
+    return folder
