@@ -43,9 +43,9 @@ class RunAttempt:
 def join(attempts: Iterable[Record], ends: Iterable[Record]) -> list[RunAttempt]:
     """The attempts in the order of their starts, each with its last known end.
 
-    An attempt that has no end line gets its cause from its exit status, and `unknown` when the job
-    went on to another attempt without one. A job that ended before it started is an attempt without
-    a start.
+    An attempt that has no end line gets its cause from its exit status; `requeued` when Slurm started
+    the job again after it, `unknown` when it did not even come to an exit status before that. A job
+    that ended before it started is an attempt without a start.
     """
     found: dict[tuple[int | None, int], RunAttempt] = {}
     for record in attempts:
@@ -53,7 +53,8 @@ def join(attempts: Iterable[Record], ends: Iterable[Record]) -> list[RunAttempt]
     for record in ends:
         _add_end(found, record)
     ordered = sorted(found.values(), key=_place)
-    return [_with_cause(attempt, attempt is ordered[-1]) for attempt in ordered]
+    last_of_job = {attempt.job_id: attempt for attempt in ordered}
+    return [_with_cause(attempt, attempt is last_of_job[attempt.job_id]) for attempt in ordered]
 
 
 def _place(attempt: RunAttempt) -> tuple[float, int]:
@@ -100,9 +101,11 @@ def _add_end(found: dict[tuple[int | None, int], RunAttempt], record: Record) ->
 def _with_cause(attempt: RunAttempt, is_last: bool) -> RunAttempt:
     if attempt.cause is not None:
         return attempt
-    if attempt.exit_status is not None:
-        return replace(attempt, cause="completed" if attempt.exit_status == 0 else "failed")
-    return attempt if is_last else replace(attempt, cause="unknown")
+    if not is_last:
+        return replace(attempt, cause="unknown" if attempt.exit_status is None else "requeued")
+    if attempt.exit_status is None:
+        return attempt
+    return replace(attempt, cause="completed" if attempt.exit_status == 0 else "failed")
 
 
 def _integer(record: Record, key: str) -> int | None:
