@@ -17,7 +17,7 @@ def test_a_size_is_its_number_of_bytes(text: str, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "10G", "ten GiB", "-1GiB", "1.3B", "1e3B", "10gib", "１GiB"])
 def test_what_is_no_size_is_refused_with_what_was_got(text: str) -> None:
-    with pytest.raises(ValueError, match="size|whole number") as raised:
+    with pytest.raises(ValueError, match=r"size|whole number") as raised:
         units.parse_bytes(text)
     assert repr(text) in str(raised.value)
 
@@ -31,7 +31,14 @@ def test_sizes_survive_formatting(size_bytes: int) -> None:
     ("text", "duration_s"),
     [
         *[("90", 5400), ("90:30", 5430), ("2:00:00", 7200), ("1-12", 129600), ("1-12:30", 131400)],
-        *[("1-02:03:04", 93784), ("20min", 1200), ("1h30min", 5400), ("45s", 45), ("2d", 172800), ("1d 1s", 86401)],
+        *[
+            ("1-02:03:04", 93784),
+            ("20min", 1200),
+            ("1h30min", 5400),
+            ("45s", 45),
+            ("2d", 172800),
+            ("1d 1s", 86401),
+        ],
     ],
 )
 def test_a_duration_is_read_as_slurm_reads_it_or_by_its_units(text: str, duration_s: int) -> None:
@@ -75,7 +82,20 @@ def test_a_host_list_is_expanded_in_its_order(text: str, hosts: list[str]) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["n[1-", "n[]", "n]1[", "n[3-1]", "n[a-b]", "a,,b", ",", "a b", "n[1-3", "n[[1]]", "n[1-100001]", "x'[1-2]"],
+    [
+        "n[1-",
+        "n[]",
+        "n]1[",
+        "n[3-1]",
+        "n[a-b]",
+        "a,,b",
+        ",",
+        "a b",
+        "n[1-3",
+        "n[[1]]",
+        "n[1-100001]",
+        "x'[1-2]",
+    ],
 )
 def test_what_is_no_host_list_is_refused_with_what_was_got(text: str) -> None:
     with pytest.raises(ValueError, match="host") as raised:

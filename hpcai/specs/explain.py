@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,9 @@ def _hint(key: str, kind: str, got: object) -> str:
     if kind == "bool_type" and isinstance(got, str) and got.lower() in ("yes", "on", "no", "off"):
         return f": {key}: {'true' if got.lower() in ('yes', 'on') else 'false'}"
     if kind == "string_type" and isinstance(got, (bool, int, float)):
-        return f": write it in quotes, {key}: '{str(got).lower() if isinstance(got, bool) else got}'"
+        return f": write it in quotes, '{str(got).lower() if isinstance(got, bool) else got}'"
+    if kind == "string_type" and isinstance(got, list) and all(isinstance(word, str) for word in got):
+        return f": {key}: {shlex.join(got)}"
     if kind == "tuple_type" and isinstance(got, (str, dict)):
         return ": one item per line, each after '- '"
     if kind in ("int_type", "float_type", "int_from_float") and isinstance(got, str):

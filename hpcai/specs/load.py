@@ -153,7 +153,8 @@ def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
-    found = list(_path_mistakes(document, base)) if check_paths else _anchor_workdir(document, base)
+    _anchor_workdir(document, base)
+    found = list(_path_mistakes(document)) if check_paths else []
     try:
         spec = model.model_validate(document.data)
     except ValidationError as error:
@@ -209,18 +210,16 @@ def _contradictions_beside(
     return []
 
 
-def _anchor_workdir(document: Document, base: Path) -> list[Mistake]:
+def _anchor_workdir(document: Document, base: Path) -> None:
     workdir = document.data.get("workdir")
-    if isinstance(workdir, str) and workdir:
+    if isinstance(workdir, str) and workdir and "\0" not in workdir:
         document.data["workdir"] = str(base / Path(workdir).expanduser())
-    return []
 
 
-def _path_mistakes(document: Document, base: Path) -> Iterator[Mistake]:
-    _anchor_workdir(document, base)
+def _path_mistakes(document: Document) -> Iterator[Mistake]:
     workdir = document.data.get("workdir")
     if isinstance(workdir, str) and not Path(workdir).is_dir():
-        message = f"got {workdir!r}, which is not a folder here"
+        message = f"got {document.written[('workdir',)]!r}, which is not a folder here"
         yield document.place(("workdir",)).mistake("workdir", message)
     data = document.data.get("data")
     for index, entry in enumerate(data if isinstance(data, list) else []):

@@ -17,6 +17,7 @@ from hpcai.specs.mistakes import Mistake
 Path = tuple[str | int, ...]
 _MAX_VALUES = 20_000
 _MAX_DEPTH = 40
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class _Builder:
                 self.values = _MAX_VALUES + 1
                 self.mistake(place, path, f"holds more than {_MAX_VALUES} values or {_MAX_DEPTH} levels")
             return None
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            self.mistake(place, path, f"got the tag {node.tag!r}; text, numbers, lists and maps")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -156,16 +159,31 @@ def _syntax_mistake(error: yaml.YAMLError, text: str, origin: str) -> Mistake:
         character = chr(error.character) if isinstance(error.character, int) else error.character
         column = len(before) - before.rfind("\n")
         return Mistake(origin, line, column, "", f"got the character {character!r}, which YAML refuses")
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Mistake(origin, 1, 1, "", f"is not YAML: {error}")
+    context, problem, mark = str(error.context), str(error.problem), error.problem_mark
+    if error.context_mark is not None and context.startswith(_BEGUN_EARLIER):
+        mark = error.context_mark
     lines = text.splitlines()
     line_text = lines[mark.line] if mark.line < len(lines) else ""
-    message = _plain_words(str(getattr(error, "problem", "")), line_text)
+    message = _plain_words(context, problem, line_text)
     return Mistake(origin, mark.line + 1, mark.column + 1, "", message)
 
 
-def _plain_words(problem: str, line: str) -> str:
+# What YAML says of a place where it can go no further, when the mistake is where something began.
+_BEGUN_EARLIER = (
+    "while scanning a quoted scalar",
+    "while scanning a simple key",
+    "while parsing a flow sequence",
+    "while parsing a flow mapping",
+)
+
+
+def _plain_words(context: str, problem: str, line: str) -> str:
+    if context.startswith("while scanning a quoted scalar"):
+        return "is not YAML: the quote that begins here is not closed"
+    if context.startswith("while parsing a flow"):
+        return "is not YAML: the bracket that begins here is not closed"
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent or "'\\t'" in problem:
         return "a tab cannot indent YAML; use spaces"
