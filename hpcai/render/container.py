@@ -45,7 +45,7 @@ def pyxis_words(
     names = list(dict.fromkeys([*env_names, *container.env]))
     if names:
         # Where image and job both set a variable, the image would win without a word.
-        words.append(f"--container-env={','.join(names)}")
+        words.append(f"--container-env='{','.join(names)}'")
     return words
 
 
@@ -61,7 +61,8 @@ def _switches(container: ContainerSpec) -> Iterator[str]:
 
 def _mounts(mounts: Sequence[str]) -> str:
     """All mounts as one word; `$hpcai_scratch_mount` is known only on the node."""
-    return quote(",".join(dict.fromkeys(mounts))) + '",$hpcai_scratch_mount:$hpcai_scratch_mount"'
+    fixed = quote(",".join(dict.fromkeys(mounts)) + ",")
+    return fixed + '"$hpcai_scratch_mount:$hpcai_scratch_mount"'
 
 
 def bind(path: str) -> str:

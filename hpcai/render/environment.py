@@ -59,7 +59,7 @@ def quote(value: object) -> str:
     text = str(value)
     if "\0" in text:
         raise RenderError(f"{text!r} holds a zero byte, which no command line can carry")
-    if re.fullmatch(r"[A-Za-z0-9@%_+=:,./-]+", text):
+    if re.fullmatch(r"[A-Za-z0-9@%_+=:./-]+", text):
         return text
     return "'" + text.replace("'", r"'\''") + "'"
 

@@ -48,21 +48,14 @@ def resolve_job(spec: JobSpec, site: Site, *, interpreter: Path, cwd: Path | Non
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
-    update: dict[str, Any] = {
-        key: getattr(found, key)
-        for key in ("ntasks_per_node", "cpus_per_task", "gpus_per_node")
-        if getattr(spec, key) is None
-    }
-    whole_node = all(
-        getattr(spec, key) in (None, getattr(found, key)) for key in ("ntasks_per_node", "gpus_per_node")
-    )
+    update: dict[str, Any] = _shape(spec, found)
+    whole_node = all(update[key] == getattr(found, key) for key in ("ntasks_per_node", "gpus_per_node"))
     if whole_node and spec.mem_gib is None and found.mem_gib is not None:
         update["mem_gib"] = float(found.mem_gib)
     # The masks name one place per task of a full node.
-    binds = whole_node and spec.cpus_per_task in (None, found.cpus_per_task)
-    update["ntasks_per_node"] = spec.ntasks_per_node or found.ntasks_per_node or 1
-    update["env"] = {**_threads(spec, found), **found.env, **spec.env}
-    merged = spec.model_copy(update=update)
+    binds = whole_node and update["cpus_per_task"] == found.cpus_per_task
+    threads = {} if update["cpus_per_task"] is None else {"OMP_NUM_THREADS": str(update["cpus_per_task"])}
+    merged = spec.model_copy(update=update | {"env": {**threads, **found.env, **spec.env}})
     return ResolvedJob(
         spec=merged,
         workdir=Path(spec.workdir or cwd or Path.cwd()),
@@ -73,9 +66,24 @@ def resolve_job(spec: JobSpec, site: Site, *, interpreter: Path, cwd: Path | Non
     )
 
 
-def _threads(spec: JobSpec, found: Profile) -> dict[str, str]:
-    cpus = spec.cpus_per_task or found.cpus_per_task
-    return {"OMP_NUM_THREADS": str(cpus)} if cpus else {}
+def _shape(spec: JobSpec, found: Profile) -> dict[str, int | None]:
+    """Tasks, GPUs and CPUs per node.
+
+    On a profile of one task per GPU, the one of the two that the spec leaves out follows the other; on a
+    profile without GPUs, fewer tasks share the cores.
+    """
+    ntasks, gpus, cpus = spec.ntasks_per_node, spec.gpus_per_node, spec.cpus_per_task
+    if found.gpus_per_node is not None and found.gpus_per_node == found.ntasks_per_node:
+        ntasks, gpus = ntasks or gpus, ntasks if gpus is None else gpus
+    gpus = found.gpus_per_node if gpus is None else gpus
+    cpus = cpus or found.cpus_per_task
+    if spec.cpus_per_task is None and not gpus and ntasks and found.ntasks_per_node and found.cpus_per_task:
+        cpus = max(1, found.ntasks_per_node * found.cpus_per_task // ntasks)
+    return {
+        "ntasks_per_node": ntasks or found.ntasks_per_node or 1,
+        "gpus_per_node": gpus,
+        "cpus_per_task": cpus,
+    }
 
 
 def _cpu_bind(job: JobSpec, mask: str | None) -> str | None:
@@ -106,6 +114,7 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
     return render(
         "sbatch/job.sh.j2",
         job=spec,
+        env=_env(spec),
         where=where,
         run_dir=str(run_dir),
         workdir=str(job.workdir),
@@ -151,19 +160,24 @@ def _step_words(job: ResolvedJob) -> list[str]:
     return words
 
 
+def _env(job: JobSpec) -> dict[str, str]:
+    if job.launcher != "horovod":
+        return job.env
+    # Left to itself Horovod takes what it was built with first, and mixing the two crashes it.
+    controller = job.horovod_controller
+    return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
+
+
 def _pyxis(job: ResolvedJob, run_dir: Path, *, steps: int) -> list[str]:
     spec = job.spec
     if spec.container is None:
         return []
     own = [container.bind(str(path)) for path in (run_dir, job.workdir)]
-    names = [*spec.env, *job.places]
-    if spec.launcher == "horovod":
-        names += ["HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS"]
     return container.pyxis_words(
         spec.container,
         workdir=str(job.workdir),
         mounts=[*own, *job.mounts],
-        env_names=names,
+        env_names=[*_env(spec), *job.places],
         steps_in_container=steps,
     )
 

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcai import shell
+from hpcai.errors import NotFoundError, RenderError
+from hpcai.render.environment import quote, sbatch_quote, shipped
+from hpcai.render.job import ResolvedJob, render_job, resolve_job
+from hpcai.specs.job import JobSpec
+from hpcai.specs.load import load
+from hpcai.specs.site import Site
+
+CASES = Path(__file__).parent.parent / "cases" / "render"
+GOLDEN = Path(__file__).parent.parent / "golden" / "render"
+HOME = Path("/shared/home/user")
+SITE = Site(runs_root=HOME / "hpcai/runs")
+INTERPRETER = HOME / "hpcai/.venv/bin/python"
+
+
+def resolved(spec: JobSpec, site: Site = SITE) -> ResolvedJob:
+    return resolve_job(spec, site, interpreter=INTERPRETER, cwd=HOME)
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec(**({"name": "a", "command": "true"} | fields))
+
+
+def golden_of(case: Path) -> Path:
+    """People use the scripts in sbatch/ by hand; what only a test needs lies in tests/golden."""
+    by_hand = ("resnet50", "srun", "mpi", "torchrun", "horovod")
+    return (shipped("sbatch") if case.stem.startswith(by_hand) else GOLDEN) / f"{case.stem}.sbatch"
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
+def test_a_job_becomes_its_script(case: Path, golden: Callable[[Path, str], None]) -> None:
+    spec = load(case, check_paths=False)
+    assert isinstance(spec, JobSpec)
+    run_dir = SITE.runs_root / spec.experiment / f"{spec.name}-20261120-120000"
+    text = render_job(resolved(spec), run_dir, where="local" if case.stem == "local" else "slurm")
+    golden(golden_of(case), text)
+
+
+def test_every_script_in_sbatch_is_a_golden() -> None:
+    assert {path.name for path in shipped("sbatch").glob("*")} == {
+        golden_of(case).name for case in CASES.glob("*.yaml") if golden_of(case).parent == shipped("sbatch")
+    }
+
+
+@pytest.mark.parametrize("script", [*shipped("sbatch").glob("*.sbatch"), *GOLDEN.glob("*.sbatch")], ids=str)
+def test_a_script_is_bash(script: Path) -> None:
+    assert shell.run(["bash", "-n", script], timeout_s=10).stderr == ""
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
+def test_bash_reads_a_quoted_text_as_one_word(text: str) -> None:
+    assert shlex.split(quote(text)) == [text]
+
+
+def test_bash_itself_reads_quoted_texts_back(tmp_path: Path) -> None:
+    texts = [
+        "",
+        " ",
+        "'",
+        '"',
+        "it's",
+        "$(x)",
+        "`x`",
+        "a\nb",
+        "\\",
+        "\\'",
+        "!x",
+        "*",
+        "~",
+        "#a",
+        "-n",
+        "ü漢",
+        "a=b",
+    ]
+    script = tmp_path / "words.sh"
+    script.write_text("printf '%s\\0' " + " ".join(map(quote, texts)), encoding="utf-8")
+    assert shell.run(["bash", script], timeout_s=10).stdout.split("\0")[:-1] == texts
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=40))
+def test_an_sbatch_value_is_read_back_by_its_own_rules(text: str) -> None:
+    word = sbatch_quote(text)
+    if word != text:
+        assert (word[0], word[-1]) == ('"', '"')
+        assert re.sub(r"\\(.)", r"\1", word[1:-1]) == text
+        assert re.fullmatch(r'"(?:[^"\\]|\\.)*"', word, re.DOTALL)
+    assert word == text or not re.fullmatch(r"[\w.]+", text, re.ASCII)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "\x1b[0m"])
+def test_what_no_sbatch_line_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(RenderError, match="control character"):
+        sbatch_quote(text)
+    with pytest.raises(RenderError, match="zero byte"):
+        quote("\0")
+
+
+def test_the_profile_fills_what_the_spec_leaves_out_and_the_spec_wins() -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", env={"UCX_TLS": "tcp"})).to_json()
+    assert (done["ntasks_per_node"], done["cpus_per_task"], done["gpus_per_node"], done["mem_gib"]) == (
+        8,
+        12,
+        8,
+        0,
+    )
+    assert done["cpu_bind"].startswith("mask_cpu:ffffff000000,")
+    assert done["env"]["NCCL_TOPO_FILE"] == "/opt/microsoft/ndv5-topo.xml"
+    assert done["env"]["UCX_TLS"] == "tcp"
+    assert done["env"]["OMP_NUM_THREADS"] == "12"
+    assert json.loads(json.dumps(done)) == done
+
+
+@pytest.mark.parametrize("part", [{"gpus_per_node": 1}, {"ntasks_per_node": 2}])
+def test_a_part_of_a_node_takes_neither_all_memory_nor_the_mask_of_a_whole_one(part: dict[str, int]) -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", **part))
+    assert done.spec.mem_gib is None
+    assert done.cpu_bind is None
+    assert done.spec.ntasks_per_node == done.spec.gpus_per_node == next(iter(part.values()))
+
+
+def test_fewer_tasks_share_the_cores_of_a_node_without_gpus() -> None:
+    done = resolved(job(profile="Standard_HB176rs_v4", ntasks_per_node=4)).spec
+    assert (done.ntasks_per_node, done.cpus_per_task, done.gpus_per_node) == (4, 44, None)
+
+
+def test_an_unknown_profile_is_not_found_with_the_nearest() -> None:
+    with pytest.raises(NotFoundError, match="Did you mean 'Standard_ND96isr_H100_v5'") as raised:
+        resolved(job(profile="ND96isr_H100_v5"))
+    assert raised.value.exit_status == 5
+
+
+def test_defaults_become_explicit_and_the_current_folder_is_where_it_starts() -> None:
+    done = resolved(job())
+    assert (done.spec.ntasks_per_node, done.workdir) == (1, HOME)
+    assert resolve_job(job(), SITE, interpreter=INTERPRETER).workdir == Path.cwd()
+
+
+def test_the_site_places_reach_the_script_and_no_secret_does() -> None:
+    site = Site(
+        SITE.runs_root,
+        "/nvme/%n x",
+        "acc",
+        "http://127.0.0.1:1/acc",
+        HOME / "it's/key.json",
+        ("a.example", "b"),
+    )
+    text = render_job(resolved(job(), site), HOME / "run")
+    for line in (
+        "export HPCAI_SCRATCH='/nvme/%n x'",
+        "export AZURE_STORAGE_ACCOUNT=acc",
+        "export HPCAI_STORAGE_ENDPOINT=http://127.0.0.1:1/acc",
+        r"export HPCAI_STORAGE_CREDENTIALS='/shared/home/user/it'\''s/key.json'",
+        "export HPCAI_ALLOW_HTTP=a.example,b",
+    ):
+        assert line in text.splitlines()
+
+
+def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> None:
+    text = render_job(resolved(job(launcher="torchrun", ntasks_per_node=4, cpus_per_task=6)), HOME / "run")
+    assert "#SBATCH --ntasks-per-node=1" in text
+    assert "#SBATCH --cpus-per-task=24" in text
+    assert "--nproc-per-node=4" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "run_dir", "where", "message"),
+    [
+        ({"nodes": 2}, "/r", "local", "nodes: 2 cannot run on this machine alone"),
+        ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
+        ({}, "r", "slurm", "is not an absolute path"),
+        ({}, "/back\\slash", "slurm", "holds a backslash"),
+        ({}, "/new\nline", "slurm", "holds a control character"),
+        ({"container": {"image": "a"}}, "/with,comma", "slurm", "cannot be mounted into a container"),
+        ({"container": {"image": "a"}}, "/with:colon", "slurm", "cannot be mounted into a container"),
+    ],
+)
+def test_what_no_script_can_carry_is_refused(
+    fields: dict[str, Any], run_dir: str, where: Any, message: str
+) -> None:
+    with pytest.raises(RenderError, match=re.escape(message)) as raised:
+        render_job(resolved(job(**fields)), Path(run_dir), where=where)
+    assert raised.value.exit_status == 3
