@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -118,10 +119,9 @@ def pull(
     from hpcai.staging.progress import Watcher
     from hpcai.staging.pull import pull as pull_data
 
-    signal.signal(signal.SIGTERM, _terminated)
     environ = _environ()
     folder = None if to is not None else scratch or _scratch(environ)
-    with transfer_line("bytes") as line:
+    with transfer_line("bytes") as line, _ended_by_sigterm():
         done = pull_data(
             url,
             environ,
@@ -252,6 +252,16 @@ def _append(path: Path, row: dict[str, object]) -> None:
         say(f"No record was written: {error.what}")
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    say("Stopped. What has been downloaded stays; the next pull goes on from there.")
-    raise SystemExit(128 + number)
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM (Slurm's first word to a job that must go) ends the program in order."""
+
+    def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        say("Stopped. What has been downloaded stays; the next pull goes on from there.")
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

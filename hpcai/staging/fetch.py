@@ -61,7 +61,7 @@ class PartFile:
             if os.fstat(descriptor).st_size > self.shard.bytes:
                 os.ftruncate(descriptor, self.shard.bytes)
             self._missing -= self._right_chunks(descriptor)
-            allocate(descriptor, self.shard.bytes, self._work)
+            allocate(descriptor, self.shard.bytes, self._work.parent)
             self._salvage(descriptor)
         finally:
             os.close(descriptor)

@@ -163,10 +163,13 @@ def allocate(descriptor: int, length: int, folder: Path) -> None:
     """Reserve room for a file's whole content now. Raises StageError when there is none."""
     if length == 0:
         return
+    before = os.fstat(descriptor).st_size
     try:
         os.posix_fallocate(descriptor, 0, length)
     except OSError as error:
         if error.errno in _NO_ROOM:
+            # What was reserved until the disk was full would keep everybody else from writing.
+            os.ftruncate(descriptor, before)
             state = os.statvfs(folder)
             raise no_room(folder, length, state.f_bavail * state.f_frsize) from error
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):

@@ -6,10 +6,10 @@ Killed at any moment it leaves nothing under the final name, and the next pull g
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -150,7 +150,7 @@ def _opening(source: Source, manifest: Manifest, place: Place, fetched: int) -> 
 def _pieces(missing: list[Shard], place: Place, destination: Path) -> list[Piece]:
     parts = [PartFile(shard, place.work, destination) for shard in missing]
     if parts:
-        require_room(place.work, sum(part.shard.bytes - part.allocated_bytes() for part in parts))
+        require_room(place.final.parent, sum(part.shard.bytes - part.allocated_bytes() for part in parts))
     return [piece for part in parts for piece in part.prepare()]
 
 
@@ -194,9 +194,8 @@ def _publish(manifest: Manifest, place: Place, published: bool) -> None:
     if not published:
         place.work.rename(place.final)
         _sync_folder(place.final.parent)
-    elif place.work.exists():
-        with suppress(OSError):
-            place.work.rmdir()
+    else:
+        shutil.rmtree(place.work, ignore_errors=True)
 
 
 def _describes(folder: Path, manifest: Manifest) -> bool:
