@@ -163,7 +163,7 @@ def test_the_site_places_reach_the_script_and_no_secret_does() -> None:
         "export AZURE_STORAGE_ACCOUNT=acc",
         "export HPCAI_STORAGE_ENDPOINT=http://127.0.0.1:1/acc",
         r"export HPCAI_STORAGE_CREDENTIALS='/shared/home/user/it'\''s/key.json'",
-        "export HPCAI_ALLOW_HTTP=a.example,b",
+        "export HPCAI_ALLOW_HTTP='a.example,b'",
     ):
         assert line in text.splitlines()
 
