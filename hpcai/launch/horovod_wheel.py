@@ -1,0 +1,134 @@
+"""Horovod, built once from its source package for the torch and MPI that are here, and kept as a wheel."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcai import shell
+from hpcai.errors import ToolError
+from hpcai.launch import toolchain
+from hpcai.launch.machine import Mpi
+from hpcai.launch.packages import Packages
+from hpcai.slurm.local.places import publish, scratch_folder
+
+VERSION = "0.28.1"
+CMAKE_NEEDED = (3, 13)
+GIB_PER_COMPILER = 2
+PROBE_TIMEOUT_S = 120
+# Horovod asks CMake for C++14, torch's headers need C++17. A tool-chain file is read before the project, and
+# its rules may say which option stands for "C++14": so the source package is built as it is.
+TOOLCHAIN = "set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/rules.cmake)\n"
+RULES = 'set(CMAKE_CXX14_STANDARD_COMPILE_OPTION "-std=c++17")\n'
+# From site-packages/horovod/torch to the lib folder of the environment, where the wheel of Open MPI lies:
+# with this the built wheel fits any environment.
+BESIDE = 'set(CMAKE_BUILD_RPATH "$ORIGIN/../../../..")\n'
+
+
+@dataclass(frozen=True)
+class HorovodWheel:
+    """The wheel for one environment."""
+
+    packages: Packages
+    mpi: Mpi
+
+    @property
+    def folder(self) -> Path:
+        """Named by all that the wheel is tied to; stands only when the wheel is in it."""
+        asked = "import sys, torch; print('cp%d%d' % sys.version_info[:2], torch.__version__)"
+        done = shell.run([self.packages.python, "-c", asked], timeout_s=PROBE_TIMEOUT_S)
+        parts = [f"horovod-{VERSION}", *done.stdout.split(), self.mpi.key, os.uname().machine]
+        return self.packages.cache / "wheels" / "-".join(parts)
+
+    def build(self) -> None:
+        """Fetches the source package and compiles it: some two minutes on two cores."""
+        target = self.folder
+        with _build_folder(self.packages) as build, scratch_folder(target.parent) as made:
+            env = {**os.environ, **self._settings(build)}
+            env["PATH"] = os.pathsep.join([*self._tools(build), env.get("PATH", os.defpath)])
+            self.packages.steps.run(
+                [build / "venv" / "bin" / "python", *_pip_wheel(made / "wheel")],
+                env=env,
+                next_step="Look there for 'error:'; memory or disk may be short. Then try again.",
+            )
+            publish(made / "wheel", target)
+
+    def install(self) -> None:
+        """Installs the wheel and loads it once."""
+        broken = f"Remove {self.folder} and try again."
+        wheel = next(self.folder.glob("*.whl"))
+        self.packages.pip(
+            ["install", "--no-index", "--no-deps", "--force-reinstall", wheel], next_step=broken
+        )
+        loaded = "import horovod.torch as hvd; assert hvd.mpi_built() and hvd.gloo_built()"
+        self.packages.steps.run([self.packages.python, "-c", loaded], next_step=broken)
+
+    def _settings(self, build: Path) -> dict[str, str]:
+        beside = BESIDE if self.mpi.bin == self.packages.venv / "bin" else ""
+        (build / "toolchain.cmake").write_text(TOOLCHAIN + beside, encoding="utf-8")
+        (build / "rules.cmake").write_text(RULES, encoding="utf-8")
+        return {
+            **toolchain.ensure(self.packages.cache),
+            "CMAKE_TOOLCHAIN_FILE": str(build / "toolchain.cmake"),
+            # CMake 4 refuses the minimum that Horovod's copy of Gloo names.
+            "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
+            "HOROVOD_WITH_PYTORCH": "1",
+            "HOROVOD_WITHOUT_TENSORFLOW": "1",
+            "HOROVOD_WITHOUT_MXNET": "1",
+            "HOROVOD_WITH_MPI": "1",
+            "HOROVOD_WITH_GLOO": "1",
+            "MAKEFLAGS": f"-j{_compilers_at_once()}",
+            "TMPDIR": str(build),
+        }
+
+    def _tools(self, build: Path) -> list[str]:
+        """Folders that go first on PATH: the MPI's, and CMake's where the machine has none that serves."""
+        inside = self.mpi.bin == self.packages.venv / "bin"
+        tools = [str(build / "venv" / "bin" if inside else self.mpi.bin)]
+        if _cmake_serves():
+            return tools
+        cmake: list[str | Path] = [
+            "install",
+            "--target",
+            build / "cmake",
+            "-c",
+            self.packages.constraints,
+            "cmake",
+        ]
+        self.packages.pip(
+            cmake, next_step="Have CMake installed (Debian, Ubuntu: apt-get install cmake), then try again."
+        )
+        return [*tools, str(build / "cmake" / "cmake" / "data" / "bin")]
+
+
+def _pip_wheel(folder: Path) -> list[str | Path]:
+    options = ["--no-deps", "--no-build-isolation", "--no-binary", "horovod", "--no-cache-dir"]
+    return ["-m", "pip", "wheel", *options, "--wheel-dir", folder, f"horovod=={VERSION}"]
+
+
+@contextmanager
+def _build_folder(packages: Packages) -> Iterator[Path]:
+    """A folder for the build, with `venv` in it; no space in their paths, where compiler wrappers split."""
+    cache = packages.cache
+    parent = cache if not any(sign.isspace() for sign in str(cache)) else None
+    with tempfile.TemporaryDirectory(prefix="horovod-", dir=parent) as folder:
+        (Path(folder) / "venv").symlink_to(packages.venv)
+        yield Path(folder)
+
+
+def _compilers_at_once() -> int:
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(1, min(len(os.sched_getaffinity(0)), int(memory_gib / GIB_PER_COMPILER)))
+
+
+def _cmake_serves() -> bool:
+    try:
+        words = shell.run(["cmake", "--version"], timeout_s=PROBE_TIMEOUT_S).stdout.split()
+    except ToolError:
+        return False
+    major, minor = words[2].split(".")[:2]
+    return (int(major), int(minor)) >= CMAKE_NEEDED

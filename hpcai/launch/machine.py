@@ -1,0 +1,112 @@
+"""What this machine has of what set-up needs: a GPU, compilers, MPI, the parts of Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcai import shell
+from hpcai.launch.steps import Steps
+
+NVIDIA_DEVICE = Path("/dev/nvidia0")
+APT_LISTS = Path("/var/lib/apt/lists")
+PROBE_TIMEOUT_S = 30
+APT_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Mpi:
+    """An Open MPI: where its mpicxx is, and what tells it from another."""
+
+    bin: Path
+    key: str
+
+
+def is_root_with_apt() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def has_gpu() -> bool:
+    return NVIDIA_DEVICE.exists() or shutil.which("nvidia-smi") is not None
+
+
+def has_ensurepip() -> bool:
+    return importlib.util.find_spec("ensurepip") is not None
+
+
+def has_python_headers() -> bool:
+    return Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+def has_compiler() -> bool:
+    return all(shutil.which(name) for name in ("c++", "gcc", "make"))
+
+
+def base_python() -> Path:
+    """The interpreter that this one's virtual environment was made from, or this one."""
+    base = Path(sys.base_prefix, "bin", f"python{python_version()}")
+    return base if base.is_file() else Path(sys.executable)
+
+
+def python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def python_is_debians() -> bool:
+    return Path(sys.base_prefix) == Path("/usr") and Path("/etc/debian_version").exists()
+
+
+def system_mpi() -> Mpi | None:
+    """The machine's Open MPI with its compiler; None for another MPI, whose ranks srun could not start."""
+    wrapper = shutil.which("mpicxx")
+    if wrapper is None:
+        return None
+    done = shell.run([wrapper, "--showme:version"], timeout_s=PROBE_TIMEOUT_S, check=False)
+    found = re.search(r"Open MPI (\d+)[.\d]*", done.stdout + done.stderr)
+    if found is None or int(found[1]) < 4:
+        return None
+    return Mpi(Path(wrapper).parent, found[0].lower().replace(" ", "-").replace("open-mpi", "openmpi"))
+
+
+def missing_debian_packages() -> list[str]:
+    """The packages that root has to add, in the words of apt."""
+    wanted = []
+    if python_is_debians():
+        wanted += [] if has_ensurepip() else [f"python{python_version()}-venv"]
+        wanted += [] if has_python_headers() else [f"python{python_version()}-dev"]
+    wanted += [] if has_compiler() else ["g++", "make"]
+    wanted += [] if system_mpi() else ["libopenmpi-dev", "openmpi-bin"]
+    return wanted
+
+
+def install_debian_packages(packages: list[str], steps: Steps) -> None:
+    """Debian's packages installed by root; their lists are fetched where they are missing or too old."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = [
+        "apt-get",
+        "install",
+        "-y",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        *packages,
+    ]
+    lists_serve = any(APT_LISTS.glob("*_Packages*"))
+    if lists_serve:
+        lists_serve = (
+            shell.run([*install, "--download-only"], timeout_s=APT_TIMEOUT_S, env=env, check=False).status
+            == 0
+        )
+    if not lists_serve:
+        steps.run(
+            ["apt-get", "update"],
+            env=env,
+            next_step="Check the network and the sources in /etc/apt, then try again.",
+        )
+    steps.run(install, env=env, next_step=f"Install them by hand: apt-get install {' '.join(packages)}")
