@@ -49,13 +49,40 @@ def cause_of(state: str) -> Cause:
     return _CAUSES.get(state, "unknown")
 
 
-def status_of(state: str, exit_status: int | None, signal: int | None) -> int:
-    """The exit status of waiting for a job that ended so: 0 for COMPLETED only."""
-    if state == "COMPLETED":
-        return 0
-    if exit_status:
-        return exit_status
-    return 128 + signal if signal else NO_STATUS
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended for good."""
+
+    state: str
+    cause: str
+    exit_status: int | None
+    signal: int | None
+
+    @property
+    def status(self) -> int:
+        """The exit status of waiting for this job: 0 for COMPLETED only."""
+        if self.state == "COMPLETED":
+            return 0
+        if self.exit_status:
+            return self.exit_status
+        return 128 + self.signal if self.signal else NO_STATUS
+
+
+def outcome_of_job(job: JobInfo) -> Outcome | None:
+    """How the job ended, None while it has not."""
+    if not job.is_final:
+        return None
+    return Outcome(job.state, cause_of(job.state), job.exit_status, job.signal or None)
+
+
+def outcome_of_record(run: Run) -> Outcome | None:
+    """How the run ended by its record alone, None when the record does not tell."""
+    attempts = run.attempts()
+    if not attempts or attempts[-1].cause is None:
+        return None
+    last = attempts[-1]
+    state = last.state or ("COMPLETED" if last.cause == "completed" else "FAILED")
+    return Outcome(state, str(last.cause), last.exit_status, last.signal)
 
 
 @dataclass(frozen=True)

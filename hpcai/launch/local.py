@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,8 +62,8 @@ class LocalJob:
         if self._is_recorded:
             return
         self._is_recorded = True
-        exit_status, signal = (status, None) if status >= 0 else (None, -status)
-        self.run.append_end(0, state, exit_status, signal, cause_of(state), end=time.time())
+        exit_status, number = (status, None) if status >= 0 else (None, -status)
+        self.run.append_end(0, state, exit_status, number, cause_of(state), end=time.time())
 
 
 def start(run: Run) -> LocalJob:
@@ -79,6 +80,15 @@ def start(run: Run) -> LocalJob:
         )
     run.append_event("submitted", where="local", pid=process.pid)
     return LocalJob(run, process)
+
+
+def stop(run: Run) -> bool:
+    """Whether processes of a run that another hpcai of this machine started were there to be ended."""
+    if not any(True for _ in _processes_of(run)):
+        return False
+    processes.end(lambda: _processes_of(run), grace_s=GRACE_S)
+    run.append_end(0, "CANCELLED", None, signal.SIGTERM, cause_of("CANCELLED"), end=time.time())
+    return True
 
 
 def _processes_of(run: Run) -> Iterator[processes.Process]:

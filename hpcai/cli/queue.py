@@ -1,0 +1,82 @@
+"""`hpcai queue`: what of yours waits and runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpcai.cli.context import find_context
+from hpcai.cli.output import emit_rows, output_option, quiet_option, say
+
+if TYPE_CHECKING:
+    from hpcai.slurm.parse import JobInfo
+
+COLUMNS = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
+_ORDER = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")
+
+
+@click.command()
+@output_option
+@quiet_option
+def queue(output: str, quiet: bool) -> None:
+    """List your jobs.
+
+    Those that wait or run, from one question to Slurm; jobs that hpcai did not submit are listed by
+    their own names. Exit status 0 also when there are none; 6 when Slurm does not answer.
+    """
+    now = time.time()
+    jobs = sorted(find_context().client.jobs(ended=False), key=_place)
+    if not jobs:
+        say("No job of yours waits or runs.")
+    if quiet:
+        for job in jobs:
+            click.echo(job.ident)
+    elif jobs or output != "table":
+        emit_rows([_row(job, now, output) for job in jobs], COLUMNS, output, kind="jobs")
+
+
+def _place(job: JobInfo) -> tuple[int, int]:
+    return (_ORDER.index(job.state) if job.state in _ORDER else len(_ORDER), job.job_id)
+
+
+def _row(job: JobInfo, now: float, output: str) -> dict[str, Any]:
+    from hpcai.cli.words import span
+    from hpcai.slurm.reasons import in_words
+
+    elapsed_s = job.elapsed_s(now)
+    folder = run_folder(job)
+    row: dict[str, Any] = {
+        "run": folder.name if folder else job.name,
+        "job": job.ident,
+        "state": job.state,
+        "partition": job.partition,
+        "nodes": job.node_list or job.nodes,
+        "elapsed": span(elapsed_s) if elapsed_s else None,
+        "why": in_words(job) + (f" ({job.reason})" if job.reason and job.state == "PENDING" else ""),
+    }
+    if output == "table":
+        return row
+    return row | {
+        "job_id": job.job_id,
+        "reason": job.reason,
+        "elapsed_s": round(elapsed_s, 1),
+        "restarts": job.restarts,
+        "nodes": job.nodes,
+        "node_list": job.node_list,
+        "record": str(folder) if folder else None,
+    }
+
+
+def run_folder(job: JobInfo) -> Path | None:
+    """The record of the run that this job belongs to, None for a job that hpcai did not submit."""
+    if job.command is None:
+        return None
+    script = Path(job.command)
+    return (
+        script.parent
+        if script.name == "script.sbatch" and (script.parent / "resolved.json").exists()
+        else None
+    )

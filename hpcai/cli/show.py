@@ -1,0 +1,157 @@
+"""`hpcai show`: one run or job in full, and waiting for its end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpcai.cli.context import Context, find_context
+from hpcai.cli.output import emit_object, output_option, say
+from hpcai.cli.target import Target, complete_ident, find_target
+
+if TYPE_CHECKING:
+    from hpcai.launch.ends import Outcome
+    from hpcai.runs.attempts import RunAttempt
+
+
+@click.command()
+@click.argument("ident", metavar="ID", shell_complete=complete_ident)
+@click.option("--wait", "waits", is_flag=True, help="Wait until the job has ended, and end with its status.")
+@click.option("--timeout-s", type=float, help="With --wait: wait no longer than so many seconds.")
+@output_option
+@click.pass_context
+def show(ctx: click.Context, ident: str, waits: bool, timeout_s: float | None, output: str) -> None:
+    """Show one job in full.
+
+    ID is a Slurm job id, a run's name, experiment/run, or @last.
+
+    \b
+    Exit status: 0, 2 the name fits two runs, 5 no such job. With --wait: 0 it completed,
+    else the job's own status (128 + signal, or 9, when it has none), 6 Slurm has not
+    answered for 15 minutes, 8 --timeout-s is over, 130 no longer waiting after Ctrl-C.
+    """
+    if timeout_s is not None and not waits:
+        raise click.UsageError("--timeout-s goes with --wait.")
+    context = find_context()
+    target = _find(context, ident)
+    outcome = _wait(context, target, timeout_s) if waits else None
+    if waits:
+        target = _find(context, ident)
+    facts = _facts(target)
+    emit_object(_for_people(facts) if output == "table" else facts, output)
+    if outcome is not None:
+        ctx.exit(outcome.status)
+
+
+def _find(context: Context, ident: str) -> Target:
+    """What `ident` names; when Slurm does not answer, what the record alone tells."""
+    from hpcai.errors import UnreachableError
+
+    try:
+        return find_target(context, ident)
+    except UnreachableError as error:
+        target = find_target(context, ident, ask_slurm=False)
+        say(f"This is what the record tells. {error.what}")
+        return target
+
+
+def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
+    from hpcai.cli import following
+
+    if target.outcome is not None:
+        return target.outcome
+    if target.run is not None:
+        return following.wait(target.run, None if target.job is None else context.slurm, timeout_s)
+    assert target.job is not None
+    return following.wait_for_job(context.client, target.job, timeout_s)
+
+
+def _facts(target: Target) -> dict[str, Any]:
+    """Everything that is known, as JSON's own types."""
+    from hpcai.slurm.reasons import in_words
+
+    run, job, outcome = target.run, target.job, target.outcome
+    facts: dict[str, Any] = {}
+    if run is not None:
+        facts |= {"run": run.name, "experiment": run.experiment, "record": str(run.path)}
+    facts |= {"job_id": target.job_id, "state": None, "cause": None, "exit_status": None}
+    if outcome is not None:
+        facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
+    if job is not None:
+        facts |= {
+            "state": job.state,
+            "why": in_words(job),
+            "reason": job.reason,
+            "partition": job.partition,
+            "nodes": job.nodes,
+            "node_list": job.node_list,
+            "submitted": job.submit_time,
+            "started": job.start_time,
+            "ended": job.end_time if job.is_final else None,
+            "time_limit_s": job.time_limit_s,
+            "restarts": job.restarts,
+            "workdir": job.workdir,
+            "script": job.command,
+        }
+    if run is not None:
+        resolved = run.resolved()
+        facts |= {
+            "command": resolved.get("command"),
+            "nodes": resolved.get("nodes"),
+            "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),
+            "script": str(run.paths.script),
+            "attempts": [_attempt(attempt) for attempt in run.attempts()],
+        }
+    return facts
+
+
+def _attempt(attempt: RunAttempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "node_list": attempt.node_list,
+        "start": attempt.start,
+        "end": attempt.end,
+        "exit_status": attempt.exit_status,
+        "signal": attempt.signal,
+        "state": attempt.state,
+        "cause": attempt.cause,
+    }
+
+
+def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same facts as a person reads them."""
+    from hpcai.cli.words import moment, span
+
+    now = time.time()
+    shown = {
+        key: value
+        for key, value in facts.items()
+        if value is not None and key not in ("attempts", "restarts")
+    }
+    for key in ("submitted", "started", "ended"):
+        if key in shown:
+            shown[key] = moment(shown[key], now)
+    if "time_limit_s" in shown:
+        shown["time limit"] = span(shown.pop("time_limit_s"))
+    if "command" in shown:
+        shown["command"] = " ".join(str(shown["command"]).split())
+    for attempt in facts.get("attempts", ()):
+        shown[f"attempt {attempt['attempt']}"] = _attempt_line(attempt, now)
+    return {key.replace("_", " "): value for key, value in shown.items()}
+
+
+def _attempt_line(attempt: dict[str, Any], now: float) -> str:
+    from hpcai.cli.words import cause, span
+
+    parts = [(attempt["cause"] and cause(attempt["cause"])) or "goes on"]
+    if attempt["exit_status"]:
+        parts.append(f"status {attempt['exit_status']}")
+    if attempt["signal"]:
+        parts.append(f"signal {attempt['signal']}")
+    if attempt["node_list"]:
+        parts.append(f"on {attempt['node_list']}")
+    if attempt["start"] is not None:
+        parts.append(span((attempt["end"] or now) - attempt["start"]))
+    return ", ".join(parts)

@@ -1,0 +1,82 @@
+"""What an ID on the command line means: a run of ours, or any job that Slurm knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from hpcai.cli.context import Context
+from hpcai.errors import NotFoundError, StageError
+from hpcai.launch import ends
+from hpcai.launch.ends import Outcome
+from hpcai.runs.record import Run, find_run, list_runs
+from hpcai.slurm.parse import JobInfo
+
+
+@dataclass(frozen=True)
+class Target:
+    """A run, a job, or both. One of them is there."""
+
+    run: Run | None
+    job: JobInfo | None
+
+    @property
+    def name(self) -> str:
+        return self.run.name if self.run else f"job {self.job_id}"
+
+    @property
+    def job_id(self) -> int | None:
+        if self.job is not None:
+            return self.job.job_id
+        return self.run.job_id if self.run and not is_local(self.run) else None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, None while it goes on."""
+        if self.job is not None:
+            return ends.outcome_of_job(self.job)
+        return ends.outcome_of_record(self.run) if self.run else None
+
+
+def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Target:
+    """The run and the job that `ident` names; ends that Slurm tells of are added to the run's record.
+
+    Without `ask_slurm`, a run comes without its job. Raises NotFoundError when there is neither,
+    UsageError when two runs fit, UnreachableError when Slurm is asked and does not answer.
+    """
+    try:
+        run = find_run(context.site.runs_root, ident)
+    except NotFoundError:
+        if not ident.isdigit() or context.slurm is None:
+            raise
+        return Target(None, context.slurm.job(int(ident)))
+    if not ask_slurm or is_local(run) or context.slurm is None:
+        return Target(run, None)
+    return Target(run, ends.collect(run, context.slurm))
+
+
+def is_local(run: Run) -> bool:
+    """Whether the run's processes are of the machine that submitted it."""
+    return any(event.get("event") == "submitted" and event.get("where") == "local" for event in run.events())
+
+
+def complete_ident(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Names and job ids of runs that begin so, newest first; from the records alone, Slurm is not asked."""
+    from click.shell_completion import CompletionItem
+
+    from hpcai.specs.site import load_site
+
+    try:
+        runs = list_runs(load_site().runs_root)[:200]
+        numbers = [(str(run.job_id), run) for run in runs[:20] if incomplete.isdigit() and run.job_id]
+    except StageError:
+        return []
+    names = [(run.ident if "/" in incomplete else run.name, run) for run in runs]
+    last = [("@last", runs[0])] if runs else []
+    return [
+        CompletionItem(word, help=run.ident)
+        for word, run in [*last, *names, *numbers]
+        if word.startswith(incomplete)
+    ]

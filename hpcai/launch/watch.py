@@ -1,0 +1,160 @@
+"""Follows one run: its record is read often, Slurm is asked seldom, and only one question at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hpcai.errors import HpcaiError, UnreachableError
+from hpcai.launch import ends
+from hpcai.launch.ends import Outcome
+from hpcai.launch.follow import RunState, Snapshot
+from hpcai.launch.local import LocalJob
+from hpcai.runs.jsonl import Follower
+from hpcai.runs.metrics import parse_value
+from hpcai.runs.record import Run
+from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.parse import JobInfo
+
+# Slurm is asked at this interval at first, and less and less often while nothing changes.
+FIRST_INTERVAL_S = 1.0
+LONGEST_INTERVAL_S = 10.0
+# After so long without an answer, following ends: the job may go on.
+SILENCE_LIMIT_S = 900.0
+
+
+@dataclass
+class _Files:
+    """The growing files of a record, each read from where the last reading ended."""
+
+    run: Run
+    data: dict[str, Follower] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.attempts = Follower(self.run.paths.attempts)
+        self.ends = Follower(self.run.paths.ends)
+        self.metrics = Follower(self.run.paths.metrics())
+
+    def feed(self, state: RunState) -> bool:
+        """Whether the batch part wrote something: then Slurm has news too."""
+        lines = self.attempts.poll()
+        state.feed_attempts(lines)
+        state.feed_ends(self.ends.poll())
+        values = (parse_value(record) for record in self.metrics.poll())
+        state.feed_values(value for value in values if value is not None)
+        for path in self.run.paths.data_files():
+            follower = self.data.setdefault(path.stem, Follower(path))
+            state.feed_data(path.stem, follower.poll())
+        return bool(lines)
+
+
+class _Question:
+    """What Slurm says of the run's job, asked in the background: an answer can take 20 s."""
+
+    def __init__(self, ask: Callable[[], JobInfo | None]) -> None:
+        self._ask = ask
+        self._thread: threading.Thread | None = None
+        self._answer: JobInfo | HpcaiError | None = None
+
+    def is_open(self) -> bool:
+        return self._thread is not None
+
+    def ask(self) -> None:
+        # A daemon: Ctrl-C must not wait for an answer.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def is_answered(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
+    def take(self) -> JobInfo | HpcaiError | None:
+        self._thread = None
+        return self._answer
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._ask()
+        except HpcaiError as error:
+            self._answer = error
+
+
+class Watcher:
+    """One run as it goes on; `poll` is cheap and may be called several times a second."""
+
+    def __init__(self, run: Run, client: SlurmClient | None, *, local: LocalJob | None = None) -> None:
+        """A run in Slurm needs a client; one of this machine's processes is `local`."""
+        self.run = run
+        self._local = local
+        self._files = _Files(run)
+        self.state = RunState.of(run.resolved())
+        self.state.submitted = _submitted(run)
+        self._question = _Question(lambda: ends.collect(run, _without_retry(client))) if client else None
+        self._interval_s = FIRST_INTERVAL_S
+        self._next_ask = 0.0
+        self._last_answer = time.monotonic()
+
+    @property
+    def is_in_slurm(self) -> bool:
+        return self._question is not None
+
+    def poll(self) -> Snapshot:
+        """The run as it stands.
+
+        Raises UnreachableError when Slurm has not answered for 15 minutes, and what else Slurm said.
+        """
+        news = self._files.feed(self.state)
+        if self._local is not None:
+            if self._local.poll() is not None:
+                self.state.outcome = ends.outcome_of_record(self.run)
+        elif self._question is not None:
+            self._ask_slurm(self._question, news)
+        else:
+            self.state.outcome = ends.outcome_of_record(self.run)
+        if self.state.outcome is not None:
+            # The last lines were written before the end was known.
+            self._files.feed(self.state)
+        return self.state.snapshot(time.time(), silent_s=self._silent_s())
+
+    def _ask_slurm(self, question: _Question, news: bool) -> None:
+        if news:
+            self._interval_s, self._next_ask = FIRST_INTERVAL_S, 0.0
+        if question.is_answered():
+            self._take(question.take())
+        now = time.monotonic()
+        if not question.is_open() and now >= self._next_ask and self.state.outcome is None:
+            question.ask()
+            self._next_ask = now + self._interval_s
+            self._interval_s = min(LONGEST_INTERVAL_S, self._interval_s * 1.2)
+
+    def _take(self, answer: JobInfo | HpcaiError | None) -> None:
+        if isinstance(answer, UnreachableError):
+            if self._silent_s() > SILENCE_LIMIT_S:
+                raise answer
+            return
+        if isinstance(answer, HpcaiError):
+            raise answer
+        self._last_answer = time.monotonic()
+        if answer is None:
+            self.state.outcome = ends.outcome_of_record(self.run) or Outcome("UNKNOWN", "unknown", None, None)
+            return
+        if self.state.job is None or answer.state != self.state.job.state:
+            self._interval_s = FIRST_INTERVAL_S
+        self.state.job = answer
+        self.state.outcome = ends.outcome_of_job(answer)
+
+    def _silent_s(self) -> float:
+        silent_s = time.monotonic() - self._last_answer
+        # One answer may take a while, and nobody was asked in the meantime.
+        return silent_s if silent_s > LONGEST_INTERVAL_S + 2 and self._local is None else 0.0
+
+
+def _without_retry(client: SlurmClient) -> SlurmClient:
+    # Asking again is what following does anyway.
+    return SlurmClient(client.environ, attempts=1)
+
+
+def _submitted(run: Run) -> float | None:
+    times = [event.get("time") for event in run.events() if event.get("event") == "submitted"]
+    return float(times[-1]) if times and isinstance(times[-1], (int, float)) else None
