@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.specs.load import load_text
+from tests.real_cluster import RealCluster
 from tests.rules.readme import Block, blocks, matches, steps
 
 ROOT = Path(__file__).parents[2]
@@ -72,19 +73,19 @@ def test_console_sessions(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("block", by("console", "cluster"), ids=name)
-def test_console_sessions_on_a_cluster(block: Block, cluster: dict[str, str], tmp_path: Path) -> None:
-    check(block, {**cluster, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
+def test_console_sessions_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path) -> None:
+    check(block, {**cluster.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("block", by("python", "cluster"), ids=name)
-def test_python_on_a_cluster(block: Block, cluster: dict[str, str], tmp_path: Path) -> None:
+def test_python_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path) -> None:
     program = tmp_path / "block.py"
     program.write_text(block.text)
     done = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path,
-        env={**os.environ, **cluster},
+        env={**os.environ, **cluster.environ},
         capture_output=True,
         text=True,
         check=False,
