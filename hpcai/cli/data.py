@@ -80,7 +80,7 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     from hpcai.staging.push import push as push_folder
 
     with transfer_line("bytes") as line:
-        done = push_folder(folder, url, _environ(), replace=replace, watcher=Watcher(line.say, line.told))
+        done = push_folder(folder, url, _environ(url), replace=replace, watcher=Watcher(line.say, line.told))
     say(f"Pushed to {done.url}, version {done.manifest.version}.")
     _emit_data_set(done.manifest, done.url, output, quiet)
 
@@ -119,7 +119,7 @@ def pull(
     from hpcai.staging.progress import Watcher
     from hpcai.staging.pull import pull as pull_data
 
-    environ = _environ()
+    environ = _environ(url)
     folder = None if to is not None else scratch or _scratch(environ)
     with transfer_line("bytes") as line, _ended_by_sigterm():
         done = pull_data(
@@ -158,7 +158,7 @@ def list_(url: str, output: str, quiet: bool) -> None:
     from hpcai.staging.catalogue import find_data_sets
     from hpcai.staging.progress import Watcher
 
-    here, below = find_data_sets(url, _environ(), Watcher(say))
+    here, below = find_data_sets(url, _environ(url), Watcher(say))
     if here is not None:
         _emit_shards(here, output, quiet)
         return
@@ -222,7 +222,12 @@ def _closing(done: Pulled, verify: bool) -> str:
     return f"{done.name} is ready after {done.seconds:.1f} s, {how}."
 
 
-def _environ() -> Mapping[str, str]:
+def _environ(url: str) -> Mapping[str, str]:
+    """This process's environment, with the embedded cluster's storage where no account is named."""
+    if url.startswith("azure:") and not os.environ.get("AZURE_STORAGE_ACCOUNT"):
+        from hpcai.cli.context import find_context
+
+        find_context()
     return os.environ
 
 

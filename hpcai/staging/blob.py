@@ -84,6 +84,15 @@ class BlobSource:
         except (BaseError, OSError) as error:
             raise self._translated(path, str(error)) from error
 
+    def _is_gone(self, path: str) -> bool:
+        try:
+            obstore.head(self._store, path)
+        except FileNotFoundError:
+            return True
+        except (BaseError, OSError):
+            return False
+        return False
+
     def _name(self, path: str) -> str:
         return f"The blob {path!r} at {self.url}" if path else self.url
 
@@ -100,6 +109,9 @@ class BlobSource:
             from hpcai.staging.control import container_names
 
             return no_container(self._location, container_names(self._location, self._credentials))
+        if status == 412 and self._is_gone(path):
+            # The emulator finds the condition unmet before it finds the blob missing.
+            status = 404
         if status is not None:
             return translate(self._location, self._name(path), status, code)
         if "External Azure credential provider" in text:

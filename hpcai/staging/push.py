@@ -203,6 +203,10 @@ class _Push:
             progress.add(upload.shard.chunk_range(index)[1])
 
         self._each(self._blocks(todo), work)
+        for shard in todo:
+            if not shard.chunks:
+                empty = _Upload(self._folder, shard, self._container)
+                self._etags[shard.path] = self._retry.call(shard.path, empty.commit)
         return total
 
     def _blocks(self, todo: list[Shard]) -> Iterator[tuple[_Upload, int, set[str]]]:
