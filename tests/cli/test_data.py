@@ -1,0 +1,330 @@
+"""`hpcai data` as a user runs it: exit statuses, stdout and stderr, and what survives a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpcai.runs import jsonl
+from hpcai.staging.manifest import CHUNK_BYTES, Manifest
+from hpcai.staging.push import push
+from tests.real_cluster import RealBlob
+from tests.staging.front import Front, Request, Spoil, front
+from tests.staging.sets import files_of, write_images, write_set
+
+HPCAI = (sys.executable, "-m", "hpcai", "data")
+PLAIN = {key: value for key, value in os.environ.items() if not key.startswith(("HPCAI_", "AZURE_"))}
+
+
+def data(*words: str | Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [*HPCAI, *map(str, words)]
+    return subprocess.run(
+        argv, env={**PLAIN, **(environ or {})}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def start(*words: str | Path, environ: dict[str, str]) -> subprocess.Popen[str]:
+    argv = [*HPCAI, *map(str, words)]
+    return subprocess.Popen(
+        argv, env={**PLAIN, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def until(what: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    write_images(tmp_path / "im ages", {"train/cat": 5, "train/dog": 4, "val/cat": 1, "val/dog": 1})
+    return tmp_path / "im ages"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.mark.real
+def test_from_images_to_a_node_and_its_record(
+    images: Path, tmp_path: Path, scratch: Path, blob: RealBlob
+) -> None:
+    url = f"azure://{tmp_path.name.replace('_', '-').lower()[:40].strip('-')}-{os.getpid()}/pets"
+    environ = {**blob.variables, "HPCAI_SCRATCH": str(scratch), "HPCAI_ATTEMPT": "2"}
+    packed = data("pack", images, tmp_path / "packed", "--name", "pets", "-q")
+    assert packed.returncode == 0, packed.stderr
+    version = packed.stdout.strip()
+    pushed = data("push", tmp_path / "packed", url, "-o", "json", environ=environ)
+    assert json.loads(pushed.stdout)["data_sets"][0]["version"] == version
+    listed = data("ls", url.rpartition("/")[0], "-o", "csv", environ=environ)
+    assert [row["url"] for row in csv.DictReader(io.StringIO(listed.stdout))] == [url]
+    shards = data("ls", url, "-q", environ=environ)
+    assert shards.stdout.split() == ["train-000000.tar", "val-000000.tar"]
+
+    link, record = scratch / "hpcai/jobs/7/my-pets", tmp_path / "n1.jsonl"
+    pulled = data("pull", url, "--link", link, "--record", record, environ=environ)
+    assert pulled.returncode == 0, pulled.stderr
+    assert pulled.stdout.strip() == str(scratch / "hpcai/data/pets" / version)
+    assert len(pulled.stderr.splitlines()) == 2
+    assert Manifest.read(link).version == version
+    data("pull", url, "--link", link, "--record", record, environ=environ)
+    first, second = jsonl.read(record)
+    size = Manifest.read(link).bytes
+    assert abs(first["time"] - time.time()) < 60
+    assert {
+        key: first[key] for key in ("data", "source", "version", "event", "bytes", "path", "attempt")
+    } == {
+        "data": "my-pets",
+        "source": url,
+        "version": version,
+        "event": "done",
+        "bytes": size,
+        "path": str(scratch / "hpcai/data/pets" / version),
+        "attempt": 2,
+    }
+    assert (first["bytes_from"], second["bytes_from"]) == (
+        {"blob": size, "cache": 0},
+        {"blob": 0, "cache": size},
+    )
+    assert second["event"] == "reused"
+
+
+@pytest.fixture
+def large(tmp_path: Path, blob: RealBlob) -> tuple[Path, str]:
+    """A set of two shards and five chunks, and its URL."""
+    write_set(tmp_path / "large", {"a.tar": 3 * CHUNK_BYTES, "b.tar": CHUNK_BYTES + 10})
+    url = f"azure://large-{os.getpid()}-{tmp_path.name[-30:].replace('_', '-').lower().strip('-')}/set"
+    push(tmp_path / "large", url, blob.variables)
+    return tmp_path / "large", url
+
+
+class Dam:
+    """A rule that lets some shard requests through and holds the others until it is opened."""
+
+    def __init__(self, passing: int) -> None:
+        self.open = threading.Event()
+        self.passing = threading.Semaphore(passing)
+        self.held = 0
+
+    def __call__(self, request: Request) -> Spoil | None:
+        if (
+            request.path.endswith(".tar")
+            and not self.open.is_set()
+            and not self.passing.acquire(blocking=False)
+        ):
+            self.held += 1
+            self.open.wait(30)
+        return None
+
+
+def environ_of(through: Front, blob: RealBlob, scratch: Path) -> dict[str, str]:
+    return {**blob.variables, "HPCAI_STORAGE_ENDPOINT": through.endpoint, "HPCAI_SCRATCH": str(scratch)}
+
+
+def published(scratch: Path) -> list[str]:
+    return [p.name for p in (scratch / "hpcai/data/set").iterdir() if not p.name.startswith(".")]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_pull_that_was_ended_goes_on_where_it_was(
+    how: signal.Signals, large: tuple[Path, str], scratch: Path, blob: RealBlob
+) -> None:
+    folder, url = large
+    dam = Dam(passing=2)
+    with front(blob.endpoint, dam) as through:
+        environ = environ_of(through, blob, scratch)
+        pulling = start("pull", url, environ=environ)
+        until(lambda: dam.held == 3 and len(through.gets()) == 5)
+        # Two chunks of five have been answered; they are on the disk once their part says so.
+        until(lambda: sum(1 for _ in written_chunks(scratch, folder)) == 2)
+        pulling.send_signal(how)
+        if how != signal.SIGKILL:
+            dam.open.set()
+        _, words = pulling.communicate(timeout=30)
+        assert pulling.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how], words
+        assert "Traceback" not in words
+        assert published(scratch) == []
+        kept = sum(1 for _ in written_chunks(scratch, folder))
+        dam.open.set()
+        through.requests.clear()
+        again = data("pull", url, environ=environ)
+        assert again.returncode == 0, again.stderr
+        assert len(through.gets()) == 5 - kept
+    assert {
+        path: text for path, text in files_of(Path(again.stdout.strip())).items() if path != "manifest.json"
+    } == {path: text for path, text in files_of(folder).items() if path != "manifest.json"}
+
+
+def written_chunks(scratch: Path, folder: Path):  # type: ignore[no-untyped-def]
+    """The chunks of unfinished and finished shards below `scratch` that are as in `folder`."""
+    for shard in Manifest.read(folder).shards():
+        whole = (folder / shard.path).read_bytes()
+        for path in scratch.rglob(f"{shard.path}*"):
+            text = path.read_bytes()
+            for index in range(len(shard.chunks)):
+                begin, length = shard.chunk_range(index)
+                if text[begin : begin + length] == whole[begin : begin + length]:
+                    yield shard.path, index
+
+
+@pytest.mark.real
+def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: Path, blob: RealBlob) -> None:
+    dam = Dam(passing=0)
+    with front(blob.endpoint, dam) as through:
+        environ = environ_of(through, blob, scratch)
+        one = start("pull", large[1], environ=environ)
+        until(lambda: dam.held == 5)
+        two = start("pull", large[1], environ=environ)
+        assert two.stderr is not None
+        assert "waiting for it" in two.stderr.readline()
+        dam.open.set()
+        (path, _), (same, words) = one.communicate(timeout=30), two.communicate(timeout=30)
+        assert (one.returncode, two.returncode) == (0, 0)
+        assert path == same
+        assert "its sizes are right" in words
+        assert len(through.gets()) == 5
+
+
+@pytest.mark.real
+def test_the_waiting_pull_takes_over_from_one_that_is_killed(
+    large: tuple[Path, str], scratch: Path, blob: RealBlob
+) -> None:
+    dam = Dam(passing=0)
+    with front(blob.endpoint, dam) as through:
+        environ = environ_of(through, blob, scratch)
+        one = start("pull", large[1], environ=environ)
+        until(lambda: dam.held == 5)
+        two = start("pull", large[1], environ=environ)
+        assert two.stderr is not None
+        assert "waiting for it" in two.stderr.readline()
+        one.kill()
+        one.communicate()
+        dam.open.set()
+        two.communicate(timeout=30)
+        assert two.returncode == 0
+
+
+@pytest.mark.real
+def test_no_key_is_shown_or_written_anywhere(large: tuple[Path, str], tmp_path: Path, blob: RealBlob) -> None:
+    (tmp_path / "node").mkdir()
+    environ = {**blob.variables, "HPCAI_SCRATCH": str(tmp_path / "node"), "RUST_LOG": "trace"}
+    wrong = "A" * 86 + "=="
+    runs = [
+        data("pull", large[1], "--record", tmp_path / "node/r.jsonl", environ=environ),
+        data("push", large[0], large[1], environ=environ),
+        data("ls", f"{large[1]}x", environ=environ),
+        data(
+            "pull", large[1], environ={**environ, "HPCAI_STORAGE_CREDENTIALS": "", "AZURE_STORAGE_KEY": wrong}
+        ),
+    ]
+    assert [run.returncode for run in runs] == [0, 0, 0, 4]
+    shown = "".join(run.stdout + run.stderr for run in runs).encode()
+    texts = [shown, *files_of(tmp_path / "node").values()]
+    for secret in (blob.account_key, blob.account_key[:20], wrong):
+        assert not any(secret.encode() in text for text in texts)
+
+
+@pytest.mark.real
+def test_statuses_of_the_service(
+    large: tuple[Path, str], tmp_path: Path, scratch: Path, blob: RealBlob
+) -> None:
+    environ = {**blob.variables, "HPCAI_SCRATCH": str(scratch)}
+    container = large[1].rpartition("/")[0]
+    for words, changes, status, start_of_error in (
+        (("pull", f"{container}/sett"), {}, 5, "There is no data set at"),
+        (("pull", f"{container}x/set"), {}, 5, "There is no container"),
+        (("ls", f"{container}x"), {}, 5, "There is no container"),
+        (("pull", large[1], "--version", "0" * 32), {}, 5, f"{large[1]} holds version"),
+        (("pull", large[1], "--to", str(tmp_path)), {}, 2, f"'{tmp_path}' already holds something else"),
+        (("pull", large[1]), {"HPCAI_STORAGE_CREDENTIALS": ""}, 4, "There are no credentials for"),
+        (
+            ("pull", large[1]),
+            {"HPCAI_STORAGE_ENDPOINT": "http://127.0.0.1:1/x"},
+            6,
+            "http://127.0.0.1:1/x does not",
+        ),
+        (
+            ("pull", large[1]),
+            {"HPCAI_STORAGE_ENDPOINT": "http://10.0.0.1/x"},
+            2,
+            "'http://10.0.0.1/x' would send",
+        ),
+    ):
+        run = data(*words, environ={**environ, **changes})
+        assert (run.returncode, run.stdout) == (status, ""), (words, run.stderr)
+        error = run.stderr[run.stderr.rindex("hpcai: ") :]
+        assert error.startswith(f"hpcai: {start_of_error}")
+        assert len(error.splitlines()) <= 3
+
+
+@pytest.mark.real
+def test_an_empty_container_is_no_error(blob: RealBlob, large: tuple[Path, str]) -> None:
+    run = data("ls", f"{large[1]}/below", environ=blob.variables)
+    assert (run.returncode, run.stderr) == (
+        0,
+        f"There is no data set at {large[1]}/below or directly below it.\n",
+    )
+
+
+def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").write_text("")
+    for words, status in (
+        (("pack", images, tmp_path / "out"), 2),
+        (("pack", images, tmp_path / "out", "--name", "a b"), 2),
+        (("pack", images, tmp_path / "out", "--name", "a", "--shard-mib", "0"), 2),
+        (("pack", images, tmp_path / "full", "--name", "a"), 2),
+        (("pack", tmp_path / "none", tmp_path / "out", "--name", "a"), 5),
+        (("pack", tmp_path / "full", tmp_path / "out", "--name", "a"), 7),
+        (("push", tmp_path, "azure://data/x"), 5),
+        (("pull", "nonsense", "--to", tmp_path / "out"), 2),
+        (("pull", "file:///data/x"), 2),
+        (("pull", "file:///data/x", "--to", tmp_path / "out"), 5),
+        (("ls", "file:///nonexistent"), 5),
+        (("ls", "azure://UPPER"), 2),
+    ):
+        run = data(*words, environ={"AZURE_STORAGE_ACCOUNT": "acct"})
+        assert run.returncode == status, (words, run.stderr)
+        assert "Traceback" not in run.stderr
+        assert run.stdout == ""
+
+
+def test_a_folder_is_listed_like_a_container(tmp_path: Path) -> None:
+    write_set(tmp_path / "sets/one", {"a.tar": 10})
+    (tmp_path / "sets/two").mkdir()
+    run = data("ls", (tmp_path / "sets").as_uri(), "-o", "jsonl")
+    assert [json.loads(line)["url"] for line in run.stdout.splitlines()] == [(tmp_path / "sets/one").as_uri()]
+
+
+def test_a_record_that_cannot_be_written_does_not_fail_the_pull(tmp_path: Path) -> None:
+    write_set(tmp_path / "set", {"a.tar": 10})
+    run = data(
+        "pull", (tmp_path / "set").as_uri(), "--to", tmp_path / "o", "--record", tmp_path / "no/r.jsonl"
+    )
+    assert run.returncode == 0
+    assert "No record was written" in run.stderr
+
+
+def test_the_scratch_of_a_node(tmp_path: Path) -> None:
+    write_set(tmp_path / "set", {"a.tar": 10})
+    (tmp_path / "nodes/n1").mkdir(parents=True)
+    environ = {"HPCAI_SCRATCH": str(tmp_path / "nodes/%n")}
+    assert data("pull", (tmp_path / "set").as_uri(), environ=environ).returncode == 2
+    run = data("pull", (tmp_path / "set").as_uri(), environ={**environ, "SLURMD_NODENAME": "n1"})
+    assert run.stdout.startswith(str(tmp_path / "nodes/n1/hpcai/data/set/"))
