@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from hpcai.errors import ToolError, UnreachableError
 
@@ -128,3 +128,13 @@ def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) ->
     except FileNotFoundError as error:
         raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
     return status if status >= 0 else 128 - status
+
+
+def become(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> NoReturn:
+    """Never returns: the program takes this process's place, so that signals and the terminal are its own.
+
+    Raises ProgramMissing.
+    """
+    words = [os.fspath(word) for word in argv]
+    program = find_program(words[0], env=env)
+    os.execve(program, words, dict(env))

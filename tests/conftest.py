@@ -29,7 +29,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 
 
 @pytest.fixture(
-    params=["plain", "with space", "it's \"quoted\"", "100%t %% $HOME `x` #a", "ünï漢", "-dash;&|*?[a]"],
+    params=["plain", "with space", 'it\'s "quoted"', "100%t %% $HOME `x` #a", "ünï漢", "-dash;&|*?[a]"],
     ids=["plain", "space", "quotes", "signs", "unicode", "shell"],
 )
 def weird_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:

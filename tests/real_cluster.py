@@ -18,7 +18,7 @@ OURS = re.compile(r"test-(\d+)")
 
 @dataclass(frozen=True)
 class RealCluster:
-    """A running cluster n1, n2, n3 with 4 CPUs and 2 pretended GPUs each; `environ` is for programs that use it."""
+    """A running cluster: n1, n2, n3 with 4 CPUs and 2 pretended GPUs each; programs use it by `environ`."""
 
     name: str
     environ: dict[str, str]

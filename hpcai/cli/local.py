@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.output import say
+from hpcai.cli.output import emit_rows, output_option, say
+
+if TYPE_CHECKING:
+    from hpcai.slurm.local.cluster import Status
 
 name_option = click.option(
     "--name", default="default", show_default=True, envvar="HPCAI_LOCAL", help="Which embedded cluster."
@@ -15,15 +20,21 @@ name_option = click.option(
 
 @click.group()
 def local() -> None:
-    """A real Slurm cluster on this machine."""
+    """A real Slurm cluster on this machine.
+
+    munged, slurmctld and one slurmd per node, without root, from this machine's distribution, in the
+    cache folder. An unknown cluster or node is exit status 5, a cluster that is down or of another shape 4.
+    """
 
 
 @local.command()
 @name_option
-@click.option("--nodes", type=int, default=2, show_default=True, help="Number of nodes: n1, n2, ...")
+@click.option("--nodes", type=int, default=2, show_default=True, help="How many nodes: n1, n2, ...")
 @click.option("--cpus-per-node", type=int, help="CPUs that each node claims.  [default: this machine's]")
 @click.option("--gpus-per-node", type=int, default=0, show_default=True, help="GPUs that each node claims.")
-@click.option("--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]")
+@click.option(
+    "--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]"
+)
 @click.option("--blob", is_flag=True, help="With an Azure Storage emulator.")
 def up(
     name: str,
@@ -33,7 +44,11 @@ def up(
     memory_mib_per_node: int | None,
     blob: bool,
 ) -> None:
-    """Start a cluster and wait until its nodes are idle."""
+    """Start a cluster and wait until its nodes are idle.
+
+    Job numbers, Blob data and scratch of an earlier life under the same name are still there. One that
+    is up already is left alone: exit status 0 when it has this very shape, else 4.
+    """
     from hpcai.slurm.local import cluster
 
     started = cluster.up(
@@ -45,39 +60,117 @@ def up(
         blob=blob,
     )
     say(f"Cluster {name!r} is up." if started else f"Cluster {name!r} was up already, in this very shape.")
+    flag = "" if name == cluster.DEFAULT else f" --name {name}"
+    say(f"hpcai local exec{flag} -- srun -N{nodes} hostname")
 
 
 @local.command()
 @name_option
 @click.option("--all", "everything", is_flag=True, help="All embedded clusters of this user.")
-@click.option("--purge", is_flag=True, help="Also delete job history, Blob data and scratch.")
+@click.option("--purge", is_flag=True, help="Also delete job numbers, Blob data and scratch.")
 def down(name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""
     from hpcai.slurm.local import cluster
 
-    for one in cluster.known() if everything else [name]:
+    names = cluster.known() if everything else [name]
+    for one in names:
         was_up = cluster.down(one, purge=purge)
         say(f"Cluster {one!r} is down." if was_up else f"Cluster {one!r} was down already.")
+    if not names:
+        say("There is no embedded cluster.")
 
 
-@local.command("exec", context_settings={"ignore_unknown_options": True})
-@name_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def execute(name: str, command: tuple[str, ...]) -> None:
-    """Run a program with the cluster's environment; its exit status is ours."""
-    import os
-
-    from hpcai import shell
+@local.command()
+@click.option("--name", help="Only this cluster, node by node.")
+@output_option
+def status(name: str | None, output: str) -> None:
+    """Show clusters, their nodes, processes and storage."""
     from hpcai.slurm.local import cluster
 
-    raise SystemExit(shell.call(command, env={**os.environ, **cluster.environment(name)}))
+    names = cluster.known() if name is None else [name]
+    found = [cluster.status(one) for one in names]
+    if not found:
+        say("There is no embedded cluster yet: hpcai local up")
+    if output in ("json", "jsonl"):
+        emit_rows([_in_full(one) for one in found], [], output, kind="clusters")
+    elif name is None:
+        columns = ["name", "state", "nodes", "uptime_s", "blob_endpoint", "slurm_version"]
+        emit_rows(
+            [{**_in_full(one), "nodes": _in_short(one)} for one in found], columns, output, kind="clusters"
+        )
+    else:
+        emit_rows(
+            _in_full(found[0])["nodes"], ["name", "state", "pid", "restarts", "reason"], output, kind="nodes"
+        )
+
+
+def _in_full(one: Status) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(one), "folder": str(one.folder)}
+
+
+def _in_short(one: Status) -> str:
+    return ", ".join(f"{node.name} {node.state}" for node in one.nodes)
 
 
 @local.command()
 @name_option
 def env(name: str) -> None:
-    """Print the cluster's environment as shell lines: eval "$(hpcai local env)"."""
+    """Print the environment of a cluster for a shell: eval "$(hpcai local env)"."""
     from hpcai.slurm.local import cluster
 
     for key, value in cluster.environment(name).items():
         click.echo(f"export {key}={shlex.quote(value)}")
+
+
+@local.command("exec", context_settings={"allow_interspersed_args": False})
+@name_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(name: str, command: tuple[str, ...]) -> None:
+    """Run a program with a cluster's environment; its exit status is ours."""
+    from hpcai import shell
+    from hpcai.slurm.local import cluster
+
+    shell.become(command, env={**os.environ, **cluster.environment(name)})
+
+
+@local.group()
+def fault() -> None:
+    """Let a node fail, and come back."""
+
+
+@fault.command("kill-node")
+@name_option
+@click.argument("node")
+def kill_node(name: str, node: str) -> None:
+    """End a node as a power loss does; it stays dead until it is resumed."""
+    from hpcai.slurm.local import fault
+
+    fault.kill_node(name, node)
+    say(f"Node {node!r} is dead. Bring it back: hpcai local fault resume {node}")
+
+
+@fault.command()
+@name_option
+@click.argument("node")
+@click.option(
+    "--reason", default="hpcai local fault drain", show_default=True, help="What Slurm shows as the reason."
+)
+def drain(name: str, node: str, reason: str) -> None:
+    """Let a node finish what it runs and give it nothing new."""
+    from hpcai.slurm.local import fault
+
+    fault.drain(name, node, reason=reason)
+    say(f"Node {node!r} takes no new jobs. Bring it back: hpcai local fault resume {node}")
+
+
+@fault.command()
+@name_option
+@click.argument("node")
+def resume(name: str, node: str) -> None:
+    """Bring a killed or drained node back."""
+    from hpcai.slurm.local import fault
+
+    back = fault.resume(name, node)
+    say(f"Node {node!r} is back." if back else f"Node {node!r} was neither killed nor drained.")

@@ -22,7 +22,7 @@ INSTALL_TIMEOUT_S = 600
 
 
 def ensure(cache: Path) -> tuple[str, ...]:
-    """The words that start Azurite's Blob service; fetched from npm the first time (about 60 MB), offline after that."""
+    """The words that start Azurite's Blob service; npm fetches it the first time, then it is found."""
     cache = cache.absolute()
     target = cache / "azurite" / VERSION
     node, npm = _node(cache)
@@ -90,4 +90,3 @@ def argv(start: Sequence[str], port: int, data: Path) -> list[str]:
     """Blob service on loopback that keeps its data in `data` and tells nobody."""
     options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(data), "--silent"]
     return [*start, *options, "--skipApiVersionCheck", "--disableTelemetry", "--disableProductStyleUrl"]
-

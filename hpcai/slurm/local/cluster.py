@@ -1,34 +1,24 @@
-"""Brings an embedded cluster up and down and tells its state."""
+"""Embedded clusters by name: up, down, what they are doing, and the environment that leads to them."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import hpcai
-from hpcai import shell
-from hpcai.errors import HpcaiError, NotFoundError, ToolError, UsageError, did_you_mean
-from hpcai.slurm.local import azurite, ports, processes, record, setup
+from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
+from hpcai.slurm.local import azurite, lifecycle, processes, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, locked, place
 from hpcai.slurm.local.prefix import ensure as ensure_prefix
 from hpcai.specs.site import cache_dir
 
 DEFAULT = "default"
-MOST_NODES = 64
-MOST_CPUS = 1024
-MOST_GPUS = 64
-READY_TIMEOUT_S = 40.0
-ASK_TIMEOUT_S = 20.0
-CANCEL_TIMEOUT_S = 5.0
-STOP_TIMEOUT_S = 40.0
-# A daemon that fails this often while the cluster comes up will not come up at all.
-FAILURES_AT_START = 3
+# Far more than a machine can play: beyond them it is a typing error.
+LIMITS = {"nodes": (1, 64), "cpus_per_node": (1, 1024), "gpus_per_node": (0, 64)}
 
 
 def up(
@@ -43,56 +33,56 @@ def up(
 ) -> bool:
     """Whether the cluster had to be started: False when one of this very shape was up already.
 
-    Job history, Blob data and the nodes' scratch of an earlier life under this name are still there.
+    CPUs and memory are this machine's unless given; they may be more than it has.
+    Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     Raises ToolError when a cluster of another shape is up, or when this one does not come up.
     """
-    where = place(cache or cache_dir(os.environ), name)
+    where = _place(name, cache)
     shape = Shape(
         nodes=nodes,
-        cpus_per_node=cpus_per_node or os.cpu_count() or 1,
+        cpus_per_node=(os.cpu_count() or 1) if cpus_per_node is None else cpus_per_node,
         gpus_per_node=gpus_per_node,
-        memory_mib_per_node=memory_mib_per_node or _machine_memory_mib(),
+        memory_mib_per_node=_machine_memory_mib() if memory_mib_per_node is None else memory_mib_per_node,
         blob=blob,
     )
     _check(shape)
     with locked(where.lock):
-        if _is_up(where):
+        if lifecycle.is_up(where):
             _same_shape(where, shape)
             return False
-        _end_everything(where)
+        lifecycle.stop(where)
         prefix = ensure_prefix(where.cache)
         cluster = setup.set_up(where, shape, prefix, azurite.ensure(where.cache) if blob else ())
         try:
-            _start(where, cluster)
-        except (HpcaiError, KeyboardInterrupt):
-            _end_everything(where)
+            lifecycle.start(where, cluster)
+        except BaseException:
+            lifecycle.stop(where)
             raise
     return True
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
-    """Whether anything ran: cancels the jobs, then ends every process of the cluster, whatever state it is in.
+    """Whether anything ran: cancels the jobs, then ends every process of the cluster.
 
-    With `purge` its state folder goes too: job history, Blob data, scratch. Raises NotFoundError for an unknown name.
+    With `purge` its folder goes too: job numbers, Blob data, scratch.
+    Raises NotFoundError for an unknown name.
     """
     where = _known(name, cache)
     with locked(where.lock):
-        was_up = bool(_processes(where))
-        if was_up:
-            _cancel_jobs(where)
-        _end_everything(where)
+        had = bool(lifecycle.remains(where))
+        lifecycle.stop(where)
         if purge:
-            shutil.rmtree(where.state)
-    return was_up
+            shutil.rmtree(where.state, ignore_errors=True)
+    return had
 
 
-def running(cache: Path | None = None) -> list[str]:
+def running(*, cache: Path | None = None) -> list[str]:
     """The names of the clusters that are up."""
-    return [name for name in known(cache) if _is_up(Place(cache or cache_dir(os.environ), name))]
+    return [name for name in known(cache=cache) if lifecycle.is_up(_place(name, cache))]
 
 
-def known(cache: Path | None = None) -> list[str]:
-    """The names of all clusters that have a state folder, up or down."""
+def known(*, cache: Path | None = None) -> list[str]:
+    """The names of all clusters that have a folder, up or down."""
     folder = (cache or cache_dir(os.environ)) / "local"
     return sorted(file.parent.name for file in folder.glob("*/cluster.json"))
 
@@ -103,9 +93,9 @@ def environment(
     """The variables that make this cluster the one that programs talk to; PATH extends the one in `environ`.
 
     No secret is among them: HPCAI_STORAGE_CREDENTIALS is the path of a file.
+    Raises NotFoundError for an unknown name, ToolError when the cluster is down.
     """
-    where = _known(name, cache)
-    cluster = _up(where)
+    _, cluster = require_up(name, cache=cache)
     found = {
         "HPCAI_LOCAL": name,
         "HPCAI_SCRATCH": f"{cluster.home}/scratch/%n",
@@ -119,9 +109,19 @@ def environment(
     return found
 
 
+def require_up(name: str, *, cache: Path | None = None) -> tuple[Place, record.Cluster]:
+    """A cluster that is up. Raises NotFoundError for an unknown name, ToolError when it is down."""
+    where = _known(name, cache)
+    cluster = record.load_cluster(where)
+    if cluster is None or not lifecycle.is_up(where):
+        again = "" if name == DEFAULT else f" --name {name}"
+        raise ToolError(f"the embedded cluster {name!r} is down", next_step=f"hpcai local up{again}")
+    return where, cluster
+
+
 @dataclass(frozen=True)
 class NodeStatus:
-    """One node: what Slurm says of it and the daemon that plays it."""
+    """One node: what Slurm says of it, and the daemon that plays it; no pid means that it is dead."""
 
     name: str
     state: str
@@ -132,14 +132,13 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A cluster at this moment. `supervised` is False when its supervisor was killed."""
+    """A cluster at this moment. `state` is up, down, or unsupervised when its supervisor was killed."""
 
     name: str
     state: str
     uptime_s: float | None
     shape: Shape
     slurm_version: str
-    supervised: bool
     pids: Mapping[str, int]
     nodes: tuple[NodeStatus, ...]
     blob_endpoint: str | None
@@ -147,70 +146,53 @@ class Status:
 
 
 def status(name: str = DEFAULT, *, cache: Path | None = None) -> Status:
-    """The cluster's state, 'up', 'down' or 'unsupervised'. Raises NotFoundError for an unknown name."""
+    """The cluster's state. Raises NotFoundError for an unknown name."""
     where = _known(name, cache)
     cluster = record.load_cluster(where)
     assert cluster is not None
     daemons = record.load_daemons(where)
-    alive = (
-        {key: entry for key, entry in daemons.running.items() if processes.is_alive(entry.process)} if daemons else {}
-    )
+    running = daemons.running if daemons else {}
+    alive = {key: entry for key, entry in running.items() if processes.is_alive(entry.process)}
     supervised = daemons is not None and processes.is_alive(daemons.supervisor)
-    state = "up" if supervised else "unsupervised" if alive else "down"
     pids = {key: entry.process.pid for key, entry in alive.items()}
     if supervised and daemons is not None:
         pids["supervisor"] = daemons.supervisor.pid
-    told = _node_states(where, cluster) if "slurmctld" in alive else {}
     return Status(
         name=name,
-        state=state,
-        uptime_s=round(time.time() - daemons.since, 1) if daemons and supervised else None,
+        state="up" if supervised else "unsupervised" if alive else "down",
+        uptime_s=round(time.time() - daemons.since, 1) if supervised and daemons else None,
         shape=cluster.shape,
         slurm_version=cluster.slurm_version,
-        supervised=supervised,
         pids=pids,
-        nodes=tuple(
-            NodeStatus(
-                node,
-                *told.get(node, ("down" if state == "down" else "unknown", None)),
-                pids.get(node),
-                alive[node].restarts if node in alive else 0,
-            )
-            for node in cluster.shape.node_names()
-        ),
+        nodes=_nodes(cluster, alive),
         blob_endpoint=cluster.blob_endpoint if "blob" in alive else None,
         folder=where.state,
     )
 
 
-def _node_states(where: Place, cluster: record.Cluster) -> dict[str, tuple[str, str | None]]:
-    """State and reason of each node as the controller tells; nothing when it does not answer."""
-    words = ["sinfo", "-h", "-N", "-p", "main", "-o", "%N|%T|%E"]
-    try:
-        done = shell.run(_client(cluster, words), timeout_s=ASK_TIMEOUT_S, env=_client_environ(cluster), check=False)
-    except HpcaiError:
-        return {}
-    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
-    return {row[0]: (row[1], None if row[2] == "none" else row[2]) for row in rows if len(row) == 3}
-
-
-def _client(cluster: record.Cluster, words: list[str]) -> list[str]:
-    return [f"{cluster.home}/slurm/bin/{words[0]}", *words[1:]]
-
-
-def _client_environ(cluster: record.Cluster) -> dict[str, str]:
-    return {**os.environ, "SLURM_CONF": str(cluster.conf)}
+def _nodes(cluster: record.Cluster, alive: Mapping[str, record.Running]) -> tuple[NodeStatus, ...]:
+    told = lifecycle.node_states(cluster) if "slurmctld" in alive else {}
+    silent = ("unknown" if alive else "down", None)
+    return tuple(
+        NodeStatus(
+            node,
+            *told.get(node, silent),
+            pid=alive[node].process.pid if node in alive else None,
+            restarts=alive[node].restarts if node in alive else 0,
+        )
+        for node in cluster.shape.node_names()
+    )
 
 
 def _check(shape: Shape) -> None:
-    limits = {"nodes": (1, MOST_NODES), "cpus_per_node": (1, MOST_CPUS), "gpus_per_node": (0, MOST_GPUS)}
-    for field, (least, most) in limits.items():
+    for field, (least, most) in LIMITS.items():
         got = getattr(shape, field)
         if not least <= got <= most:
             raise UsageError(f"{field} is {got}", allowed=f"{least} to {most} are possible.")
     if shape.memory_mib_per_node < shape.cpus_per_node:
         raise UsageError(
-            f"memory_mib_per_node is {shape.memory_mib_per_node}", allowed="At least 1 MiB for each CPU is needed."
+            f"memory_mib_per_node is {shape.memory_mib_per_node}",
+            allowed="At least 1 MiB for each CPU is needed.",
         )
 
 
@@ -218,126 +200,30 @@ def _machine_memory_mib() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
+def _place(name: str, cache: Path | None) -> Place:
+    return place(cache or cache_dir(os.environ), name)
+
+
 def _known(name: str, cache: Path | None) -> Place:
-    where = place(cache or cache_dir(os.environ), name)
-    names = known(cache)
+    where = _place(name, cache)
+    names = known(cache=cache)
     if name not in names:
         listed = f"There are: {', '.join(names)}." if names else "There is no embedded cluster yet."
         raise NotFoundError(
             f"there is no embedded cluster {name!r}",
             allowed=" ".join(filter(None, [did_you_mean(name, names), listed])),
-            next_step=f"hpcai local up --name {name}" if name != DEFAULT else "hpcai local up",
+            next_step="hpcai local up" if name == DEFAULT else f"hpcai local up --name {name}",
         )
     return where
-
-
-def _up(where: Place) -> record.Cluster:
-    cluster = record.load_cluster(where)
-    if cluster is None or not _is_up(where):
-        again = "" if where.name == DEFAULT else f" --name {where.name}"
-        raise ToolError(f"the embedded cluster {where.name!r} is down", next_step=f"hpcai local up{again}")
-    return cluster
-
-
-def _is_up(where: Place) -> bool:
-    daemons = record.load_daemons(where)
-    return daemons is not None and processes.is_alive(daemons.supervisor)
 
 
 def _same_shape(where: Place, asked: Shape) -> None:
     cluster = record.load_cluster(where)
     assert cluster is not None
-    if cluster.shape == asked:
-        return
     pairs = ((field, getattr(cluster.shape, field), getattr(asked, field)) for field in vars(asked))
     differences = [f"{field} is {has}, not {wanted}" for field, has, wanted in pairs if has != wanted]
-    raise ToolError(
-        f"the embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}",
-        next_step=f"hpcai local down --name {where.name}, or another --name",
-    )
-
-
-def _processes(where: Place) -> list[processes.Process]:
-    cluster = record.load_cluster(where)
-    return processes.of_cluster(where.state, cluster.conf if cluster else where.state / "slurm.conf")
-
-
-def _start(where: Place, cluster: record.Cluster) -> None:
-    """Starts the supervisor, which leaves our session, and waits until every node answers."""
-    package = Path(hpcai.__file__).parent.parent
-    environ = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ", "PATH") if key in os.environ}
-    environ |= {"PYTHONPATH": str(package), processes.STATE_MARK: str(where.state)}
-    argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", where.cache, where.name]
-    where.daemons.unlink(missing_ok=True)
-    shell.run(argv, timeout_s=ASK_TIMEOUT_S, env=environ, cwd=where.state)
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(where, cluster):
-        _fail_if_hopeless(where, late=time.monotonic() >= deadline)
-        time.sleep(0.02)
-
-
-def _is_ready(where: Place, cluster: record.Cluster) -> bool:
-    daemons = record.load_daemons(where)
-    if daemons is None or not set(cluster.shape.node_names()) <= set(daemons.running):
-        return False
-    if cluster.blob_port is not None and not ports.is_listening(cluster.blob_port):
-        return False
-    states = [state for state, _ in _node_states(where, cluster).values()]
-    waiting = [state for state in states if state.endswith("*") or state.startswith(("unk", "down"))]
-    return len(states) == cluster.shape.nodes and not waiting
-
-
-def _fail_if_hopeless(where: Place, *, late: bool) -> None:
-    daemons = record.load_daemons(where)
-    failing = [
-        name for name, entry in (daemons.running if daemons else {}).items() if entry.restarts >= FAILURES_AT_START
-    ]
-    if not failing and not late:
-        return
-    blamed = failing[0] if failing else "supervisor"
-    words = f"{blamed} keeps failing" if failing else f"it was not ready within {READY_TIMEOUT_S:g} s"
-    raise ToolError(
-        f"the embedded cluster {where.name!r} did not come up: {words}: {_last_words(where, blamed)}",
-        next_step=f"Its logs are in {where.logs}",
-    )
-
-
-def _last_words(where: Place, daemon: str) -> str:
-    for file in (where.logs / f"{daemon}.err", where.logs / f"{daemon}.log"):
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-        told = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()] or lines
-        if told:
-            return told[-1]
-    return "it wrote nothing"
-
-
-def _cancel_jobs(where: Place) -> None:
-    """Asks the controller to cancel everything and waits a little; a cluster that does not answer is ended anyway."""
-    cluster = record.load_cluster(where)
-    assert cluster is not None
-    environ = _client_environ(cluster)
-    deadline = time.monotonic() + CANCEL_TIMEOUT_S
-
-    def ask(*words: str) -> str:
-        left = max(0.5, deadline - time.monotonic())
-        return shell.run(_client(cluster, list(words)), timeout_s=left, env=environ, check=False).stdout
-
-    try:
-        while ask("squeue", "-h", "-o", "%A").strip() and time.monotonic() < deadline:
-            ask("scancel", "--user", str(os.getuid()))
-            time.sleep(0.1)
-    except HpcaiError:
-        return
-
-
-def _end_everything(where: Place) -> None:
-    """Ends the supervisor, which stops its daemons in order, then whatever is left."""
-    daemons = record.load_daemons(where)
-    if daemons is not None:
-        recorded = [daemons.supervisor]
-        processes.end(lambda: filter(processes.is_alive, recorded), grace_s=STOP_TIMEOUT_S)
-    processes.end(lambda: _processes(where), grace_s=2)
-    where.daemons.unlink(missing_ok=True)
-    link = setup.alias(where)
-    if link.is_symlink() and link.lstat().st_uid == os.getuid():
-        link.unlink()
+    if differences:
+        raise ToolError(
+            f"the embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}",
+            next_step=f"hpcai local down --name {where.name}, or choose another --name",
+        )

@@ -22,7 +22,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a cluster lives: `home` is its state folder by a path that Slurm can read and sockets can have."""
+    """Where a cluster lives: `home` is its state folder by a path that Slurm and sockets can take."""
 
     home: Path
     hostname: str
@@ -55,6 +55,7 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
         f"TmpFS={home}/tmp/%n",
         "ProctrackType=proctrack/linuxproc",
         "TaskPlugin=task/none",
+        f"TaskProlog={home}/task-prolog",
         "MpiDefault=none",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core_Memory",
@@ -86,11 +87,13 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
 
 def _nodes(shape: Shape, layout: Layout) -> list[str]:
     gpus = f" Gres=gpu:{shape.gpus_per_node}" if shape.gpus_per_node else ""
-    size = f"CPUs={shape.cpus_per_node} Boards=1 SocketsPerBoard=1 CoresPerSocket={shape.cpus_per_node} ThreadsPerCore=1"
+    cpus = shape.cpus_per_node
+    size = f"CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1"
     default = f"NodeName=DEFAULT {size} RealMemory={shape.memory_mib_per_node}{gpus} State=UNKNOWN"
     named = zip(shape.node_names(), layout.node_ports, strict=True)
     return [default] + [
-        f"NodeName={name} NodeHostname={layout.hostname} NodeAddr=127.0.0.1 Port={port}" for name, port in named
+        f"NodeName={name} NodeHostname={layout.hostname} NodeAddr=127.0.0.1 Port={port}"
+        for name, port in named
     ]
 
 
@@ -98,10 +101,23 @@ def gres_conf(shape: Shape, layout: Layout) -> str:
     """gres.conf: slurmd drops GPUs without a device file, so each has one."""
     if not shape.gpus_per_node:
         return ""
-    return f"NodeName=n[1-{shape.nodes}] Name=gpu File={layout.home}/dev/nvidia[0-{shape.gpus_per_node - 1}]\n"
+    return (
+        f"NodeName=n[1-{shape.nodes}] Name=gpu File={layout.home}/dev/nvidia[0-{shape.gpus_per_node - 1}]\n"
+    )
+
+
+def task_prolog(layout: Layout) -> str:
+    """A script whose output becomes each task's environment.
+
+    Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
+    """
+    folder = f"{layout.home}/tmp/$SLURMD_NODENAME"
+    names = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
+    lines = [f'[ -n "${{{name}-}}" ] || echo "export {name}={folder}"' for name in names]
+    return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 
 def cgroup_conf(slurm_version: str) -> str:
-    """cgroup.conf: no control groups, which need root; the word for that changed with Slurm 22.05's successors."""
+    """cgroup.conf: no control groups, which need root; the word for that changed after Slurm 22.05."""
     major, minor = (int(part) for part in slurm_version.split(".")[:2])
     return "CgroupAutomount=no\n" if (major, minor) < (23, 2) else "CgroupPlugin=disabled\n"

@@ -1,4 +1,4 @@
-"""Where an embedded cluster keeps what: names, folders, locks, and folders that appear whole or not at all."""
+"""Where an embedded cluster keeps what: names, folders, locks; files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ class Place:
     def daemons(self) -> Path:
         """What runs: written by the supervisor only."""
         return self.state / "daemons.json"
+
+    @property
+    def ready(self) -> Path:
+        """Exists from when the cluster has come up until it is taken down."""
+        return self.state / "ready"
 
     @property
     def logs(self) -> Path:

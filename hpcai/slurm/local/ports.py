@@ -1,4 +1,4 @@
-"""TCP ports that nothing else takes: free now, and below those that the kernel hands to outgoing connections."""
+"""TCP ports that nothing else takes: free now, and below those of outgoing connections."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def free_ports(count: int, *, taken: Collection[int], salt: int = 0) -> list[int
     if len(found) == count:
         return found
     raise ToolError(
-        f"only {len(found)} of the {count} TCP ports that the cluster needs are free between {LOWEST} and {top - 1}",
-        next_step="Stop other clusters (hpcai local status, hpcai local down --name X), or ask for fewer nodes.",
+        f"the cluster needs {count} TCP ports, and {len(found)} are free between {LOWEST} and {top - 1}",
+        next_step="Ask for fewer nodes, or stop other clusters: hpcai local status",
     )
 
 

@@ -1,4 +1,4 @@
-"""Slurm and munge of the machine's own distribution, in one folder of the cache, in need of nothing outside it."""
+"""Slurm and munge of the machine's own distribution, in one folder that needs nothing outside it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Prefix:
 
 
 def ensure(cache: Path) -> Prefix:
-    """The folder, made the first time (some 25 MB to fetch, about 15 s), found at once and offline after that.
+    """The folder: made the first time from some 25 MB of packages, found at once and offline after that.
 
     Raises ToolError where there is no apt, UnreachableError when the packages cannot be fetched.
     """
@@ -58,7 +58,7 @@ def ensure(cache: Path) -> Prefix:
 
 
 def _stands(target: Path) -> bool:
-    """Whether the folder is whole, of this layout, and still where it was made: loaders are found by full path."""
+    """Whether the folder is whole, of this layout, and where it was made: programs hold that path."""
     try:
         made = json.loads((target / "prefix.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Processes of an embedded cluster, found in /proc by marks in their environment, and ended without mistaking one."""
+"""Processes of an embedded cluster: found by marks in their environment, ended without mistaking one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.errors import ToolError
+
 # Every daemon carries these; slurmstepd inherits them from its slurmd.
 STATE_MARK = "HPCAI_LOCAL_STATE"
 NODE_MARK = "HPCAI_LOCAL_NODE"
+DEATH_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def of_cluster(state: Path, conf: Path, *, node: str | None = None) -> list[Proc
         children = {seen.process.pid for seen in everything if seen.parent in chosen}
         grown = not children <= chosen
         chosen |= children
-    return [seen.process for seen in everything if seen.process.pid in chosen and seen.process.pid != os.getpid()]
+    return [
+        seen.process for seen in everything if seen.process.pid in chosen and seen.process.pid != os.getpid()
+    ]
 
 
 def send(process: Process, number: signal.Signals) -> None:
@@ -77,11 +82,19 @@ def send(process: Process, number: signal.Signals) -> None:
 
 
 def end(look: Callable[[], Iterable[Process]], *, grace_s: float) -> None:
-    """Ends what `look` finds: asked first, killed after the grace, until it finds nothing."""
+    """Ends what `look` finds: asked first, killed after the grace, until it finds nothing.
+
+    Raises ToolError when something does not even end when killed.
+    """
     deadline = time.monotonic() + grace_s
     asked: set[Process] = set()
     while found := list(look()):
         late = time.monotonic() >= deadline
+        if time.monotonic() >= deadline + DEATH_TIMEOUT_S:
+            stuck = ", ".join(str(process.pid) for process in found)
+            raise ToolError(
+                f"these processes do not end even when killed: {stuck}", next_step=f"ps -lp {stuck}"
+            )
         for process in found:
             if late:
                 send(process, signal.SIGKILL)

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster as it was set up. `home` leads to the state folder by a short path without odd characters."""
+    """One cluster as it was set up; `home` is its state folder by a path that Slurm and sockets can take."""
 
     shape: Shape
     home: Path
@@ -77,7 +77,9 @@ class Daemons:
 
 
 def save_daemons(place: Place, daemons: Daemons) -> None:
-    write_whole(place.daemons, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(daemons)}, indent=1) + "\n")
+    write_whole(
+        place.daemons, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(daemons)}, indent=1) + "\n"
+    )
 
 
 def load_daemons(place: Place) -> Daemons | None:

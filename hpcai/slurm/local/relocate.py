@@ -11,7 +11,18 @@ from hpcai import shell
 from hpcai.errors import ToolError
 
 CLIENTS = (
-    *("sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "scrontab", "sdiag"),
+    *(
+        "sacct",
+        "sacctmgr",
+        "salloc",
+        "sattach",
+        "sbatch",
+        "sbcast",
+        "scancel",
+        "scontrol",
+        "scrontab",
+        "sdiag",
+    ),
     *("sinfo", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "munge", "unmunge"),
 )
 DAEMONS = ("slurmctld", "slurmd", "slurmstepd", "munged", "mungekey")
@@ -24,7 +35,8 @@ def relocate(root: Path, new: Path, target: Path, patchelf: Path) -> None:
     """Fills `new` with bin, sbin, lib and lib/slurm from packages unpacked below `root`.
 
     `target` is where `new` will stand: the loader's path inside the programs must be absolute.
-    Nothing needs LD_LIBRARY_PATH, and no library of the host is loaded. Raises ToolError when a library is missing.
+    Nothing needs LD_LIBRARY_PATH, and no library of the host is loaded.
+    Raises ToolError when a library is missing.
     """
     _Relocation(root, new, target, patchelf).make()
 
@@ -48,14 +60,18 @@ class _Relocation:
         self._patch(programs, plugins)
 
     def _programs(self, folder: str, names: Iterable[str]) -> list[Path]:
-        """Programs under their plain names: some of Slurm's plugins work only in a `slurmstepd` of that name."""
+        """Programs under their plain names: some plugins work only in a `slurmstepd` of that name."""
         made = []
         for name in names:
-            found = [self._root / f"usr/{place}/{name}{end}" for place in ("bin", "sbin") for end in ("-wlm", "")]
+            found = [
+                self._root / f"usr/{place}/{name}{end}" for place in ("bin", "sbin") for end in ("-wlm", "")
+            ]
             real = next((file for file in found if file.is_file() and not file.is_symlink()), None)
             if real is not None:
                 made.append(Path(shutil.copy(real, self._new / folder / name)))
-        missing = {"sbatch", "slurmctld", "slurmd", "slurmstepd", "munged"} & set(names) - {file.name for file in made}
+        missing = {"sbatch", "slurmctld", "slurmd", "slurmstepd", "munged"} & set(names) - {
+            file.name for file in made
+        }
         if missing:
             raise ToolError(f"this distribution's packages of Slurm hold no {', '.join(sorted(missing))}")
         return made
@@ -82,7 +98,9 @@ class _Relocation:
             name = waiting.pop()
             done.add(name)
             if name not in self._libraries:
-                raise ToolError(f"this distribution's packages of Slurm need the library {name!r} and do not bring it")
+                raise ToolError(
+                    f"this distribution's packages of Slurm need the library {name!r} and do not bring it"
+                )
             shutil.copy(self._libraries[name], self._new / "lib" / name)
             waiting |= self._needed(self._libraries[name]) - done
 
@@ -107,8 +125,8 @@ class _Relocation:
 
     def _tie(self, file: Path, search: str, *more: str) -> None:
         file.chmod(0o755)
-        argv = [self._patchelf, *more, "--force-rpath", "--set-rpath", search, file]
-        shell.run(argv, timeout_s=PATCH_TIMEOUT_S)
+        how = [*more, "--force-rpath", "--set-rpath", search]
+        shell.run([self._patchelf, *how, file], timeout_s=PATCH_TIMEOUT_S)
 
 
 def _index(root: Path) -> dict[str, Path]:
@@ -133,7 +151,7 @@ def _inside(root: Path, link: Path) -> Path:
 
 
 def _find_pmix_beside(plugin: Path) -> None:
-    """Slurm's PMIx plugin loads the library by a full path in /usr; the loader understands $ORIGIN there too."""
+    """Slurm's PMIx plugin loads its library by a full path in /usr; $ORIGIN is understood there too."""
     data = plugin.read_bytes()
 
     def replace(match: re.Match[bytes]) -> bytes:

@@ -18,6 +18,7 @@ from hpcai.slurm.local.prefix import Prefix
 
 # A socket's path may have 107 bytes, and a step's is STATE/spool/n64/stepd.slurm.pmix.JOB.STEP.
 LONGEST_HOME = 56
+LONGEST_CACHE = 24
 PLAIN = re.compile(r"[A-Za-z0-9._/@+-]+")
 
 
@@ -41,7 +42,14 @@ def set_up(where: Place, shape: Shape, prefix: Prefix, start_azurite: tuple[str,
         record.save_cluster(where, cluster)
     _configuration(where, cluster)
     _secrets(where, shape)
+    _forget_nodes(where)
     return cluster
+
+
+def _forget_nodes(where: Place) -> None:
+    """Jobs are remembered from one life to the next, drained nodes are not."""
+    for file in (where.state / "state").glob("node_state*"):
+        file.unlink()
 
 
 def _folders(where: Place, shape: Shape) -> None:
@@ -73,7 +81,7 @@ def _home(where: Place) -> Path:
         if link.lstat().st_uid != os.getuid() or not link.is_symlink() or link.readlink() != where.state:
             raise ToolError(
                 f"{str(link)!r} is in the way: it stands for the long path {str(where.state)!r}",
-                next_step=f"Remove it, or set XDG_CACHE_HOME to a path of at most {LONGEST_HOME - 24} characters.",
+                next_step=f"Remove it, or set XDG_CACHE_HOME to at most {LONGEST_CACHE} plain characters.",
             ) from error
     return link
 
@@ -82,6 +90,12 @@ def alias(where: Place) -> Path:
     """The short path that stands for a state folder whose own path Slurm cannot use."""
     digest = hashlib.sha256(os.fsencode(where.state)).hexdigest()[:10]
     return Path("/tmp") / f"hpcai-{os.getuid()}-{digest}"
+
+
+def remove_alias(where: Place) -> None:
+    link = alias(where)
+    if link.is_symlink() and link.lstat().st_uid == os.getuid():
+        link.unlink()
 
 
 def _taken(where: Place) -> set[int]:
@@ -104,6 +118,7 @@ def _configuration(where: Place, cluster: record.Cluster) -> None:
     )
     write_whole(where.state / "slurm.conf", conf.slurm_conf(cluster.shape, layout))
     write_whole(where.state / "gres.conf", conf.gres_conf(cluster.shape, layout))
+    write_whole(where.state / "task-prolog", conf.task_prolog(layout), mode=0o755)
     write_whole(where.state / "cgroup.conf", conf.cgroup_conf(cluster.slurm_version))
 
 

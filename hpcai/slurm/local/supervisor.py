@@ -132,6 +132,8 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     home, sbin = cluster.home, cluster.home / "slurm" / "sbin"
     environ = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ") if key in os.environ}
     environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", processes.STATE_MARK: str(where.state)}
+    # PMIx and hwloc would load extensions from /usr, made for other builds of themselves.
+    environ |= {"HWLOC_PLUGINS_PATH": f"{home}/run", "PMIX_MCA_mca_base_component_path": f"{home}/run"}
     socket_file = home / "run" / "munge.sock"
     munged = [f"{sbin}/munged", "--foreground", "--force", "--num-threads=2", f"--socket={socket_file}"]
     munged += [f"--key-file={home}/secrets/munge.key", f"--pid-file={home}/run/munged.pid"]
@@ -149,7 +151,9 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
         made.append(Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port)))
     if cluster.blob_port is not None:
         argv = azurite.argv(cluster.azurite, cluster.blob_port, where.state / "blob")
-        made.insert(0, Daemon("blob", argv, {**environ, **azurite.environ(where.blob_credentials)}, lambda: True))
+        made.insert(
+            0, Daemon("blob", argv, {**environ, **azurite.environ(where.blob_credentials)}, lambda: True)
+        )
     return made
 
 
@@ -175,7 +179,7 @@ def _log(words: str) -> None:
 
 
 def _limits() -> None:
-    """Locked memory as far as this user may, for MPI and GPU libraries in jobs; few open files, for quick starts."""
+    """Locked memory as far as this user may, which MPI and GPU libraries want; few open files to close."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 4096), hard))
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)

@@ -40,13 +40,24 @@ def _from_wheel(cache: Path, pinned: str) -> Path:
 
 
 def _pip_install(pinned: str, target: Path) -> None:
-    argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+    ]
     done = shell.run(
-        [*argv, "--disable-pip-version-check", "--target", target, pinned], timeout_s=INSTALL_TIMEOUT_S, check=False
+        [*argv, "--disable-pip-version-check", "--target", target, pinned],
+        timeout_s=INSTALL_TIMEOUT_S,
+        check=False,
     )
     if done.status != 0:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
         raise ToolError(
             f"pip could not fetch {pinned}: {last}",
-            next_step=f"Install {pinned.partition('==')[0]!r} so that it is on PATH, or connect to the package index.",
+            next_step=f"Connect to the package index, or put {pinned.partition('==')[0]!r} on PATH.",
         )

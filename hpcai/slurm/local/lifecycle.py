@@ -1,0 +1,150 @@
+"""How a cluster's processes begin and end. Whoever calls these holds the cluster's lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import hpcai
+from hpcai import shell
+from hpcai.errors import HpcaiError, ToolError
+from hpcai.slurm.local import ports, processes, record, setup
+from hpcai.slurm.local.places import Place
+
+READY_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 20.0
+CANCEL_TIMEOUT_S = 5.0
+# The supervisor gives each daemon 10 s, and kills it then.
+STOP_TIMEOUT_S = 60.0
+# A daemon that fails this often while the cluster comes up will not come up at all.
+FAILURES_AT_START = 3
+INHERITED = ("HOME", "LOGNAME", "PATH", "TZ", "USER")
+
+
+def is_up(where: Place) -> bool:
+    """Whether the cluster has come up and its supervisor still lives."""
+    daemons = record.load_daemons(where)
+    return where.ready.exists() and daemons is not None and processes.is_alive(daemons.supervisor)
+
+
+def remains(where: Place) -> list[processes.Process]:
+    """Every process of the cluster, its jobs' included."""
+    cluster = record.load_cluster(where)
+    return processes.of_cluster(where.state, cluster.conf if cluster else where.state / "slurm.conf")
+
+
+def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, check: bool = True) -> str:
+    """What one of Slurm's commands prints; the caller's own SLURM_... variables do not reach it."""
+    program = f"{cluster.home}/slurm/bin/{words[0]}"
+    environ = {**_environ(), "SLURM_CONF": str(cluster.conf)}
+    return shell.run([program, *words[1:]], timeout_s=timeout_s, env=environ, check=check).stdout
+
+
+def node_states(cluster: record.Cluster) -> dict[str, tuple[str, str | None]]:
+    """State and reason of each node as the controller tells them; nothing when it does not answer."""
+    try:
+        told = ask(cluster, "sinfo", "-h", "-N", "-p", "main", "-o", "%N|%T|%E", check=False)
+    except HpcaiError:
+        return {}
+    rows = [line.split("|", 2) for line in told.splitlines()]
+    return {row[0]: (row[1], None if row[2] == "none" else row[2]) for row in rows if len(row) == 3}
+
+
+def answers(state: str) -> bool:
+    """Whether a node in this state has reported to the controller: '*' marks one that does not."""
+    return not state.endswith("*") and not state.startswith(("unk", "down"))
+
+
+def start(where: Place, cluster: record.Cluster) -> None:
+    """Starts the supervisor, which leaves our session, and waits until every node answers.
+
+    Raises ToolError, with the last words of the daemon to blame.
+    """
+    package = Path(hpcai.__file__).parent.parent
+    environ = {**_environ(), "PYTHONPATH": str(package), processes.STATE_MARK: str(where.state)}
+    argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", where.cache, where.name]
+    shell.run(argv, timeout_s=ASK_TIMEOUT_S, env=environ, cwd=where.state)
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not _is_ready(where, cluster):
+        _fail_if_hopeless(where, late=time.monotonic() >= deadline)
+        time.sleep(0.02)
+    where.ready.touch()
+
+
+def stop(where: Place) -> None:
+    """Cancels the jobs, ends the supervisor, which stops its daemons in order, then whatever is left.
+
+    Leaves no process of the cluster, whichever of them were killed before.
+    """
+    where.ready.unlink(missing_ok=True)
+    daemons = record.load_daemons(where)
+    if daemons is not None and "slurmctld" in daemons.running:
+        _cancel_jobs(where)
+    if daemons is not None:
+        supervisor = daemons.supervisor
+        processes.end(lambda: [supervisor] if processes.is_alive(supervisor) else [], grace_s=STOP_TIMEOUT_S)
+    processes.end(lambda: remains(where), grace_s=2)
+    where.daemons.unlink(missing_ok=True)
+    setup.remove_alias(where)
+
+
+def _environ() -> dict[str, str]:
+    return {"LANG": "C.UTF-8", **{key: os.environ[key] for key in INHERITED if key in os.environ}}
+
+
+def _is_ready(where: Place, cluster: record.Cluster) -> bool:
+    daemons = record.load_daemons(where)
+    if daemons is None or not set(cluster.shape.node_names()) <= set(daemons.running):
+        return False
+    if cluster.blob_port is not None and not ports.is_listening(cluster.blob_port):
+        return False
+    states = node_states(cluster)
+    return len(states) == cluster.shape.nodes and all(answers(state) for state, _ in states.values())
+
+
+def _fail_if_hopeless(where: Place, *, late: bool) -> None:
+    daemons = record.load_daemons(where)
+    running = daemons.running if daemons else {}
+    failing = [name for name, entry in running.items() if entry.restarts >= FAILURES_AT_START]
+    if not failing and not late:
+        return
+    blamed = failing[0] if failing else "slurmctld"
+    words = f"{blamed} keeps ending" if failing else f"it was not ready within {READY_TIMEOUT_S:g} s"
+    raise ToolError(
+        f"the embedded cluster {where.name!r} did not come up: {words}: {_last_words(where, blamed)}",
+        next_step=f"Its logs are in {where.logs}",
+    )
+
+
+def _last_words(where: Place, daemon: str) -> str:
+    lines = list(_lines(where.logs / f"{daemon}.err")) or list(_lines(where.logs / f"{daemon}.log"))
+    told = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()] or lines
+    return told[-1] if told else "it wrote nothing"
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError):
+        yield from filter(None, file.read_text(encoding="utf-8", errors="replace").splitlines())
+
+
+def _cancel_jobs(where: Place) -> None:
+    """Waits a little for the jobs to end; a controller that does not answer is not waited for."""
+    cluster = record.load_cluster(where)
+    assert cluster is not None
+    deadline = time.monotonic() + CANCEL_TIMEOUT_S
+    with suppress(HpcaiError):
+        while (left := deadline - time.monotonic()) > 0 and ask(
+            cluster, "squeue", "-h", timeout_s=left
+        ).strip():
+            ask(
+                cluster,
+                "scancel",
+                "--user",
+                str(os.getuid()),
+                timeout_s=max(0.1, deadline - time.monotonic()),
+            )
+            time.sleep(0.1)
