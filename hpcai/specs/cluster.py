@@ -1,17 +1,168 @@
-"""What a cluster is."""
+"""What a CycleCloud cluster is: validated, frozen data.  CycleCloud's words stay CycleCloud's."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-ALIASES: dict[str, str] = {}
+from hpcai.specs.mistakes import Contradiction
+
+ALIASES = {
+    "SubnetId": "subnet_id",
+    "Region": "region",
+    "Credentials": "credentials",
+    "arrays": "nodearrays",
+    "location": "region",
+    "partitions": "nodearrays",
+    "queues": "nodearrays",
+    "subnet": "subnet_id",
+}
 
 
-class ClusterSpec(BaseModel):
-    """One CycleCloud cluster."""
+def _matches(pattern: str, allowed: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise PydanticCustomError("wrong", "{message}", {"message": f"got {text!r}; {allowed}"})
+        return text
 
+    return AfterValidator(check)
+
+
+# What a template's bare value can hold without being read as something else.
+Word = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "letters, digits and . _ : / @ + - only")]
+Name = Annotated[
+    str, _matches(r"[A-Za-z][A-Za-z0-9-]{0,31}", "letters, digits and '-', at most 32, a letter first")
+]
+ArrayName = Annotated[
+    str, _matches(r"[a-z][a-z0-9-]{0,31}", "lower-case letters, digits and '-', at most 32, a letter first")
+]
+SubnetId = Annotated[
+    str,
+    _matches(r"[^/\s]+/[^/\s]+/[^/\s]+", "RESOURCE-GROUP/VIRTUAL-NETWORK/SUBNET (not the long resource id)"),
+]
+FolderPath = Annotated[str, _matches(r"/[A-Za-z0-9._/-]*", "an absolute path of letters, digits and . _ - /")]
+Count = Annotated[int, Field(ge=0, le=10_000)]
+Image = Word
+
+
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Scheduler(_Model):
+    """The node that runs slurmctld."""
+
+    machine_type: Word
+    image_name: Image = "cycle.image.ubuntu22"
+
+
+class Login(_Model):
+    """The nodes that people log in to."""
+
+    machine_type: Word
+    image_name: Image = "cycle.image.ubuntu22"
+    initial_count: Count = 1
+    max_count: Count = 10
+
+
+class FileSystem(_Model):
+    """A shared folder: a disk of the scheduler that it exports, or an NFS server that exists."""
+
+    type: Literal["builtin", "nfs"] = "builtin"
+    size_gb: Annotated[int, Field(ge=10, le=32_000)] | None = None
+    address: Word | None = None
+    export_path: FolderPath | None = None
+    options: Annotated[str, _matches(r"[A-Za-z0-9=,._-]+", "mount options, comma between them")] | None = None
+
+
+class Nodearray(_Model):
+    """Nodes of one VM size that start and stop with the queue; one nodearray is one Slurm partition."""
+
+    name: ArrayName
+    machine_type: Word
+    image_name: Image = "cycle.image.ubuntu22"
+    max_count: Annotated[int, Field(ge=1, le=10_000)]
+    partition: ArrayName | None = None
+    default_partition: bool = False
+    hpc: bool = False
+    max_scaleset_size: Annotated[int, Field(ge=1, le=1000)] | None = None
+    use_pcpu: bool = True
+    interruptible: bool = False
+    max_price: Annotated[float, Field(ge=-1)] = -1
+    enable_node_health_checks: bool = False
+
+    @property
+    def partition_name(self) -> str:
+        return self.partition or self.name
+
+
+class ClusterSpec(_Model):
+    """One CycleCloud cluster with Slurm.  `region`, `subnet_id` and `credentials` may be left open."""
+
     kind: Literal["cluster"] = "cluster"
-    name: str
+    name: Name
+    region: Word | None = None
+    subnet_id: SubnetId | None = None
+    credentials: Word | None = None
+    slurm_version: Word = "25.11.5"
+    scheduler: Scheduler
+    login: Login | None = None
+    sched: FileSystem = FileSystem(size_gb=30)
+    shared: FileSystem = FileSystem(size_gb=100)
+    nodearrays: Annotated[tuple[Nodearray, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ClusterSpec:
+        found = list(contradictions(self))
+        if found:
+            text = "; ".join(one.message for one in found)
+            raise PydanticCustomError("contradictions", "{text}", {"text": text, "contradictions": found})
+        return self
+
+
+def contradictions(cluster: ClusterSpec) -> Iterator[Contradiction]:
+    """What in a cluster of valid fields cannot be meant together."""
+    names: set[str] = set()
+    partitions: set[str] = set()
+    for index, array in enumerate(cluster.nodearrays):
+        if array.name in names | {"scheduler", "login"}:
+            yield _at(index, "name", f"{array.name!r} is taken by another node or nodearray")
+        if array.partition_name in partitions:
+            yield _at(index, "partition", f"{array.partition_name!r} is taken by another nodearray")
+        names.add(array.name)
+        partitions.add(array.partition_name)
+        yield from _scale_set_contradictions(index, array)
+    defaults = [array.partition_name for array in cluster.nodearrays if array.default_partition]
+    if len(defaults) != 1:
+        got = " and ".join(map(repr, defaults)) or "none"
+        yield Contradiction(("nodearrays",), f"exactly one must have default_partition: true; got {got}")
+    for folder in ("sched", "shared"):
+        yield from _folder_contradictions(folder, getattr(cluster, folder))
+
+
+def _at(index: int, key: str, message: str) -> Contradiction:
+    return Contradiction(("nodearrays",), message, ("nodearrays", index, key))
+
+
+def _scale_set_contradictions(index: int, array: Nodearray) -> Iterator[Contradiction]:
+    size = array.max_scaleset_size
+    if array.hpc and size is not None and array.max_count > size:
+        # All nodes of an InfiniBand partition are in one scale set.
+        yield _at(index, "max_count", f"{array.max_count} is above max_scaleset_size {size}")
+    if size is not None and not array.hpc:
+        yield _at(index, "max_scaleset_size", "is only read with hpc: true")
+
+
+def _folder_contradictions(key: str, folder: FileSystem) -> Iterator[Contradiction]:
+    if folder.type == "builtin" and folder.size_gb is None:
+        yield Contradiction((key,), "type: builtin needs size_gb")
+    if folder.type == "builtin" and (folder.address or folder.export_path or folder.options):
+        yield Contradiction((key,), "address, export_path and options are only read with type: nfs")
+    if folder.type == "nfs" and folder.address is None:
+        yield Contradiction((key,), "type: nfs needs address")
+    if folder.type == "nfs" and folder.size_gb is not None:
+        yield Contradiction((key,), "size_gb is only read with type: builtin")

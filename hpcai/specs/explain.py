@@ -33,9 +33,15 @@ def mistakes_of(
 ) -> list[Mistake]:
     """One mistake per error, contradictions unfolded."""
     found: list[Mistake] = []
-    for detail in error.errors():
+    details = error.errors()
+    for detail in details:
+        path = detail["loc"]
+        if detail["type"] == "too_short" and any(
+            one["loc"][: len(path)] == path != one["loc"] for one in details
+        ):
+            continue  # the items are there, and each is told to be wrong
         if detail["type"] == "contradictions":
-            found += [_contradiction(one, document) for one in detail["ctx"]["contradictions"]]
+            found += [contradiction(one, document) for one in detail["ctx"]["contradictions"]]
         else:
             found.append(_mistake(detail, document, model, aliases))
     return found
@@ -51,9 +57,11 @@ def contradictions_of(error: ValidationError) -> list[Contradiction]:
     ]
 
 
-def _contradiction(found: Contradiction, document: Document) -> Mistake:
+def contradiction(found: Contradiction, document: Document) -> Mistake:
+    """The mistake at the first of the keys that the file holds."""
     present = [key for key in found.keys if (key,) in document.keys] or list(found.keys)
-    return document.place((present[0],), of_key=True).mistake(present[0], found.message)
+    path = found.at or (present[0],)
+    return document.place(path, of_key=True).mistake(key_text(path), found.message)
 
 
 def _mistake(
@@ -110,6 +118,8 @@ def _message(detail: ErrorDetails, path: Path) -> str:
         return f"got {got!r}; at least {limit}" if "ge" in context else f"got {got!r}; more than {limit}"
     if kind in ("less_than_equal", "less_than"):
         return f"got {got!r}; at most {context.get('le', context.get('lt'))}"
+    if kind == "too_short":
+        return f"got {got!r}; at least {context['min_length']} item"
     if kind in _ARTICLES:
         return f"got {got!r}; {_ARTICLES[kind]}{_hint(str(path[-1]), kind, got)}"
     return f"got {got!r}; {detail['msg']}"

@@ -231,7 +231,7 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     yield from _data_contradictions(job)
     for variable in job.env:
         if _RESERVED.fullmatch(variable):
-            yield Contradiction(("env",), f"{variable!r} is set by the job script itself")
+            yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
     if job.horovod_controller == "gloo" and job.launcher != "horovod":
         yield Contradiction(
             ("horovod_controller", "launcher"),
@@ -243,7 +243,8 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         # Measured: Horovod 0.28 crashes when the two differ.
         yield Contradiction(
             ("env", "launcher", "horovod_controller"),
-            f"HOROVOD_CPU_OPERATIONS must not differ from horovod_controller {job.horovod_controller!r}",
+            f"must not differ from horovod_controller {job.horovod_controller!r}",
+            ("env", "HOROVOD_CPU_OPERATIONS"),
         )
     if job.nodelist is not None and len(set(units.parse_hostlist(job.nodelist))) > job.nodes:
         yield Contradiction(
@@ -255,11 +256,10 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
 
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     seen: dict[str, str] = {}
-    for data in job.data:
+    for index, data in enumerate(job.data):
         if data.variable in seen:
-            yield Contradiction(
-                ("data",), f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
-            )
+            what = f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
+            yield Contradiction(("data",), what, ("data", index, "name"))
         seen[data.variable] = data.name
 
 

@@ -203,7 +203,7 @@ def _contradictions_beside(
         model.model_validate(rest | dict.fromkeys(missing, "x"))
     except ValidationError as second:
         return [
-            document.place((found.keys[0],), of_key=True).mistake(found.keys[0], found.message)
+            explain.contradiction(found, document)
             for found in explain.contradictions_of(second)
             if not bad & set(found.keys)
         ]

@@ -36,7 +36,11 @@ class SpecFileError(SpecError):
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Fields that do not fit together; `keys` are the fields that were read, the one to change first."""
+    """Fields that do not fit together; `keys` are the fields that were read, the one to change first.
+
+    `at` is the way to the value inside the first one, where that can be told.
+    """
 
     keys: tuple[str, ...]
     message: str
+    at: tuple[str | int, ...] | None = None

@@ -1,0 +1,187 @@
+"""A cluster spec rendered to a CycleCloud template and its parameters file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hpcai.render.environment import render
+from hpcai.specs.cluster import ClusterSpec, FileSystem, Nodearray
+
+# Arrays that Microsoft's own Slurm template has too keep its parameter names, so that a cluster made
+# from that template can be taken over.
+_PUBLISHED = {"hpc": "HPC", "htc": "HTC", "gpu": "GPU"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the template; a `value` of None is left to the person who makes the cluster."""
+
+    name: str
+    label: str
+    value: Any
+    type: str | None = None
+    description: str | None = None
+    required: bool = False
+    plugin: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that the web form shows together."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+
+
+def prefix(array: Nodearray) -> str:
+    """What the parameters of a nodearray begin with: `HPC`, or `BigMem` for `big-mem`."""
+    return _PUBLISHED.get(array.name) or "".join(word.capitalize() for word in array.name.split("-"))
+
+
+def render_cluster(spec: ClusterSpec) -> tuple[str, str]:
+    """The template's text and the parameters file's JSON text.
+
+    A parameter that the spec leaves open is null in the JSON: CycleCloud asks for it.
+    """
+    groups = parameter_groups(spec)
+    template = render("cyclecloud/slurm.txt.j2", cluster=spec, prefix=prefix, groups=groups)
+    values = {parameter.name: parameter.value for group in groups for parameter in group.parameters}
+    return template, json.dumps(values, indent=2) + "\n"
+
+
+def open_parameters(spec: ClusterSpec) -> list[str]:
+    """The names of the parameters that must still be given before the cluster can be made."""
+    groups = parameter_groups(spec)
+    return [one.name for group in groups for one in group.parameters if one.required and one.value is None]
+
+
+def parameter_groups(spec: ClusterSpec) -> list[Group]:
+    """All parameters of a cluster, as the web form shows them."""
+    groups = [
+        _place(spec),
+        Group("Scheduler", (_machine("Scheduler", spec.scheduler), _image("Scheduler", spec.scheduler))),
+    ]
+    if spec.login is not None:
+        groups.append(_login(spec))
+    groups += [_array(array) for array in spec.nodearrays]
+    groups.append(
+        Group(
+            "Shared Folders",
+            (*_folder("sched", "NFSSched", spec.sched), *_folder("shared", "NFS", spec.shared)),
+        )
+    )
+    return [*groups, _slurm(spec)]
+
+
+def _place(spec: ClusterSpec) -> Group:
+    return Group(
+        "Place",
+        (
+            Parameter("Region", "Region", spec.region, "Cloud.Region", required=True),
+            Parameter(
+                "SubnetId",
+                "Subnet",
+                spec.subnet_id,
+                "Azure.Subnet",
+                "Resource group, virtual network and subnet: all nodes get their addresses from it",
+                required=True,
+            ),
+            Parameter("Credentials", "Credentials", spec.credentials, "Cloud.Credentials", required=True),
+            Parameter(
+                "ManagedIdentity",
+                "Managed Identity",
+                None,
+                "Azure.ManagedIdentity",
+                "Lets jobs reach Blob storage without a key",
+            ),
+        ),
+    )
+
+
+def _machine(prefix: str, role: Any) -> Parameter:
+    # Microsoft's template writes this one name with a small letter.
+    name = "loginMachineType" if prefix == "Login" else f"{prefix}MachineType"
+    return Parameter(name, f"{prefix} VM Size", role.machine_type, "Cloud.MachineType")
+
+
+def _image(prefix: str, role: Any) -> Parameter:
+    return Parameter(f"{prefix}ImageName", f"{prefix} Image", role.image_name, "Cloud.Image")
+
+
+def _login(spec: ClusterSpec) -> Group:
+    login = spec.login
+    assert login is not None
+    return Group(
+        "Login Nodes",
+        (
+            _machine("Login", login),
+            _image("Login", login),
+            Parameter("NumberLoginNodes", "Login Nodes", login.initial_count, "Integer"),
+            Parameter("MaxLoginNodeCount", "Most Login Nodes", login.max_count, "Integer"),
+        ),
+    )
+
+
+def _array(array: Nodearray) -> Group:
+    start = prefix(array)
+    parameters = [
+        _machine(start, array),
+        _image(start, array),
+        Parameter(f"Max{start}ExecuteNodeCount", f"Most {start} Nodes", array.max_count, "Integer"),
+    ]
+    if array.max_scaleset_size is not None:
+        parameters.append(
+            Parameter(
+                f"{start}MaxScalesetSize",
+                f"{start} Scale Set Size",
+                array.max_scaleset_size,
+                "Integer",
+                "All nodes of the partition share one scale set and one InfiniBand fabric",
+            )
+        )
+    parameters += [
+        Parameter(f"{start}UseLowPrio", f"{start} Spot", array.interruptible, "Boolean"),
+        Parameter(
+            f"{start}SpotMaxPrice",
+            f"{start} Spot Price Limit",
+            _price(array),
+            description="USD per hour; -1 keeps nodes whatever the price",
+            plugin="pico.form.NumberTextBox",
+        ),
+        Parameter(f"{start}ClusterInitSpecs", f"{start} Cluster-Init", None, "Cloud.ClusterInitSpecs"),
+    ]
+    return Group(f"Nodearray {array.name}", tuple(parameters))
+
+
+def _price(array: Nodearray) -> float | int:
+    return int(array.max_price) if array.max_price == int(array.max_price) else array.max_price
+
+
+def _folder(folder: str, nfs: str, system: FileSystem) -> list[Parameter]:
+    if system.type == "builtin":
+        name = "SchedFilesystemSize" if folder == "sched" else "FilesystemSize"
+        return [
+            Parameter(
+                name, f"/{folder} Size in GB", system.size_gb, "Integer", "Cannot be changed afterwards"
+            )
+        ]
+    path = f"{nfs}ExportPath" if folder == "sched" else f"{nfs}SharedExportPath"
+    options = f"{nfs}MountOptions" if folder == "sched" else f"{nfs}SharedMountOptions"
+    return [
+        Parameter(f"{nfs}Address", f"/{folder} Server", system.address),
+        Parameter(path, f"/{folder} Export Path", system.export_path or f"/{folder}"),
+        Parameter(options, f"/{folder} Mount Options", system.options),
+    ]
+
+
+def _slurm(spec: ClusterSpec) -> Group:
+    return Group(
+        "Slurm",
+        (
+            Parameter("configuration_slurm_version", "Slurm Version", spec.slurm_version),
+            Parameter("Autoscale", "Start And Stop Nodes With The Queue", True, "Boolean"),
+            Parameter("additional_slurm_config", "More Lines For slurm.conf", None, "Text"),
+        ),
+    )
