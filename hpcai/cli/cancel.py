@@ -12,7 +12,7 @@ from hpcai.cli.output import say
 from hpcai.cli.target import Target, complete_ident, find_target
 
 if TYPE_CHECKING:
-    from hpcai.slurm.parse import JobInfo
+    from hpcai.slurm.answers import JobInfo
 
 WAIT_S = 60.0
 

@@ -16,8 +16,8 @@ from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
 from hpcai.launch.watch import LONGEST_INTERVAL_S, Watcher
 from hpcai.runs.record import Run
+from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.parse import JobInfo
 
 DETACHED = 130
 _DRAW_EVERY_S = 0.25

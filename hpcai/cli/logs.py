@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _READ_EVERY_S = 0.2
+_ASK_EVERY_S = 2.0
 
 
 @click.command()
@@ -41,7 +42,7 @@ def logs(ctx: click.Context, ident: str, follow: bool, rank: int, attempt: int |
     context = find_context()
     target = find_target(context, ident, ask_slurm=False)
     if target.run is None:
-        _print_job(target, follow)
+        _print_job(context, target, follow)
     elif follow:
         _follow(ctx, context, target.run, rank, attempt, batch)
     else:
@@ -66,7 +67,7 @@ def _attempt(context: Context, run: Run, attempt: int | None) -> int:
     if not numbers:
         raise ToolError(
             f"{run.name} has printed nothing: {_state(context, run)}",
-            next_step=f"hpcai logs -f {run.name} prints it as it comes; hpcai logs --batch {run.name} what Slurm said.",
+            next_step=f"hpcai logs -f {run.name} prints it as it comes, --batch what Slurm said.",
         )
     if attempt is None:
         return numbers[-1]
@@ -112,22 +113,21 @@ def _follow(
     ctx: click.Context, context: Context, run: Run, rank: int, attempt: int | None, batch: bool
 ) -> None:
     from hpcai.cli.following import DETACHED
+    from hpcai.cli.words import ended
     from hpcai.launch.watch import Watcher
 
     watcher = Watcher(run, None if is_local(run) else context.slurm)
     reader = _Reader(run, rank, attempt, batch)
     try:
-        while True:
-            snapshot = watcher.poll()
+        snapshot = watcher.poll()
+        while snapshot.outcome is None:
             reader.read(snapshot)
-            if snapshot.outcome is not None:
-                break
             time.sleep(_READ_EVERY_S)
+            snapshot = watcher.poll()
+        reader.read(snapshot)
     except KeyboardInterrupt:
         say(f"\nNo longer following; {run.name} goes on: hpcai logs -f {run.name}")
         ctx.exit(DETACHED)
-    from hpcai.cli.words import ended
-
     if not batch and not reader.has_read:
         _require_rank(context, run, snapshot.attempt, rank)
     say(f"{run.name} {ended(snapshot.outcome)}.")
@@ -197,18 +197,21 @@ class _Pipe:
         self._stream.flush()
 
 
-def _print_job(target: Target, follow: bool) -> None:
+def _print_job(context: Context, target: Target, follow: bool) -> None:
     """The output file of a job that hpcai did not submit."""
     from hpcai.errors import ToolError
 
     job = target.job
     assert job is not None
-    if follow:
-        raise ToolError(
-            f"Job {job.job_id} was not submitted by hpcai; its output cannot be followed here",
-            next_step=f"tail -f {job.stdout}" if job.stdout else None,
-        )
     path = Path(job.stdout) if job.stdout else None
-    if path is None or not path.exists():
+    if path is None or not (path.exists() or follow):
         raise ToolError(f"Job {job.job_id} has no output file that can be read here: {job.stdout!r}")
-    _Pipe(path, sys.stdout.buffer).copy()
+    pipe = _Pipe(path, sys.stdout.buffer)
+    pipe.copy()
+    next_ask = 0.0
+    while follow and not job.is_final:
+        if time.monotonic() >= next_ask:
+            job = context.client.job(job.job_id)
+            next_ask = time.monotonic() + _ASK_EVERY_S
+        pipe.copy()
+        time.sleep(_READ_EVERY_S)

@@ -12,7 +12,7 @@ from hpcai.cli.context import find_context
 from hpcai.cli.output import emit_rows, output_option, quiet_option, say
 
 if TYPE_CHECKING:
-    from hpcai.slurm.parse import JobInfo
+    from hpcai.slurm.answers import JobInfo
 
 COLUMNS = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
 _ORDER = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")

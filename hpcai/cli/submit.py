@@ -12,6 +12,7 @@ from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
+    from hpcai.launch.local import LocalJob
     from hpcai.runs.record import Run
 
 

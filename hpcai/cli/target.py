@@ -12,7 +12,7 @@ from hpcai.errors import NotFoundError, StageError
 from hpcai.launch import ends
 from hpcai.launch.ends import Outcome
 from hpcai.runs.record import Run, find_run, list_runs
-from hpcai.slurm.parse import JobInfo
+from hpcai.slurm.answers import JobInfo
 
 
 @dataclass(frozen=True)

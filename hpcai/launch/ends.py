@@ -12,8 +12,8 @@ from pathlib import Path
 from hpcai.errors import NotFoundError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
+from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.parse import JobInfo
 
 # What waiting for a job answers when Slurm names neither a status nor a signal (a node failed).
 NO_STATUS = 9

@@ -11,7 +11,7 @@ from hpcai.launch.ends import Outcome
 from hpcai.runs.jsonl import Record
 from hpcai.runs.metrics import MARK_PREFIX, Value
 from hpcai.slurm import reasons
-from hpcai.slurm.parse import JobInfo
+from hpcai.slurm.answers import JobInfo
 
 # How a step of the job's course is called once its mark has come.
 _AFTER_MARK = {

@@ -15,8 +15,8 @@ from hpcai.launch.local import LocalJob
 from hpcai.runs.jsonl import Follower
 from hpcai.runs.metrics import parse_value
 from hpcai.runs.record import Run
+from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.parse import JobInfo
 
 # Slurm is asked at this interval at first, and less and less often while nothing changes.
 FIRST_INTERVAL_S = 1.0

@@ -16,7 +16,7 @@ from typing import TypeVar
 from hpcai import shell
 from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
 from hpcai.slurm import parse
-from hpcai.slurm.parse import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.answers import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")

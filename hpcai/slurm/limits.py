@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hpcai.errors import did_you_mean
-from hpcai.slurm.parse import NodeInfo, PartitionInfo
+from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.specs.job import JobSpec
 from hpcai.units import format_duration
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hpcai.slurm.parse import JobInfo
+from hpcai.slurm.answers import JobInfo
 
 # Reasons of waiting jobs, as squeue(1) names them; the first whose pattern fits the whole reason counts.
 _WAITS = (

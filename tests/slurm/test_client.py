@@ -99,12 +99,12 @@ def test_a_refusal_keeps_slurms_words_and_says_what_to_do(
 
 
 def test_the_line_that_says_most_comes_first(programs: Programs) -> None:
-    lines = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid"
+    lines = "sbatch: error: invalid partition: nope\nsbatch: error: Batch job submission failed: Invalid"
     programs.answers("sbatch", (1, "", lines))
     with pytest.raises(SlurmError) as caught:
         client(programs).submit(Path("/runs/script.sbatch"))
     assert caught.value.what == (
-        "sbatch refused: Batch job submission failed: Invalid; invalid partition specified: nope"
+        "sbatch refused: Batch job submission failed: Invalid; invalid partition: nope"
     )
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.slurm import parse
-from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR, JobInfo
+from hpcai.slurm.answers import JobInfo, is_final
+from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
 CASES = Path(__file__).parent.parent / "cases" / "slurm"
 
@@ -148,7 +149,7 @@ def test_no_job_id(text: str) -> None:
 
 def test_expected_start() -> None:
     found = parse.expected_start(
-        "sbatch: Job 11 to start at 2026-11-20T12:19:26 using 1 processors on nodes n[1-2] in partition short\n"
+        "sbatch: Job 11 to start at 2026-11-20T12:19:26 using 1 processors on nodes n[1-2] in partition short"
     )
     assert (found.node_list, found.partition) == ("n[1-2]", "short")
     assert found.start_time == 1795177166.0
@@ -169,10 +170,8 @@ def test_exit_code() -> None:
 
 
 def test_states() -> None:
-    assert all(map(parse.is_final, ("COMPLETED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")))
-    assert not any(
-        map(parse.is_final, ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING"))
-    )
+    assert all(map(is_final, ("COMPLETED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")))
+    assert not any(map(is_final, ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")))
 
 
 @pytest.mark.parametrize("text", ["CANCELLED by 1000", "CANCELLED,COMPLETING", "CANCELLED+"])

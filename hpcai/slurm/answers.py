@@ -1,0 +1,128 @@
+"""What Slurm says, as values: jobs, nodes, partitions. Instants are UTC seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcai.units import parse_hostlist
+
+# After these a job never runs again under this id.
+FINAL_STATES = frozenset(
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "LAUNCH_FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "TIMEOUT",
+    )
+)
+
+
+def is_final(state: str) -> bool:
+    """Whether a job in this state has ended for good."""
+    return state in FINAL_STATES
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """What Slurm says of one job. Instants are UTC seconds; None is what Slurm does not say."""
+
+    job_id: int
+    name: str
+    state: str
+    user: str = ""
+    partition: str = ""
+    reason: str | None = None
+    array_job_id: int | None = None
+    array_task_id: str | None = None
+    restarts: int = 0
+    requeue: bool | None = None
+    # Only `scontrol show job` tells them: None in a list of many jobs.
+    exit_status: int | None = None
+    signal: int | None = None
+    submit_time: float | None = None
+    start_time: float | None = None
+    end_time: float | None = None
+    time_limit_s: int | None = None
+    nodes: int | None = None
+    node_list: str | None = None
+    command: str | None = None
+    workdir: str | None = None
+    stdout: str | None = None
+    comment: str | None = None
+    dependency: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return is_final(self.state)
+
+    @property
+    def ident(self) -> str:
+        """The id as Slurm's commands take it: 12, or 12_3 for a task of an array."""
+        if self.array_job_id is None or self.array_task_id is None:
+            return str(self.job_id)
+        return f"{self.array_job_id}_{self.array_task_id}"
+
+    def elapsed_s(self, now: float) -> float:
+        """How long it has run, 0 before its start."""
+        if self.start_time is None or self.start_time > now:
+            return 0.0
+        end = self.end_time if self.is_final and self.end_time is not None else now
+        return max(0.0, end - self.start_time)
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What Slurm says of one node."""
+
+    name: str
+    state: str
+    # DRAIN, NOT_RESPONDING, POWERED_DOWN and their like.
+    flags: frozenset[str] = frozenset()
+    cpus: int = 0
+    memory_mib: int = 0
+    gpus: int = 0
+    features: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    reason: str | None = None
+    hostname: str = ""
+
+    @property
+    def is_down(self) -> bool:
+        return self.state == "DOWN" or "NOT_RESPONDING" in self.flags
+
+
+@dataclass(frozen=True)
+class PartitionInfo:
+    """What Slurm says of one partition. None is no limit."""
+
+    name: str
+    is_default: bool = False
+    state: str = "UP"
+    node_list: str = ""
+    total_nodes: int = 0
+    min_nodes: int = 0
+    max_nodes: int | None = None
+    max_time_s: int | None = None
+    default_time_s: int | None = None
+    max_cpus_per_node: int | None = None
+
+    @property
+    def node_names(self) -> list[str]:
+        return parse_hostlist(self.node_list)
+
+
+@dataclass(frozen=True)
+class ExpectedStart:
+    """When Slurm expects that a job would start, if it were submitted now."""
+
+    start_time: float
+    node_list: str
+    partition: str
