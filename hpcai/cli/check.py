@@ -44,27 +44,26 @@ def check(ctx: click.Context, files: tuple[Path, ...], overrides: tuple[str, ...
 
     context = find_context()
     if files:
-        found = {str(file): _check_file(file, overrides, context) for file in files}
+        found = {str(file): _with_verdict(_check_file(file, overrides, context)) for file in files}
     else:
         found = {"": _check_site(context)}
     if output == "table":
-        for name, checked in found.items():
-            _print(name, checked)
+        for name, findings in found.items():
+            _print(name, findings)
     else:
-        rows = [_row(name, one) for name, checked in found.items() for one in checked.findings]
+        rows = [_row(name, one) for name, findings in found.items() for one in findings]
         emit_rows(rows, COLUMNS, output, kind="findings")
-    ctx.exit(3 if any(has_errors(checked.findings) for checked in found.values()) else 0)
+    ctx.exit(3 if any(map(has_errors, found.values())) else 0)
 
 
-def _check_site(context: Context) -> Checked:
-    from hpcai.check.job import Checked
+def _check_site(context: Context) -> list[Finding]:
     from hpcai.check.site import check_site
 
-    return Checked(tuple(check_site(context.site, context.client, environ=os.environ)))
+    return check_site(context.site, context.client, environ=os.environ)
 
 
 def _check_file(file: Path, overrides: Sequence[str], context: Context) -> Checked:
-    from hpcai.check.job import Checked, check_job, findings_of_file
+    from hpcai.check.job import Checked, check_job, finding_of_error, findings_of_file
     from hpcai.errors import NotFoundError, RenderError
     from hpcai.render.job import resolve_job
     from hpcai.specs.job import JobSpec
@@ -96,22 +95,16 @@ def _row(name: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _print(name: str, checked: Checked) -> None:
-    """One finding per line, its fix below it; of a file, the verdict at the end."""
-    from hpcai.check.findings import has_errors
+def _with_verdict(checked: Checked) -> list[Finding]:
+    """The findings of a file, and at their end, when nothing speaks against it, when the job would start."""
+    from hpcai.check.findings import Finding, has_errors
 
-    if name:
-        click.secho(name, bold=True)
-    for finding in checked.findings:
-        severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
-        click.echo(f"{severity} {finding.where}: {finding.what}")
-        if finding.fix:
-            click.echo(f"{'':<8} {finding.fix}")
-    if name and not has_errors(checked.findings):
-        click.echo(f"{click.style('ok      ', fg='green')} {_verdict(checked)}")
+    if has_errors(checked.findings):
+        return list(checked.findings)
+    return [*checked.findings, Finding("ok", "start", _start(checked))]
 
 
-def _verdict(checked: Checked) -> str:
+def _start(checked: Checked) -> str:
     from hpcai.cli.words import moment
 
     if checked.expected is None:
@@ -119,5 +112,16 @@ def _verdict(checked: Checked) -> str:
     now = time.time()
     start = checked.expected.start_time
     if start - now > _FAR_S:
-        return f"Slurm would run it in partition {checked.expected.partition}; when, it cannot tell"
-    return f"Slurm would start it at {moment(max(start, now), now)} on {checked.expected.node_list}"
+        return f"in partition {checked.expected.partition}, and Slurm cannot tell when"
+    return f"{moment(max(start, now), now)} on {checked.expected.node_list}, says Slurm"
+
+
+def _print(name: str, findings: Sequence[Finding]) -> None:
+    """One finding per line, its fix below it."""
+    if name:
+        click.secho(name, bold=True)
+    for finding in findings:
+        severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
+        click.echo(f"{severity} {finding.where}: {finding.what}")
+        if finding.fix:
+            click.echo(f"{'':<8} {finding.fix}")
