@@ -11,12 +11,14 @@ from hpcai.errors import StageError, UsageError
 from hpcai.report import notes, plots, statistics, tables
 from hpcai.report.collect import RunFacts, collect
 from hpcai.report.pages import Page, render_html, render_markdown
-from hpcai.report.statistics import Scaling, Throughput
+from hpcai.report.statistics import Scaling, Throughput, figure_text, nodes_text
+from hpcai.report.style import shortened
 from hpcai.runs.files import write_text
 from hpcai.runs.record import Run
 
 REPORTS = "reports"
 _LONGEST_NAME = 120
+_MOST_CARDS = 3
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,21 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     """
     if not runs:
         raise UsageError("A report needs at least one run")
-    facts = collect(list(dict.fromkeys(runs)))
-    page = make_page(facts)
+    figures = _make_folder(out_dir)
+    page = make_page(collect(list(dict.fromkeys(runs))))
+    for plot in page.plots.values():
+        write_text(figures / f"{plot.name}.svg", plot.file_svg)
+    report = Report(
+        markdown_path=out_dir / "report.md",
+        html_path=out_dir / "report.html",
+        figure_paths=tuple(figures / f"{name}.svg" for name in page.plots),
+    )
+    write_text(report.markdown_path, render_markdown(page))
+    write_text(report.html_path, render_html(page))
+    return report
+
+
+def _make_folder(out_dir: Path) -> Path:
     figures = out_dir / "figures"
     try:
         figures.mkdir(parents=True, exist_ok=True)
@@ -53,15 +68,7 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
         raise StageError(
             f"{str(out_dir)!r} cannot be made: {error.strerror}", next_step="hpcai report ID -d DIR"
         ) from error
-    figure_paths = []
-    for plot in page.plots.values():
-        path = figures / f"{plot.name}.svg"
-        write_text(path, plot.file_svg)
-        figure_paths.append(path)
-    report = Report(out_dir / "report.md", out_dir / "report.html", tuple(figure_paths))
-    write_text(report.markdown_path, render_markdown(page))
-    write_text(report.html_path, render_html(page))
-    return report
+    return figures
 
 
 def make_page(facts: Sequence[RunFacts]) -> Page:
@@ -105,16 +112,22 @@ def _cards(
     facts: Sequence[RunFacts], points: Sequence[Throughput], scalings: Sequence[Scaling]
 ) -> list[tuple[str, str, str]]:
     """The figures to see first: (what, figure, its spread or whereabouts)."""
-    cards = [
-        (f"held-out top-1, {run.label}", tables.top1_text(run), plots.nodes_text(run.nodes))
-        for run in facts
-        if run.series.get("top1")
-    ][:3]
-    for point in points[:3]:
-        spread = tables.interval_text(point.estimate)
-        cards.append((f"images/s, {plots.nodes_text(point.nodes)}", f"{point.estimate.median:,.4g}", spread))
+    cards = _accuracy_cards([run for run in facts if run.series.get("top1")])
+    for point in points if len(points) <= _MOST_CARDS else (points[0], points[-1]):
+        what = f"images/s, {nodes_text(point.nodes)}"
+        cards.append((what, figure_text(point.estimate.median), tables.interval_text(point.estimate)))
     for scaling in scalings[-1:]:
         spread = tables.interval_text(scaling.efficiency, as_percent=True)
-        what = f"efficiency, {scaling.nodes} against {plots.nodes_text(scaling.base_nodes)}"
+        what = f"efficiency, {scaling.nodes} against {nodes_text(scaling.base_nodes)}"
         cards.append((what, tables.percent(scaling.efficiency.median), spread))
-    return cards or [("end", tables.end_text(run), run.label) for run in facts[:4]]
+    return cards or [("end", tables.end_text(run), run.label) for run in facts[:_MOST_CARDS]]
+
+
+def _accuracy_cards(facts: Sequence[RunFacts]) -> list[tuple[str, str, str]]:
+    if len(facts) <= _MOST_CARDS:
+        what = "held-out top-1"
+        return [
+            (f"{what}, {shortened(run.label)}", tables.top1_text(run), nodes_text(run.nodes)) for run in facts
+        ]
+    best = max(facts, key=lambda run: run.series["top1"].values[-1])
+    return [("best held-out top-1", tables.top1_text(best), best.label)]

@@ -16,6 +16,7 @@ from hpcai.runs.record import Run
 from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
 from hpcai.units import parse_hostlist
 
+_LONG_LABEL = 28
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?$")
 
 
@@ -118,8 +119,17 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     for name_of in (lambda run: _STAMP.sub("", run.name), lambda run: run.name):
         names: list[str] = [name_of(run) for run in runs]
         if len(set(names)) == len(names):
-            return names
+            return _without_common_beginning(names) if max(map(len, names)) > _LONG_LABEL else names
     return [run.ident for run in runs]
+
+
+def _without_common_beginning(names: list[str]) -> list[str]:
+    """Names without the words (between `-`) that all of them begin with."""
+    split = [name.split("-") for name in names]
+    common = 0
+    while all(len(words) > common + 1 and words[common] == split[0][common] for words in split):
+        common += 1
+    return ["…" + "-".join(words[common:]) for words in split] if common and len(names) > 1 else names
 
 
 def _read_json(read: Any, problems: list[str]) -> dict[str, Any]:

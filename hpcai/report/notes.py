@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 
 from hpcai.report.collect import RunFacts
-from hpcai.report.plots import nodes_text
-from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput
+from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text
 from hpcai.report.tables import end_text, percent, top1_text
 
+_FEW_RUNS = 4
 # What runs of one comparison may differ in without being unlike.
 _OWN_FIELDS = frozenset({"schema_version", "name", "experiment", "nodes", "comment", "time_min"})
 
 
 def title(facts: Sequence[RunFacts]) -> str:
     """The page's name."""
-    return names_of([run.label for run in facts])
+    names = names_of([run.label for run in facts])
+    # Labels that leave out what all names begin with do not say it themselves.
+    return f"{facts[0].run.experiment}: {names}" if names.startswith("…") else names
 
 
 def names_of(labels: Sequence[str]) -> str:
-    """Labels as words: `a`, `a and b`, `a, b and c`; of many only the first three."""
+    """Labels as words: `a`, `a and b`, `a, b and c`; of many only the first two."""
     if len(labels) == 1:
         return labels[0]
     if len(labels) > 4:
-        return f"{', '.join(labels[:3])} and {len(labels) - 3} more"
+        return f"{labels[0]}, {labels[1]} and {len(labels) - 2} more"
     return f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def headline(facts: Sequence[RunFacts], scalings: Sequence[Scaling]) -> list[str]:
-    """One sentence per run, and one on how the throughput scales."""
-    sentences = [_run_sentence(run) for run in facts]
-    for scaling in scalings:
+    """A few sentences: what ran, what it reached, and how the throughput scales to the most nodes."""
+    few = len(facts) <= _FEW_RUNS
+    sentences = [_run_sentence(run) for run in facts] if few else [_ends_sentence(facts), *_best(facts)]
+    for scaling in scalings[-1:]:
         low_high = scaling.efficiency.interval
         spread = f" (95 % interval {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
         sentences.append(
@@ -39,6 +43,19 @@ def headline(facts: Sequence[RunFacts], scalings: Sequence[Scaling]) -> list[str
             f"{nodes_text(scaling.base_nodes)}: {percent(scaling.efficiency.median)} of ideal{spread}."
         )
     return sentences
+
+
+def _ends_sentence(facts: Sequence[RunFacts]) -> str:
+    counts = Counter((run.cause or "not ended").replace("_", " ") for run in facts)
+    return f"{len(facts)} runs: {', '.join(f'{count} {cause}' for cause, count in counts.most_common())}."
+
+
+def _best(facts: Sequence[RunFacts]) -> list[str]:
+    with_top1 = [run for run in facts if run.series.get("top1")]
+    if not with_top1:
+        return []
+    best = max(with_top1, key=lambda run: run.series["top1"].values[-1])
+    return [f"Best held-out top-1: {top1_text(best)}, {best.label} on {nodes_text(best.nodes)}."]
 
 
 def _run_sentence(run: RunFacts) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcai.report import style
 from hpcai.report.collect import RunFacts
-from hpcai.report.statistics import Throughput
+from hpcai.report.statistics import Throughput, figure_text, nodes_text
 from hpcai.report.style import Plot
 from hpcai.runs.metrics import Series
 from hpcai.runs.waterfall import Course
@@ -22,6 +22,9 @@ _WIDE_IN = 8.8
 _MOST_POINTS = 1200
 # Up to here every point gets a marker; above, the values stand pale behind their running median.
 _FEW_POINTS = 40
+_MOST_WORDED_TICKS = 5
+# With more bars their figures do not fit into them; the table has them.
+_MOST_FIGURES = 3
 
 
 def all_of(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[Plot]:
@@ -57,25 +60,24 @@ def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
     if not shown:
         return None
     by_epoch = what.by_epoch and all(run.series.get("epoch") for _, run in shown)
-    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN)
-    for index, run in shown:
+    labels = [f"{style.shortened(run.label)} ({nodes_text(run.nodes)})" for _, run in shown]
+    legend = style.Legend.of(labels) if len(shown) > 1 else None
+    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN, legend)
+    for label, (index, run) in zip(labels, shown, strict=True):
         series = run.series[what.metric]
         xs = _epochs_at(run.series["epoch"], series.steps) if by_epoch else list(map(float, series.steps))
         values = [value * what.factor for value in series.values]
-        _draw_curve(axes, xs, values, index, f"{run.label} ({nodes_text(run.nodes)})")
+        _draw_curve(axes, xs, values, index, label)
     axes.set_title(what.title)
     axes.set_xlabel("epoch" if by_epoch else "optimizer step")
     axes.margins(x=0.02)
     if what.floor is not None:
         axes.set_ylim(bottom=what.floor)
-    if len(shown) > 1:
-        style.legend_below(axes)
+    style.thousands(axes)
+    if legend:
+        legend.draw(axes)
     ends = [f"{run.label} ends at {run.series[what.metric].values[-1] * what.factor:.4g}" for _, run in shown]
     return Plot(what.name, f"{what.title}: {'; '.join(ends)}.", style.to_svg(figure, what.name))
-
-
-def nodes_text(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"
 
 
 def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label: str) -> None:
@@ -84,7 +86,7 @@ def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label:
     if len(xs) <= _FEW_POINTS:
         # Later runs have larger hollow markers, so that a run below them shows through.
         face = "none" if index else style.colour_of(index)
-        look |= {"marker": style.marker_of(index), "markersize": 4 + index, "markerfacecolor": face}
+        look |= {"marker": style.marker_of(index), "markersize": 4 + min(index, 2), "markerfacecolor": face}
         axes.plot(xs, ys, label=label, **look)
         return
     axes.plot(xs, ys, color=style.colour_of(index), alpha=0.3, linewidth=0.8)
@@ -126,17 +128,23 @@ def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
     if not points:
         return None
     title = "Throughput by number of nodes (images/s)"
-    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN)
+    legend = style.Legend(columns=2, rows=2)
+    figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN, legend)
     for place, point in enumerate(points):
-        _draw_bar(axes, place, point)
+        _draw_bar(axes, place, point, has_figure=len(points) <= _MOST_FIGURES)
     if len(points) > 1:
         _draw_ideal(axes, points)
     axes.set_title(title)
-    axes.set_xticks(range(len(points)), [nodes_text(point.nodes) for point in points])
+    if len(points) > _MOST_WORDED_TICKS:
+        axes.set_xticks(range(len(points)), [str(point.nodes) for point in points])
+        axes.set_xlabel("nodes")
+    else:
+        axes.set_xticks(range(len(points)), [nodes_text(point.nodes) for point in points])
     axes.set_xlim(-0.6, max(len(points), 2) - 0.4)
     axes.set_ylim(bottom=0)
-    style.legend_below(axes)
-    medians = [f"{point.estimate.median:.4g} on {nodes_text(point.nodes)}" for point in points]
+    style.thousands(axes)
+    legend.draw(axes)
+    medians = [f"{figure_text(point.estimate.median)} on {nodes_text(point.nodes)}" for point in points]
     return Plot("throughput", f"{title}: {', '.join(medians)}.", style.to_svg(figure, "throughput"))
 
 
@@ -148,7 +156,7 @@ def _draw_ideal(axes: Axes, points: Sequence[Throughput]) -> None:
     axes.plot(range(1, len(points)), ideal[1:], "_", color=style.INK, markersize=24)
 
 
-def _draw_bar(axes: Axes, place: int, point: Throughput) -> None:
+def _draw_bar(axes: Axes, place: int, point: Throughput, *, has_figure: bool) -> None:
     def once(label: str) -> str | None:
         return label if place == 0 else None
 
@@ -164,9 +172,12 @@ def _draw_bar(axes: Axes, place: int, point: Throughput) -> None:
         errors = [[max(0.0, estimate.median - low)], [max(0.0, high - estimate.median)]]
         whisker: dict[str, Any] = {"color": style.INK, "capsize": 7, "linewidth": 1.6}
         axes.errorbar(place, estimate.median, yerr=errors, label=once("95 % interval of median"), **whisker)
+    if not has_figure:
+        return
     says: dict[str, Any] = {"xytext": (0, -17), "textcoords": "offset points", "ha": "center"}
-    figure = f"{estimate.median:,.4g}"
-    axes.annotate(figure, (place, estimate.median), color=style.PAPER, fontweight="bold", **says)
+    axes.annotate(
+        figure_text(estimate.median), (place, estimate.median), color=style.PAPER, fontweight="bold", **says
+    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +197,7 @@ def waterfall(facts: Sequence[RunFacts]) -> Plot | None:
     longest_s = max((run.waterfall.end or 0) - (run.waterfall.begin or 0) for run, _ in rows)
     unit = _time_unit(longest_s)
     title = f"Where the time went ({unit.name} since submission)"
-    figure, axes = style.new_figure(_WIDE_IN, 1.35 + 0.42 * len(rows))
+    figure, axes = style.new_figure(_WIDE_IN, 1.35 + 0.42 * len(rows), None)
     for row, (run, course) in enumerate(rows):
         _draw_course(axes, row, course, run.waterfall.begin or 0.0, unit)
     axes.set_title(title)
@@ -211,8 +222,8 @@ def _time_unit(longest_s: float) -> TimeUnit:
 
 def _row_label(run: RunFacts, course: Course) -> str:
     if len(run.waterfall.courses) == 1:
-        return run.label
-    return f"{run.label}, attempt {course.attempt.number}"
+        return style.shortened(run.label)
+    return f"{style.shortened(run.label)}, attempt {course.attempt.number}"
 
 
 def _draw_course(axes: Axes, row: int, course: Course, begin: float, unit: TimeUnit) -> None:

@@ -19,6 +19,8 @@ _RESAMPLES = 2000
 # Fixed, so that a report made again is the same report.
 _SEED = 20180718
 _FEWEST_FOR_INTERVAL = 5
+_RISE_THAT_SMELLS = 0.05
+_WIDTH_THAT_SMELLS = 0.1
 
 
 @dataclass(frozen=True)
@@ -85,24 +87,41 @@ def scaling(base: Throughput, other: Throughput) -> Scaling:
 
 def smells(base: Throughput, others: Sequence[Scaling], points: Sequence[Throughput]) -> list[str]:
     """What about the scaling looks wrong, one sentence each; the points are in the order of nodes."""
-    found = []
-    for before, after in itertools.pairwise(points):
-        if after.estimate.median <= before.estimate.median:
-            found.append(f"{after.nodes} nodes are no faster than {before.nodes}.")
-    efficiencies = [(base.nodes, 1.0), *((point.nodes, point.efficiency.median) for point in others)]
-    for (few, low), (many, high) in itertools.pairwise(efficiencies):
-        if high > low + 0.05:
-            found.append(
-                f"Efficiency rises from {low:.0%} at {few} to {high:.0%} at {many} nodes; it should only "
-                "fall, so one of the two is probably not what it says (another transport, batch or machine)."
-            )
-    for point in points:
-        interval = point.estimate.interval
-        if interval and interval[1] - interval[0] > 0.1 * point.estimate.median:
-            found.append(
-                f"The interval at {point.nodes} node(s) is wider than 10 % of its median: run it again."
-            )
+    found = [
+        f"{nodes_text(after.nodes)} are no faster than {nodes_text(before.nodes)}."
+        for before, after in itertools.pairwise(points)
+        if after.estimate.median <= before.estimate.median
+    ]
+    efficiencies = [(base.nodes, 1.0), *((other.nodes, other.efficiency.median) for other in others)]
+    found += [
+        f"Efficiency rises from {100 * low:.0f} % at {nodes_text(few)} to {100 * high:.0f} % at "
+        f"{nodes_text(many)}; it should only fall, so one of the two is probably not what it says "
+        "(another transport, batch or machine)."
+        for (few, low), (many, high) in itertools.pairwise(efficiencies)
+        if high > low + _RISE_THAT_SMELLS
+    ]
+    found += [
+        f"The interval on {nodes_text(point.nodes)} is wider than 10 % of its median: run it again."
+        for point in points
+        if _width(point.estimate) > _WIDTH_THAT_SMELLS * point.estimate.median
+    ]
     return found
+
+
+def nodes_text(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def figure_text(value: float) -> str:
+    """A value with four significant digits, all of them when there are more before the point."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def _width(estimate: Estimate) -> float:
+    return 0.0 if estimate.interval is None else estimate.interval[1] - estimate.interval[0]
 
 
 def _generator(salt: int) -> np.random.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ DARK = {
     "--plot-queued": "#5b646e",
     "--plot-ending": "#7d8792",
 }
+
+_LEGEND_ROW_IN = 0.2
+_LONGEST_OF_TWO = 26
 
 _RC = {
     "font.family": "DejaVu Sans",
@@ -128,12 +132,14 @@ def applied() -> AbstractContextManager[None]:
     return context
 
 
-def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    """An empty figure in the report's style; pyplot is not used, so nothing is kept between figures."""
+def new_figure(width_in: float, height_in: float, legend: Legend | None) -> tuple[Figure, Axes]:
+    """An empty figure that is higher by what its legend needs."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    # Not pyplot, which keeps every figure.
+    more_in = _LEGEND_ROW_IN * max(0, legend.rows - 2) if legend else 0.0
+    figure = Figure(figsize=(width_in, height_in + more_in), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
 
@@ -163,6 +169,32 @@ def marker_of(index: int) -> str:
     return "os^Dv"[index % 5]
 
 
-def legend_below(axes: Axes, columns: int = 2) -> None:
+@dataclass(frozen=True)
+class Legend:
     """A legend below the plot, where it hides no data."""
-    axes.figure.legend(loc="outside lower left", ncols=columns, handlelength=2.6, columnspacing=1.4)
+
+    columns: int
+    rows: int
+
+    @staticmethod
+    def of(labels: Sequence[str]) -> Legend:
+        """The legend of these labels: two columns when two of them fit side by side."""
+        columns = 2 if max(map(len, labels)) <= _LONGEST_OF_TWO else 1
+        return Legend(columns, -(-len(labels) // columns))
+
+    def draw(self, axes: Axes) -> None:
+        place = "outside lower left"
+        axes.figure.legend(loc=place, ncols=self.columns, handlelength=2.6, columnspacing=1.4)
+
+
+def thousands(axes: Axes) -> None:
+    """Makes large values of the vertical axis readable."""
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def shortened(label: str, longest: int = 34) -> str:
+    """A label that leaves room for the plot: its beginning and, where runs differ most, its end."""
+    if len(label) <= longest:
+        return label
+    head = longest // 3
+    return f"{label[:head]}…{label[head + 1 - longest :]}"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcai.report.collect import RunFacts, Transfer
-from hpcai.report.plots import nodes_text
-from hpcai.report.statistics import Estimate, Scaling, Throughput
+from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.waterfall import STAGES, Course
 
@@ -37,7 +36,7 @@ def results(facts: Sequence[RunFacts]) -> Table:
             NONE if run.job_id is None else str(run.job_id),
             end_text(run),
             top1_text(run),
-            NONE if run.images_per_s is None else f"{run.images_per_s:,.4g}",
+            NONE if run.images_per_s is None else figure_text(run.images_per_s),
             str(len(run.waterfall.courses)),
             seconds_text(_length_s(run)),
         )
@@ -88,7 +87,7 @@ def throughput(points: Sequence[Throughput], scalings: Sequence[Scaling]) -> Tab
         row = [
             str(point.nodes),
             ", ".join(point.labels),
-            f"{point.estimate.median:,.4g}",
+            figure_text(point.estimate.median),
             interval_text(point.estimate),
             str(point.estimate.n),
             str(point.left_out),
@@ -105,13 +104,13 @@ def percent(share: float, *, digits: int = 1) -> str:
 
 
 def interval_text(estimate: Estimate, *, as_percent: bool = False) -> str:
-    """The interval with as many digits as tell its ends apart."""
+    """The ends of the interval."""
     if estimate.interval is None:
         return NONE
     low, high = estimate.interval
     if as_percent:
         return f"{low * 100:.1f} to {percent(high)}"
-    return f"{low:,.1f} to {high:,.1f}" if high < 10_000 else f"{low:,.0f} to {high:,.0f}"
+    return f"{figure_text(low)} to {figure_text(high)}"
 
 
 def waterfall(facts: Sequence[RunFacts]) -> Table:

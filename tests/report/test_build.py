@@ -1,0 +1,288 @@
+"""The report of every kind of run: complete, self-contained, the same again, clear where data is missing."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hpcai.errors import StageError, UsageError
+from hpcai.report.build import Report, build_report, default_folder, throughput_points
+from hpcai.report.collect import collect
+from hpcai.report.notes import what_the_figures_are
+from hpcai.runs import files, jsonl
+from hpcai.runs.record import Run, create_run, list_runs
+from tests.report import samples
+
+# Elements that have no end tag.
+VOID = frozenset({"meta", "link", "br", "hr", "img", "input", "rect"})
+
+
+class Structure(html.parser.HTMLParser):
+    """Collects what a page is made of, and whether every element is closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+        self.mistakes: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.mistakes.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open and "svg" not in self.open:
+            self.text.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for other, value in self.attributes if other == name]
+
+
+def structure(report: Report) -> Structure:
+    found = Structure()
+    found.feed(report.html_path.read_text())
+    return found
+
+
+def page_text(report: Report) -> str:
+    return " ".join(" ".join(structure(report).text).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def markdown(report: Report) -> str:
+    return report.markdown_path.read_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.fixture(scope="module")
+def pair_of_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    root = tmp_path_factory.mktemp("runs of a person")
+    return [
+        samples.trained_run(root, "digits-2node-20261118-110640", 2, 262.0),
+        samples.trained_run(root, "digits-1node-20261118-111640", 1, 171.0, begin=samples.BEGIN + 600),
+    ]
+
+
+@pytest.fixture(scope="module")
+def pair(pair_of_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return build_report(pair_of_runs, tmp_path_factory.mktemp("report"))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "digits-2node on 2 nodes: completed, held-out top-1 97.85 %.",
+        "2 nodes gave 1.53 times the images/s of 1 node: 76.6 % of ideal",
+        "digits-2node: nodes n1 and n2 are one machine (bench-machine) and share its cores",
+        "What is left: 529 on 1 node and 264 on 2 nodes.",
+        "repeats here: 1 run on 1 node and 1 run on 2 nodes.",
+        "the first 10 %, at least one, are left out as warm-up",
+        "HPCAI_RUNS_ROOT='",
+    ],
+)
+def test_page_and_markdown_say_the_same(pair: Report, sentence: str) -> None:
+    assert sentence in page_text(pair)
+    assert sentence in markdown(pair)
+
+
+def test_the_pair_has_every_section_and_figure(pair: Report) -> None:
+    sections = re.findall(r"^## (.*)$", markdown(pair), flags=re.MULTILINE)
+    assert sections == [
+        "Learning curves",
+        "Throughput",
+        "Where the time went",
+        "Where the bytes came from",
+        "Attempts and how they ended",
+        "Environment",
+        "Spec and script",
+        "Run it again",
+        "What these figures are, and are not",
+    ]
+    names = ["loss", "top1", "images-per-s", "throughput", "waterfall"]
+    assert [path.stem for path in pair.figure_paths] == names
+    assert re.findall(r"\]\((.*)\)$", markdown(pair), flags=re.MULTILINE) == [
+        f"figures/{name}.svg" for name in ("loss", "top1", "throughput", "images-per-s", "waterfall")
+    ]
+    for path in pair.figure_paths:
+        assert ET.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert structure(pair).tags["svg"] == len(names)
+
+
+def test_the_bytes_are_told_per_node(pair: Report) -> None:
+    row = "| digits-2node | 0 | n2 | digits | 9f2c41d07be1 | 2.83 MB | 2.83 MB | 0 MB | 0.68 s | 4.16 |"
+    assert row in markdown(pair)
+
+
+def test_the_page_needs_nothing_outside_itself(pair: Report) -> None:
+    found = structure(pair)
+    assert found.tags["script"] == found.tags["link"] == found.tags["img"] == found.tags["image"] == 0
+    assert found.values("src") == []
+    identifiers = set(found.values("id"))
+    for target in found.values("xlink:href") + found.values("href"):
+        assert target.removeprefix("#") in identifiers
+    page = pair.html_path.read_text()
+    for target in re.findall(r"url\(([^)]*)\)", page):
+        assert target.removeprefix("#") in identifiers
+    assert "@import" not in page
+
+
+def test_the_page_is_well_formed(pair: Report) -> None:
+    found = structure(pair)
+    assert (found.mistakes, found.open) == ([], [])
+    assert [name for name, count in Counter(found.values("id")).items() if count > 1] == []
+
+
+def test_every_colour_of_a_figure_follows_the_theme(pair: Report) -> None:
+    for svg in re.findall(r"<svg .*?</svg>", pair.html_path.read_text(), flags=re.DOTALL):
+        assert re.findall(r"#[0-9a-f]{6}\b", svg) == []
+
+
+def test_the_same_records_give_the_same_bytes(pair: Report, pair_of_runs: list[Run], tmp_path: Path) -> None:
+    again = build_report(pair_of_runs, tmp_path)
+    assert again.html_path.read_bytes() == pair.html_path.read_bytes()
+    assert again.markdown_path.read_bytes() == pair.markdown_path.read_bytes()
+    for one, other in zip(again.figure_paths, pair.figure_paths, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_tables_of_the_markdown_have_even_rows(pair: Report, resumed: Run, tmp_path: Path) -> None:
+    both = [pair, build_report([resumed], tmp_path / "other")]
+    for text in map(markdown, both):
+        for table in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_a_resumed_run_tells_what_the_failure_cost(resumed: Run, tmp_path: Path) -> None:
+    report = build_report([resumed], tmp_path / "report")
+    text = page_text(report)
+    assert "completed after 1 attempt that did not finish" in text
+    assert "digits-resumed: failed attempts cost 35.5 s." in text
+    assert "A resumed attempt repeats steps" in text
+    assert "node failure" in markdown(report)
+    assert "are one machine" not in text
+    assert "Efficiency" not in text
+
+
+def test_a_plain_job_says_what_there_is_not(plain: Run, tmp_path: Path) -> None:
+    report = build_report([plain], tmp_path / "report")
+    for text in (page_text(report), markdown(report)):
+        assert "solver on 1 node: failed (exit status 3)." in text
+        assert "These runs wrote neither loss nor top-1." in text
+        assert "These runs wrote no images/s." in text
+        assert "No data set was staged by hpcai." in text
+        assert "No environment was recorded." in text
+        assert "There are no figures to qualify." in text
+    assert [path.stem for path in report.figure_paths] == ["waterfall"]
+
+
+def test_a_run_that_has_not_started(runs_root: Path, tmp_path: Path) -> None:
+    run = create_run(runs_root, "demo", "digits", spec_text="a: 1\n", resolved={"nodes": 4}, script="true\n")
+    report = build_report([run], tmp_path / "report")
+    assert report.figure_paths == ()
+    assert "digits on 4 nodes: not started yet." in page_text(report)
+    assert "No attempt of these runs has started" in page_text(report)
+
+
+def test_a_damaged_record_costs_only_what_is_damaged(damaged: Run, tmp_path: Path) -> None:
+    report = build_report([damaged], tmp_path / "report")
+    text = page_text(report)
+    assert "environment.json' is damaged: it is not JSON" in text
+    assert "digits-damaged on 2 nodes: completed, held-out top-1 97.85 %." in text
+    assert "262." in text
+    assert "nan" not in text.split("Spec and script")[0]
+
+
+def test_files_that_are_missing_are_named(plain: Run, tmp_path: Path) -> None:
+    plain.paths.spec.unlink()
+    assert "spec.yaml' cannot be read: No such file" in page_text(build_report([plain], tmp_path / "report"))
+
+
+def test_what_a_person_wrote_cannot_break_out(plain: Run, tmp_path: Path) -> None:
+    hostile = 'name: "</pre><script>alert(1)</script>"\n```\n# not a heading\n```\n'
+    files.write_text(plain.paths.spec, hostile)
+    files.write_json(plain.paths.environment, {"image": "<b>|x|</b>", "note": "a_b*c*"})
+    report = build_report([plain], tmp_path / "report")
+    found = structure(report)
+    assert (found.mistakes, found.tags["script"], found.tags["b"]) == ([], 0, 0)
+    assert hostile.strip().splitlines()[0] in "".join(found.text)
+    assert f"````yaml\n{hostile.strip()}\n````" in markdown(report)
+    assert r"| image | \<b>\|x\|\</b> |" in markdown(report)
+    assert r"| note | a\_b\*c\* |" in markdown(report)
+
+
+def test_environment_variables_stay_out(plain: Run, tmp_path: Path) -> None:
+    variables = {"AZURE_STORAGE_KEY": "planted-secret"}
+    value = {"python": "3.11", "env": variables, "host": {"environ": variables, "cores": 2}}
+    files.write_json(plain.paths.environment, value)
+    report = build_report([plain], tmp_path / "report")
+    for path in (report.html_path, report.markdown_path):
+        assert "planted-secret" not in path.read_text()
+        assert "cores 2" in path.read_text()
+
+
+def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_node: Run) -> None:
+    resolved = one_node.resolved()
+    files.write_json(one_node.paths.resolved, {**resolved, "command": "another", "cpus_per_task": 2})
+    facts = collect([two_nodes, one_node])
+    text = what_the_figures_are(facts, throughput_points(facts))
+    assert "The compared runs differ in more than nodes: cpus_per_task, command (see their specs)." in text
+
+
+def test_a_run_that_is_given_twice_is_shown_once(plain: Run, tmp_path: Path) -> None:
+    assert page_text(build_report([plain, plain], tmp_path / "report")).count("solver on 1 node") == 1
+
+
+def test_no_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one run"):
+        build_report([], tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(plain: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StageError, match=r"cannot be made: Not a directory\nhpcai report ID -d DIR"):
+        build_report([plain], tmp_path / "file" / "report")
+
+
+def test_a_report_beside_the_runs_is_no_run(two_nodes: Run, plain: Run, runs_root: Path) -> None:
+    folder = default_folder([two_nodes, plain])
+    assert folder == runs_root / "demo" / "reports" / f"{two_nodes.name}+{plain.name}"
+    build_report([plain], folder)
+    assert {run.name for run in list_runs(runs_root)} == {two_nodes.name, plain.name}
+
+
+def test_reports_of_many_runs_have_short_names_of_their_own(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / "demo" / f"digits-{number}-20261118-110640") for number in range(20)]
+    names = {default_folder(runs[:count]).name for count in range(4, 20)}
+    assert len(names) == 16
+    assert max(map(len, names)) <= 120
+
+
+def test_metrics_of_any_job_without_attempts_are_drawn(runs_root: Path, tmp_path: Path) -> None:
+    run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
+    for step in range(30):
+        record = {
+            "name": "images_per_s",
+            "value": 50.0 + step % 3,
+            "step": step,
+            "time": samples.BEGIN + step,
+        }
+        jsonl.append(run.paths.metrics(), record)
+    report = build_report([run], tmp_path / "report")
+    assert [path.stem for path in report.figure_paths] == ["images-per-s", "throughput"]
