@@ -64,4 +64,5 @@ def progress_text(done: int, total: int, moved: int, elapsed_s: float, unit: str
     if moved <= 0 or elapsed_s <= 0:
         return text
     rate = moved / elapsed_s
-    return f"{text}  {rate / scale:,.{digits}f} {name}/s  {(total - done) / rate:,.0f} s left"
+    text += f"  {rate / scale:,.{digits}f} {name}/s"
+    return text if done == total else f"{text}  {(total - done) / rate:,.0f} s left"

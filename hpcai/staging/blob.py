@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -41,7 +42,7 @@ class BlobSource:
             prefix=location.prefix or None,
             account_name=location.account,
             endpoint=location.endpoint,
-            client_options=_CLIENT_OPTIONS,
+            client_options=_client_options(location),
             retry_config=_NO_RETRIES,
             # As a provider, because keys in the environment would otherwise win over the chosen ones.
             credential_provider=_provider(location, credentials),
@@ -119,8 +120,7 @@ class BlobSource:
                 f"No token for {self.url} could be had.",
                 next_step="Sign in again, or name a key file in HPCAI_STORAGE_CREDENTIALS.",
             )
-        why = re.search(r" - (?:HTTP error: )?([^\n]{1,120})", text)
-        return unanswered(self._location, why[1] if why else "no response")
+        return unanswered(self._location, why_unanswered(text))
 
 
 def status_and_code(text: str) -> tuple[int | None, str | None]:
@@ -128,6 +128,28 @@ def status_and_code(text: str) -> tuple[int | None, str | None]:
     status = re.search(r"status code: (\d{3})", text)
     code = re.search(r"<Code>(\w+)</Code>", text)
     return int(status[1]) if status else None, code[1] if code else None
+
+
+def _client_options(location: BlobLocation) -> dict[str, Any]:
+    if not location.is_on_this_machine:
+        return _CLIENT_OPTIONS
+    # No proxy of the environment leads to this machine itself, and obstore cannot be told "none":
+    # one that is excluded for every host that is asked comes to the same.
+    host = urlsplit(location.endpoint).hostname
+    return {**_CLIENT_OPTIONS, "proxy_url": location.endpoint, "proxy_excludes": host}
+
+
+def why_unanswered(text: str) -> str:
+    """The root of obstore's chain of causes, in words for a person."""
+    if "kind: Timeout" in text:
+        return "no answer in time"
+    if "InvalidContentType" in text:
+        return "it does not speak TLS (https)"
+    roots = re.findall(r'(?:message|error): "([^"]+)"', text) or re.findall(r" - ([^\n]{1,120})", text)
+    certificate = re.search(r"InvalidCertificate\(\s*(\w+)", text)
+    if certificate is not None:
+        return f"its certificate is not accepted ({certificate[1]})"
+    return roots[-1] if roots else "no response"
 
 
 def _provider(location: BlobLocation, credentials: Credentials) -> Callable[[], dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -128,7 +129,7 @@ class Container:
     def _translated(self, path: str, error: AzureError) -> HpcaiError:
         what = f"{path!r} at {self._location.url}"
         if not isinstance(error, HttpResponseError) or error.status_code is None:
-            return unanswered(self._location, type(error).__name__)
+            return unanswered(self._location, _root(error))
         if error.status_code in BUSY:
             return BusyError(
                 f"{what} cannot be served now (HTTP {error.status_code}).", retry_after_s=_asked_s(error)
@@ -218,7 +219,15 @@ def _container_client(location: BlobLocation, credentials: Credentials) -> Conta
         retry_total=0,
         connection_timeout=5,
         read_timeout=60,
+        # No proxy of the environment leads to this machine itself.
+        use_env_settings=not location.is_on_this_machine,
     )
+
+
+def _root(error: AzureError) -> str:
+    """The system's own words in the SDK's message, which is otherwise made of the names of its objects."""
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    return system[1] if system else str(error) or type(error).__name__
 
 
 def _asked_s(error: HttpResponseError) -> float | None:

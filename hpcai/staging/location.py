@@ -43,6 +43,10 @@ class BlobLocation:
     def is_plain_http(self) -> bool:
         return self.endpoint.startswith("http:")
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        return is_loopback(urlsplit(self.endpoint).hostname or "")
+
     def below(self, name: str) -> BlobLocation:
         return replace(self, prefix=f"{self.prefix}/{name}" if self.prefix else name)
 

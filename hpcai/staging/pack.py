@@ -122,6 +122,8 @@ def _write_splits(
 ) -> Manifest:
     total = sum(len(images) for images in folder.images.values())
     done = 0
+    if told is not None:
+        told(done, total)
     splits: dict[str, Split] = {}
     for split, images in folder.images.items():
         counts = [0] * len(folder.class_names)

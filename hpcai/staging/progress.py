@@ -32,6 +32,7 @@ class Progress:
         self._done = done
         self._total = total
         self._told = told
+        told(done, total)
 
     def add(self, length: int) -> None:
         with self._lock:

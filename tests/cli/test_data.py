@@ -274,6 +274,16 @@ def test_statuses_of_the_service(
 
 
 @pytest.mark.real
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    large: tuple[Path, str], tmp_path: Path, blob: RealBlob
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    environ = {**blob.variables, "HTTP_PROXY": nowhere, "http_proxy": nowhere, "NO_PROXY": "", "no_proxy": ""}
+    assert data("pull", large[1], "--to", tmp_path / "out", environ=environ).returncode == 0
+    assert data("push", large[0], large[1], environ=environ).returncode == 0
+
+
+@pytest.mark.real
 def test_an_empty_container_is_no_error(blob: RealBlob, large: tuple[Path, str]) -> None:
     run = data("ls", f"{large[1]}/below", environ=blob.variables)
     assert (run.returncode, run.stderr) == (

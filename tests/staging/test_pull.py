@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,8 +171,63 @@ def test_no_space_is_told_before_anything_is_brought(source: Path, tmp_path: Pat
     assert last == "[]"
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_scratch_that_may_not_be_written(source: Path, scratch: Path) -> None:
-    scratch.chmod(0o555)
-    with pytest.raises(StageError, match="cannot be made"):
-        pull(source.as_uri(), {}, scratch=scratch)
+AS_NOBODY = """
+import os, pathlib, sys
+from hpcai.errors import StageError
+from hpcai.staging.pull import pull
+os.setgid(65534)
+os.setuid(65534)
+try:
+    done = pull(sys.argv[1], {}, scratch=pathlib.Path(sys.argv[2]))
+    print(done.event, done.from_source)
+except StageError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def pull_as_nobody(source: Path, scratch: Path, tmp_path: Path) -> Callable[[], str]:
+    """Pulls as another user, who need not be able to read this Python: it is loaded before root is given up."""
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    scratch.chmod(0o1777)
+
+    def run() -> str:
+        words = [sys.executable, "-c", AS_NOBODY, source.as_uri(), str(scratch)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    return run
+
+
+def test_users_of_a_node_share_what_is_there(
+    source: Path, scratch: Path, pull_as_nobody: Callable[[], str]
+) -> None:
+    pull(source.as_uri(), {}, scratch=scratch)
+    assert pull_as_nobody() == "reused 0"
+
+
+def test_another_users_files_are_believed_by_their_content_only(
+    source: Path, scratch: Path, pull_as_nobody: Callable[[], str]
+) -> None:
+    done = pull(source.as_uri(), {}, scratch=scratch)
+    with (done.path / "deep/train-000001.tar").open("r+b") as file:
+        file.write(b"poison")
+    answer = pull_as_nobody()
+    assert "cannot be filled: Permission denied" in answer
+    assert len(answer.splitlines()) <= 3
+
+
+def test_the_first_user_does_not_block_the_next(
+    source: Path, scratch: Path, tmp_path: Path, pull_as_nobody: Callable[[], str]
+) -> None:
+    write_set(tmp_path / "other", {"a.tar": 10}, seed=5)
+    pull((tmp_path / "other").as_uri(), {}, scratch=scratch)
+    assert pull_as_nobody() == f"done {Manifest.read(source).bytes}"
+
+
+def test_a_scratch_that_may_not_be_written(scratch: Path, pull_as_nobody: Callable[[], str]) -> None:
+    scratch.chmod(0o755)
+    assert "cannot be made: Permission denied" in pull_as_nobody()

@@ -152,5 +152,5 @@ def test_nobody_there(packed: Path) -> None:
         "HPCAI_STORAGE_ENDPOINT": "http://127.0.0.1:1/acct",
         "AZURE_STORAGE_KEY": "a2V5",
     }
-    with pytest.raises(UnreachableError, match="does not answer for azure://data/set"):
+    with pytest.raises(UnreachableError, match="does not answer for azure://data/set: Connection refused"):
         push(packed, "azure://data/set", environ)
