@@ -83,7 +83,7 @@ def _absolute(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    if re.fullmatch(r"azure://[a-z0-9$][a-z0-9-]{1,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text) is None:
+    if re.fullmatch(r"azure://[a-z0-9$][a-z0-9-]{2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text) is None:
         raise _wrong(
             f"got {text!r}; 'azure://CONTAINER/PREFIX', 'https://HOST/PATH' or 'file:///PATH' "
             "(the folder that holds manifest.json)"

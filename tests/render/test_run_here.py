@@ -1,0 +1,178 @@
+"""Rendered scripts run by a real bash, on this machine: the same body as under Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hpcai import shell
+from hpcai.render.job import render_job, resolve_job
+from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
+
+# What hpcai would be called with on the node, one zero byte after each word.
+STAND_IN = """#!/bin/bash
+printf '%s\\0' "$@" >"$(dirname "$0")/called"
+[[ -z ${REFUSE:-} ]] || exit "$REFUSE"
+"""
+
+
+class Here:
+    """A folder with a run in it, whose script runs on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder / "run"
+        self.work = folder / "work"
+        self.scratch = folder / "scratch"
+        for path in (self.run, self.work, self.scratch):
+            path.mkdir()
+        self.python = folder / "python"
+        self.python.write_text(STAND_IN)
+        self.python.chmod(self.python.stat().st_mode | stat.S_IXUSR)
+        self.script = folder / "script.sbatch"
+
+    def render(self, **fields: Any) -> Path:
+        spec = JobSpec(**({"name": "here", "workdir": self.work} | fields))
+        site = Site(self.run.parent, scratch=f"{self.scratch}/%n")
+        resolved = resolve_job(spec, site, interpreter=self.python)
+        self.script.write_text(render_job(resolved, self.run, where="local"), encoding="utf-8")
+        return self.script
+
+    def __call__(self, **fields: Any) -> shell.Completed:
+        return shell.run(
+            ["bash", self.render(**fields)], timeout_s=30, check=False, env={"PATH": os.environ["PATH"]}
+        )
+
+    def log(self, name: str) -> str:
+        return (self.run / "logs/0" / name).read_bytes().decode()
+
+    def attempts(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.run / "attempts.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def here(weird_folder: Path) -> Here:
+    return Here(weird_folder)
+
+
+@pytest.fixture
+def plainly_here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def test_places_values_and_commands_arrive_unchanged_whatever_they_are_called(here: Here) -> None:
+    value = 'it\'s "$HOME" `x` \\ 100% #\nsecond line \t漢'
+    command = (
+        """printf '%s\\0' "$VALUE" "$PWD" "$HPCAI_OUTPUTS" "$HPCAI_DATA_A_B" "$SLURM_PROCID" 'a  b' "it's" """
+    )
+    done = here(
+        command=command, env={"VALUE": value}, data=[{"name": "a-b", "source": "azure://data/x?y=1&z='"}]
+    )
+    assert (done.status, done.stdout, done.stderr) == (0, "", "")
+    host, job_id = here.attempts()[0]["node_list"], here.attempts()[0]["job_id"]
+    link = f"{here.scratch}/{host}/hpcai/jobs/{job_id}/a-b"
+    assert here.log("0.out").split("\0") == [
+        *(value, str(here.work), str(here.run / "outputs"), link, "0", "a  b", "it's", "")
+    ]
+    assert here.log("0.err") == ""
+    record = str(here.run / "data" / f"{host}.jsonl")
+    assert (here.python.parent / "called").read_bytes().decode().split("\0")[:-1] == [
+        *("-m", "hpcai", "data", "pull", "azure://data/x?y=1&z='", "--link", link, "--record", record)
+    ]
+    assert [line["event"] for line in here.attempts()] == ["start", "staged", "end"]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
+def test_any_text_arrives_as_value_and_as_argument(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    here = Here(tmp_path_factory.mktemp("text"))
+    quoted = "'" + text.replace("'", "'\\''") + "'"
+    done = here(command=f"printf '%s\\0' \"$VALUE\" {quoted}", env={"VALUE": text})
+    assert done.status == 0
+    assert here.log("0.out").split("\0") == [text, text, ""]
+
+
+def test_the_script_ends_with_the_first_bad_status_and_ends_the_other_ranks(plainly_here: Here) -> None:
+    command = '[[ $SLURM_PROCID = 1 ]] || exec sleep 60; echo "rank 1 fails" >&2; exit 7'
+    done = plainly_here(command=command, ntasks_per_node=2)
+    assert done.status == 7
+    assert plainly_here.log("1.err") == "rank 1 fails\n"
+    assert plainly_here.attempts()[-1]["exit_status"] == done.status
+
+
+def test_a_failing_setup_line_stops_with_its_status(plainly_here: Here) -> None:
+    done = plainly_here(command="echo not reached", setup=["export A=1", "(exit 5)", "echo not reached"])
+    assert done.status == 5
+    assert plainly_here.log("0.out") == ""
+
+
+def test_setup_lines_reach_the_command(plainly_here: Here) -> None:
+    plainly_here(command='echo "$A $B"', setup=["A=one; export A", "END='x'\nexport B=\"$END\nEND\""])
+    assert plainly_here.log("0.out") == "one x\nEND\n"
+
+
+def test_data_that_does_not_come_stops_the_job_before_the_command(plainly_here: Here) -> None:
+    data = [{"name": "digits", "source": "azure://data/x", "version": "v 1"}]
+    done = plainly_here(command="echo not reached", data=data, env={"REFUSE": "7"})
+    assert done.status == 7
+    assert [line["event"] for line in plainly_here.attempts()] == ["start", "end"]
+    assert plainly_here.attempts()[-1]["exit_status"] == 7
+    assert not (plainly_here.run / "logs/0/0.out").exists()
+    assert (plainly_here.python.parent / "called").read_bytes().endswith(b"--version\0v 1\0")
+
+
+def test_a_run_folder_that_is_gone_stops_nothing(plainly_here: Here) -> None:
+    plainly_here.run.rmdir()
+    done = plainly_here(command='echo "rank $SLURM_PROCID"; echo problem >&2', ntasks_per_node=2)
+    assert (done.status, sorted(done.stdout.splitlines())) == (0, ["rank 0", "rank 1"])
+    assert done.stderr == "problem\nproblem\n"
+    assert not plainly_here.run.exists()
+
+
+def test_a_second_run_by_hand_adds_to_the_logs(plainly_here: Here) -> None:
+    plainly_here(command="echo once")
+    plainly_here(command="echo once")
+    assert plainly_here.log("0.out") == "once\nonce\n"
+    assert [line["event"] for line in plainly_here.attempts()] == ["start", "end"] * 2
+
+
+@pytest.mark.parametrize(("name", "number"), [("TERM", signal.SIGTERM), ("USR1", signal.SIGUSR1)])
+def test_a_signal_to_the_script_reaches_every_rank(
+    plainly_here: Here, name: str, number: signal.Signals
+) -> None:
+    command = (
+        f"trap 'echo got {name}; exit 0' {name}; echo ready; while :; do read -rt 0.1 <> <(:) || true; done"
+    )
+    process = shell.start(["bash", plainly_here.render(command=command, ntasks_per_node=2)], new_session=True)
+    try:
+        logs = [plainly_here.run / f"logs/0/{rank}.out" for rank in (0, 1)]
+        while not all(log.exists() and "ready" in log.read_text() for log in logs):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 0
+        assert [log.read_text() for log in logs] == [f"ready\ngot {name}\n"] * 2
+        assert plainly_here.attempts()[-1]["exit_status"] == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_scratch_is_found_when_the_site_names_none(plainly_here: Here, tmp_path: Path) -> None:
+    spec = JobSpec(name="here", command='echo "$HPCAI_SCRATCH"', workdir=tmp_path)
+    resolved = resolve_job(spec, Site(tmp_path), interpreter=plainly_here.python)
+    plainly_here.script.write_text(render_job(resolved, plainly_here.run, where="local"))
+    shell.run(["bash", plainly_here.script], timeout_s=30, env={"PATH": os.environ["PATH"]})
+    found = Path(plainly_here.log("0.out").strip())
+    assert found in map(Path, ("/mnt/nvme", "/nvme", "/mnt/resource", "/mnt", "/tmp"))
+    assert os.access(found, os.W_OK)
