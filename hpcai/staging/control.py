@@ -150,7 +150,10 @@ def container_names(location: BlobLocation, credentials: Credentials) -> list[st
 
     try:
         with BlobServiceClient(
-            location.endpoint, credential=_sdk_credential(location, credentials), retry_total=0
+            location.endpoint,
+            credential=_sdk_credential(location, credentials),
+            retry_total=0,
+            **_transport(location),
         ) as service:
             return [str(item.name) for item in service.list_containers()]
     except (AzureError, HpcaiError):
@@ -219,9 +222,13 @@ def _container_client(location: BlobLocation, credentials: Credentials) -> Conta
         retry_total=0,
         connection_timeout=5,
         read_timeout=60,
-        # No proxy of the environment leads to this machine itself.
-        use_env_settings=not location.is_on_this_machine,
+        **_transport(location),
     )
+
+
+def _transport(location: BlobLocation) -> dict[str, Any]:
+    # No proxy of the environment leads to this machine itself; None is how requests is told so.
+    return {"proxies": {"http": None, "https": None}} if location.is_on_this_machine else {}
 
 
 def _root(error: AzureError) -> str:

@@ -187,7 +187,7 @@ except StageError as error:
 
 @pytest.fixture
 def pull_as_nobody(source: Path, scratch: Path, tmp_path: Path) -> Callable[[], str]:
-    """Pulls as another user, who need not be able to read this Python: it is loaded before root is given up."""
+    """Pulls as another user, for whom this Python, which root alone may read, is loaded first."""
     if os.getuid() != 0:
         pytest.skip("only root can be somebody else")
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
