@@ -41,7 +41,8 @@ def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, 
     """What one of Slurm's commands prints; the caller's own SLURM_... variables do not reach it."""
     program = f"{cluster.home}/slurm/bin/{words[0]}"
     environ = {**_environ(), "SLURM_CONF": str(cluster.conf)}
-    return shell.run([program, *words[1:]], timeout_s=timeout_s, env=environ, check=check).stdout
+    argv = [program, *words[1:]]
+    return shell.run(argv, timeout_s=timeout_s, env=environ, check=check).stdout
 
 
 def node_states(cluster: record.Cluster) -> dict[str, tuple[str, str | None]]:
@@ -66,7 +67,7 @@ def start(where: Place, cluster: record.Cluster) -> None:
     """
     package = Path(hpcai.__file__).parent.parent
     environ = {**_environ(), "PYTHONPATH": str(package), processes.STATE_MARK: str(where.state)}
-    argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", where.cache, where.name]
+    argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", str(where.cache), where.name]
     shell.run(argv, timeout_s=ASK_TIMEOUT_S, env=environ, cwd=where.state)
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not _is_ready(where, cluster):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpcai.errors import ToolError
 
-# Every daemon carries these; slurmstepd inherits them from its slurmd.
+# Every daemon carries these. A slurmstepd does not: it keeps SLURM_CONF and its slurmd's working folder.
 STATE_MARK = "HPCAI_LOCAL_STATE"
 NODE_MARK = "HPCAI_LOCAL_NODE"
 DEATH_TIMEOUT_S = 20.0
@@ -32,6 +32,23 @@ class _Seen:
     parent: int
     environ: Mapping[str, str]
 
+    def node_of(self, state: Path, conf: Path) -> str | None:
+        """The node of this cluster that the process belongs to, "" for the controller's side, else None."""
+        if self.environ.get(STATE_MARK) == str(state):
+            return self.environ.get(NODE_MARK, "")
+        if self.environ.get("SLURM_CONF") != str(conf):
+            return None
+        folder = _working_folder(self.process.pid)
+        if folder is not None and folder.parent == spool(state).resolve():
+            return folder.name
+        # A task has it, a shell that was only given the cluster's environment has not.
+        return self.environ.get("SLURMD_NODENAME")
+
+
+def spool(state: Path) -> Path:
+    """Holds a folder for each node: its slurmd's and slurmstepd's working folder."""
+    return state / "spool"
+
 
 def find(pid: int) -> Process | None:
     """The living process with this number; None for a zombie, which only waits to be reaped."""
@@ -49,14 +66,8 @@ def of_cluster(state: Path, conf: Path, *, node: str | None = None) -> list[Proc
     A shell that only has the cluster's settings in its environment is not one of them.
     """
     everything = _all()
-
-    def belongs(environ: Mapping[str, str]) -> bool:
-        if environ.get(STATE_MARK) == str(state):
-            return node is None or environ.get(NODE_MARK) == node
-        ours = environ.get("SLURM_CONF") == str(conf) and "SLURMD_NODENAME" in environ
-        return ours and (node is None or environ["SLURMD_NODENAME"] == node)
-
-    chosen = {seen.process.pid for seen in everything if belongs(seen.environ)}
+    homes = {seen.process.pid: seen.node_of(state, conf) for seen in everything}
+    chosen = {pid for pid, home in homes.items() if home is not None and node in (None, home)}
     grown = True
     while grown:
         children = {seen.process.pid for seen in everything if seen.parent in chosen}
@@ -126,6 +137,13 @@ def _stat(pid: int) -> tuple[int, int] | None:
     # The program's name is in parentheses and may hold anything.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
+
+
+def _working_folder(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
 
 
 def _environ(pid: int) -> dict[str, str]:

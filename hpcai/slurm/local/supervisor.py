@@ -34,6 +34,7 @@ class Daemon:
     argv: list[str]
     environ: Mapping[str, str]
     may_start: Callable[[], bool]
+    folder: Path | None = None
     program: subprocess.Popen[bytes] | None = None
     since: float = 0.0
     begun: float = 0.0
@@ -79,7 +80,9 @@ class Supervisor:
             late = time.monotonic() >= daemon.not_before
             if daemon.program is None and late and self._wanted(daemon) and daemon.may_start():
                 with (self._place.logs / f"{daemon.name}.err").open("wb") as log:
-                    daemon.program = shell.start(daemon.argv, env=daemon.environ, stdout=log, stderr=log)
+                    daemon.program = shell.start(
+                        daemon.argv, env=daemon.environ, cwd=daemon.folder, stdout=log, stderr=log
+                    )
                 daemon.begun, daemon.since = time.monotonic(), record.now()
                 daemon.restarts += 1
                 changed = True
@@ -148,7 +151,10 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     for node in cluster.shape.node_names():
         argv = [f"{sbin}/slurmd", "-D", "-N", node, "-f", conf, "-d", f"{sbin}/slurmstepd"]
         marked = {**environ, processes.NODE_MARK: node}
-        made.append(Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port)))
+        folder = processes.spool(where.state) / node
+        made.append(
+            Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port), folder=folder)
+        )
     if cluster.blob_port is not None:
         argv = azurite.argv(cluster.azurite, cluster.blob_port, where.state / "blob")
         made.insert(
