@@ -3,9 +3,9 @@
     python benchmarks/pull.py [--rounds 7] [--record benchmarks/records]
 
 Each round downloads one data set with each client, in random order, each in a process of its own that is
-measured whole, its start included (`benchmarks/pull_clients.py`). hpcai verifies every chunk and publishes; the
-others only write files. The emulator is one slow thread, so wall times mostly tell of it: compare CPU seconds. A
-ratio is the median over rounds of hpcai over the other, with the bootstrap 95 % interval.
+measured whole, its start included (`benchmarks/pull_clients.py`). hpcai verifies every chunk and publishes;
+the others only write files. The emulator is one slow thread, so wall times mostly tell of it: compare CPU
+seconds. A ratio is the median over rounds of hpcai over the other, with the bootstrap 95 % interval.
 """
 
 from __future__ import annotations
