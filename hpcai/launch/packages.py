@@ -160,26 +160,22 @@ class Packages:
         assert match is not None, package
         return f"{package}-{match[1]}"
 
-    def add(self, package: str) -> None:
-        """One more pinned package in the environment, its wheel kept in the cache."""
-        kept = self.cache / "wheels" / self.pinned(package)
-        if not kept.is_dir():
-            with scratch_folder(kept.parent) as folder:
-                argv: list[str | Path] = [
-                    "wheel",
-                    "--no-deps",
-                    "--wheel-dir",
-                    folder / "wheel",
-                    "-c",
-                    self.constraints,
-                    package,
-                ]
+    def kept(self, pinned: str) -> Path:
+        """The wheel of one more package in the cache, fetched the first time; `pinned` is NAME-VERSION."""
+        folder = self.cache / "wheels" / pinned
+        if not folder.is_dir():
+            with scratch_folder(folder.parent) as new:
+                requirement = pinned.replace("-", "==")
+                argv: list[str | Path] = ["wheel", "--no-deps", "--wheel-dir", new / "wheel", requirement]
                 self.pip(argv, next_step=OFFLINE_HINT)
-                publish(folder / "wheel", kept)
-        self.pip(
-            ["install", "--no-index", "--no-deps", *kept.glob("*.whl")],
-            next_step=f"Remove {kept} and try again.",
-        )
+                publish(new / "wheel", folder)
+        return next(folder.glob("*.whl"))
+
+    def add(self, pinned: str) -> None:
+        """One more package in the environment; `pinned` is NAME-VERSION."""
+        wheel = self.kept(pinned)
+        again = f"Remove {wheel.parent} and try again."
+        self.pip(["install", "--no-index", "--no-deps", wheel], next_step=again)
 
     def pip(self, argv: Sequence[str | Path], *, next_step: str) -> None:
         """One call of the environment's own pip."""

@@ -16,7 +16,7 @@ from hpcai import shell
 from hpcai.errors import ToolError
 
 # Of what a failed program printed: lines that name a cause, then the last lines.
-CAUSE = re.compile(r"\berror: |\bfatal |^E: |Killed|No space left")
+CAUSE = re.compile(r"\berror: |\*\*\* |\bfatal |^E: |Killed|No space left")
 CAUSE_LINES = 6
 TAIL_LINES = 6
 LINE_CHARACTERS = 200

@@ -40,7 +40,9 @@ def ensure(cache: Path) -> dict[str, str]:
     """
     added = {}
     if not machine.has_compiler():
-        added["PATH"] = f"{_compiler(cache)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        folder = _compiler(cache)
+        added["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        added["LD_LIBRARY_PATH"] = str(folder / "lib")
     if not machine.has_python_headers():
         include = _python_headers(cache)
         # Debian's pyconfig.h includes <ARCHITECTURE/pythonX.Y/pyconfig.h>, hence both folders.
@@ -50,24 +52,31 @@ def ensure(cache: Path) -> dict[str, str]:
 
 
 def _compiler(cache: Path) -> Path:
-    """A folder of programs that run the unpacked ones with their own libraries and headers."""
+    """A folder: bin with programs that stand for the unpacked ones, lib with what these load."""
     root = _private(cache, "g++", "make", what="a C++ compiler and make", with_needs=True)
-    folder = root / "wrappers"
+    folder = root / "compiler"
     if not folder.is_dir():
         with scratch_folder(root) as new:
-            _write_wrappers(root, new / "bin")
-            publish(new / "bin", folder)
+            _link_libraries(root, new / "made" / "lib")
+            _write_programs(root / "usr" / "bin", root, new / "made" / "bin")
+            publish(new / "made", folder)
     return folder
 
 
-def _write_wrappers(root: Path, folder: Path) -> None:
+def _link_libraries(root: Path, folder: Path) -> None:
+    """Only what the machine lacks: its own C library and loader belong together."""
+    folder.mkdir(parents=True)
+    system = f"lib/{platform.machine()}-linux-gnu"
+    for library in (root / "usr" / system).glob("*.so*"):
+        if not any(Path(top, system, library.name).exists() for top in ("/", "/usr")):
+            (folder / library.name).symlink_to(library)
+
+
+def _write_programs(programs: Path, root: Path, folder: Path) -> None:
     folder.mkdir()
-    programs = root / "usr" / "bin"
-    libraries = shlex.quote(str(root / "usr" / "lib" / f"{platform.machine()}-linux-gnu"))
     options = f"--sysroot={shlex.quote(str(root))} -B{shlex.quote(str(programs))}"
     for name, real in COMPILERS.items():
-        program = shlex.quote(str(programs / real))
-        text = f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {program} {options} "$@"\n'
+        text = f'#!/bin/sh\nexec {shlex.quote(str(programs / real))} {options} "$@"\n'
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
     (folder / "make").symlink_to(programs / "make")
