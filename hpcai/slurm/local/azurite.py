@@ -61,11 +61,19 @@ def _install(node: str, npm: list[str], folder: Path) -> None:
         check=False,
     )
     if done.status != 0:
-        words = [line for line in done.stderr.splitlines() if line.strip()] or ["it printed nothing"]
         raise UnreachableError(
-            f"npm could not fetch azurite {VERSION}: {words[-1]}",
+            f"npm could not fetch azurite {VERSION}: {_reason(done.stderr)}",
             next_step="Check the network and npm's registry setting, or start the cluster without --blob.",
         )
+
+
+def _reason(text: str) -> str:
+    """The line of npm's complaint that tells something: not the bare code, not where its log was."""
+    words = [
+        line.partition(" ")[2].partition(" ")[2] for line in text.splitlines() if line.startswith("npm e")
+    ]
+    told = [line for line in words if line and not line.startswith(("code ", "errno ", "A complete log"))]
+    return told[0] if told else "it gave no reason"
 
 
 def _path_with(node: str) -> str:
