@@ -122,6 +122,8 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
         places=job.places,
         options=list(options.sbatch_options(spec, run_dir)),
         step=_step_words(job),
+        ntasks=spec.nodes * options.tasks_per_node(spec),
+        log="torchrun-" if spec.launcher == "torchrun" else "",
         pyxis=pyxis,
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.launcher == "mpi" or (spec.launcher == "horovod" and not gloo),

@@ -45,7 +45,7 @@ def sbatch_options(job: JobSpec, run_dir: Path) -> Iterator[tuple[str, str | Non
     if job.requeue is not None:
         yield ("requeue" if job.requeue else "no-requeue"), None
     yield from _fields(job, _PLAIN_LAST)
-    yield "output", f"{log_pattern(run_dir)}/logs/batch.out"
+    yield "output", f"{log_path(run_dir)}/logs/batch.out"
     yield "open-mode", "append"
 
 
@@ -65,10 +65,11 @@ def memory(mem_gib: float) -> str:
     return f"{math.ceil(mem_gib * 1024)}M"
 
 
-def log_pattern(path: Path) -> str:
-    """The path as a pattern of Slurm's that stands for exactly this path.
+def log_path(path: Path) -> str:
+    """The path as Slurm's --output must be told it.
 
-    Raises RenderError for a backslash, which switches off the patterns that the log files need.
+    A backslash anywhere switches Slurm's patterns off and is taken away; `%%`, the other way to write a
+    percent sign, is not read alike in all places.  Raises RenderError for a path that holds a backslash.
     """
     text = str(path)
     if "\\" in text:
@@ -76,4 +77,4 @@ def log_pattern(path: Path) -> str:
             f"{text!r} holds a backslash, which Slurm takes away from the names of log files",
             next_step="Choose another runs folder: export HPCAI_RUNS_ROOT=...",
         )
-    return text.replace("%", "%%")
+    return f"/\\{text[1:]}" if "%" in text else text

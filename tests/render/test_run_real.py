@@ -1,0 +1,221 @@
+"""Rendered scripts run by a real Slurm, with a real MPI, Horovod and torchrun."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcai import shell
+from hpcai.render.environment import sbatch_quote
+from hpcai.render.job import render_job, resolve_job
+from hpcai.specs.job import JobSpec
+from hpcai.specs.site import load_site
+
+pytestmark = pytest.mark.real
+
+HOROVOD = """
+import horovod.torch as hvd, torch
+hvd.init()
+total = int(hvd.allreduce(torch.ones(1) * (hvd.rank() + 1), op=hvd.Sum))
+places = hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), hvd.cross_rank(), hvd.cross_size()
+print(*places, "gloo" if hvd.gloo_enabled() else "mpi", total)
+"""
+TORCH = """
+import os, torch
+torch.distributed.init_process_group("gloo")
+total = torch.ones(1) * (torch.distributed.get_rank() + 1)
+torch.distributed.all_reduce(total)
+print(os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"], int(total))
+torch.distributed.destroy_process_group()
+"""
+MPI = "from mpi4py import MPI; c = MPI.COMM_WORLD; print(c.rank, c.size, c.allreduce(c.rank + 1))"
+
+
+class Slurm:
+    """Submits rendered scripts to the session's cluster."""
+
+    def __init__(self, environ: dict[str, str], folder: Path) -> None:
+        self.environ = environ
+        self.folder = folder
+
+    def command(self, *words: str | Path) -> str:
+        return shell.run(words, timeout_s=60, env=self.environ, cwd=self.folder).stdout
+
+    def submit(self, *, beside: str | None = None, **fields: Any) -> tuple[str, Path]:
+        """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
+        spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
+        resolved = resolve_job(spec, load_site(self.environ), interpreter=Path(sys.executable))
+        run = self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
+        (run / "logs").mkdir(parents=True)
+        if beside is not None:
+            (run / beside).mkdir(parents=True)
+        (run / "script.sbatch").write_text(render_job(resolved, run), encoding="utf-8")
+        return self.command("sbatch", "--parsable", run / "script.sbatch").strip(), run
+
+    def wait(self, job_id: str, *, until: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+        """What scontrol says of the job once it is `until`."""
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            line = self.command("scontrol", "-o", "show", "job", job_id)
+            job = dict(word.partition("=")[::2] for word in line.split())
+            if until(job):
+                return job
+            time.sleep(0.2)
+        pytest.fail(f"job {job_id} did not get there: {line}")
+
+    def run(self, **fields: Any) -> tuple[dict[str, str], Path]:
+        """The job once it has ended, and its run folder."""
+        job_id, run = self.submit(**fields)
+        return self.wait(job_id, until=has_ended), run
+
+
+def has_ended(job: dict[str, str]) -> bool:
+    return job["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
+
+
+def logs(run: Path, attempt: int = 0) -> dict[str, str]:
+    """What each rank printed, by file name; only files that hold something."""
+    found = {path.name: path.read_text() for path in (run / "logs" / str(attempt)).iterdir()}
+    return {name: text for name, text in sorted(found.items()) if text}
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "attempts.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def slurm(cluster: Any, weird_folder: Path) -> Slurm:
+    return Slurm(cluster.environ, weird_folder)
+
+
+@pytest.fixture
+def plainly(cluster: Any, tmp_path: Path) -> Slurm:
+    return Slurm(cluster.environ, tmp_path)
+
+
+@pytest.mark.parametrize("weird_folder", ['100%t %% it\'s "q" $HOME #a é'], indirect=True)
+def test_every_rank_has_its_own_log_whatever_the_folder_is_called(slurm: Slurm) -> None:
+    value = 'it\'s "$HOME" `x` \\ 100% #\nsecond line'
+    command = 'printf \'%s|\' $SLURM_PROCID $SLURMD_NODENAME "$HPCAI_SCRATCH" "$PWD" "$VALUE"'
+    job, run = slurm.run(command=command, nodes=2, ntasks_per_node=2, env={"VALUE": value})
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    scratch = slurm.environ["HPCAI_SCRATCH"]
+    assert "%n" in scratch
+    first, second = slurm.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+    assert logs(run) == {
+        f"{rank}.out": f"{rank}|{node}|{scratch.replace('%n', node)}|{slurm.folder}|{value}|"
+        for rank, node in enumerate((first, first, second, second))
+    }
+    assert [(line["event"], line.get("exit_status")) for line in events(run)] == [("start", None), ("end", 0)]
+    assert (run / "logs/batch.out").read_text() == ""
+
+
+def test_the_job_ends_with_the_status_of_its_command(plainly: Slurm) -> None:
+    job, run = plainly.run(command="exit 3")
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "3:0")
+    assert events(run)[-1]["exit_status"] == 3
+
+
+def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slurm) -> None:
+    # Where a log should be is a folder: the node cannot open it, and srun 22.05 ends with 0.
+    job, run = plainly.run(command="true", nodes=2, beside="logs/0/1.out")
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "1:0")
+    assert "task 1 was never started" in (run / "logs/batch.out").read_text()
+
+
+def test_mpi_ranks_see_each_other(plainly: Slurm) -> None:
+    job, run = plainly.run(command=f'"$HPCAI_PYTHON" -c "{MPI}"', launcher="mpi", nodes=2)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    assert logs(run) == {"0.out": "0 2 3\n", "1.out": "1 2 3\n"}
+
+
+@pytest.mark.parametrize("controller", ["mpi", "gloo"])
+def test_horovod_ranks_see_each_other_and_their_places(plainly: Slurm, controller: str) -> None:
+    pytest.importorskip("horovod.torch")
+    (plainly.folder / "ranks.py").write_text(HOROVOD)
+    job, run = plainly.run(
+        command='exec "$HPCAI_PYTHON" ranks.py',
+        launcher="horovod",
+        horovod_controller=controller,
+        nodes=2,
+        cpus_per_task=1,
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    printed = logs(run)
+    assert printed["0.out"] == f"0 2 0 1 0 2 {controller} 3\n"
+    assert printed["1.out"] == f"1 2 0 1 1 2 {controller} 3\n"
+
+
+def test_torchrun_ranks_see_each_other_and_have_their_own_logs(plainly: Slurm) -> None:
+    (plainly.folder / "ranks.py").write_text(TORCH)
+    command = 'exec "$HPCAI_PYTHON" ranks.py'
+    job, run = plainly.run(command=command, launcher="torchrun", nodes=2, ntasks_per_node=1, cpus_per_task=1)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    printed = logs(run)
+    assert printed["0.out"] == "0 2 0 3\n"
+    assert printed["1.out"] == "1 2 0 3\n"
+
+
+def test_a_requeued_job_has_a_second_attempt_with_its_own_logs(plainly: Slurm) -> None:
+    command = 'echo "attempt $HPCAI_ATTEMPT"; [[ $HPCAI_ATTEMPT = 1 ]] || exec sleep 60'
+    job_id, run = plainly.submit(command=command, requeue=True)
+    first = run / "logs/0/0.out"
+    plainly.wait(job_id, until=lambda _: first.exists() and first.read_text() != "")
+    plainly.command("scontrol", "requeue", job_id)
+    job = plainly.wait(job_id, until=has_ended)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert logs(run, 0)["0.out"] == "attempt 0\n"
+    assert logs(run, 1) == {"0.out": "attempt 1\n"}
+    starts = [line["attempt"] for line in events(run) if line["event"] == "start"]
+    assert starts == [0, 1]
+    assert events(run)[-1] | {"time": 0} == {
+        "attempt": 1,
+        "job_id": int(job_id),
+        "node_list": job["NodeList"],
+        "event": "end",
+        "exit_status": 0,
+        "time": 0,
+    }
+
+
+def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
+    command = "trap 'echo saved; exit 0' TERM; echo ready; while :; do read -rt 0.1 <> <(:) || true; done"
+    job_id, run = plainly.submit(command=command)
+    log = run / "logs/0/0.out"
+    plainly.wait(job_id, until=lambda _: log.exists() and "ready" in log.read_text())
+    plainly.command("scancel", job_id)
+    job = plainly.wait(job_id, until=has_ended)
+    assert job["JobState"] == "CANCELLED"
+    assert log.read_text() == "ready\nsaved\n"
+    assert events(run)[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b",
+        "it's",
+        '"',
+        "\\",
+        "#1",
+        "a\\\"b 'c' #d",
+        "100% %j",
+        "$HOME `x` $(y)",
+        "é漢",
+        "a=b,c:d;e|f&g<h>i!j*k?~",
+    ],
+)
+def test_a_value_on_an_sbatch_line_arrives_unchanged(plainly: Slurm, text: str) -> None:
+    script = plainly.folder / "held.sbatch"
+    script.write_text(f"#!/bin/bash\n#SBATCH --hold --comment={sbatch_quote(text)}\n:\n", encoding="utf-8")
+    job_id = plainly.command("sbatch", "--parsable", script).strip()
+    shown = plainly.command("scontrol", "show", "job", job_id)
+    plainly.command("scancel", job_id)
+    comments = [line.strip() for line in shown.splitlines() if line.strip().startswith("Comment=")]
+    assert comments == [f"Comment={text}"]
