@@ -6,8 +6,10 @@ parts of hpcai that do the same.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +21,8 @@ from pathlib import Path
 import hpcai
 from hpcai.errors import HpcaiError
 from hpcai.launch import machine
+from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
 from hpcai.launch.horovod_wheel import VERSION as HOROVOD
-from hpcai.launch.horovod_wheel import HorovodWheel
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
 from hpcai.launch.steps import Steps
@@ -28,6 +30,9 @@ from hpcai.slurm.local import azurite, cluster, prefix, processes
 from hpcai.slurm.local.places import locked, write_whole
 from hpcai.specs.site import cache_dir
 
+APT_MB = 25
+COMPILER_MB = 70
+SOURCES_MB = 40
 CPU_MB = 330
 CUDA_MB = 2700
 CLEAN_GRACE_S = 5.0
@@ -36,7 +41,8 @@ hpcai: pip's index has no CPU build of torch for this Python; the default build 
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
 # Raise it when set-up makes something else of the same files: what stands is then brought up to it.
 LAYOUT = 1
-FETCH = ("slurm", "azurite")
+# What the environment's Python brings into the cache: title and MB to fetch.
+FETCH = {"slurm": ("Slurm", 25), "azurite": ("Azurite, the storage emulator", 60)}
 
 
 @dataclass(frozen=True)
@@ -64,24 +70,27 @@ class SetUp:
 
     def stands(self) -> bool:
         """Whether a set-up from these very files has ended well, and what it left is still there."""
-        left = [self.packages.python, *(self.cache / name for name in FETCH)]
-        return (
-            self.stamp.is_file()
-            and self.stamp.read_text() == self._key()
-            and all(path.exists() for path in left)
-        )
+        if not self.stamp.is_file() or self.stamp.read_text(encoding="utf-8") != self._key():
+            return False
+        return self.packages.python.is_file() and all(in_cache(name, self.cache) for name in FETCH)
 
     def run(self) -> None:
         """Brings about what is missing; a second caller waits for the first. Raises HpcaiError."""
         if self.stands():
             return
         # The checkout's lock is for two callers with different caches.
-        with locked(self.lock), locked(self.cache / "setup.lock"):
+        locks = [self.lock, self.cache / "setup.lock"]
+        if any(is_held(lock) for lock in locks):
+            sys.stderr.write("hpcai: waits for another set-up of this checkout or with this cache\n")
+        with locked(locks[0]), locked(locks[1]):
             if self.stands():
                 return
             self._bring_about()
 
     def _bring_about(self) -> None:
+        # What a set-up that was killed left behind; the lock says that nobody uses it.
+        for left in [*self.cache.glob(f"{BUILD}*"), *(self.cache / "wheels").glob(".new-*")]:
+            shutil.rmtree(left)
         if self.steps.log.exists():
             self.steps.log.replace(self.steps.log.with_name("setup.before.log"))
         self.stamp.unlink(missing_ok=True)
@@ -97,12 +106,8 @@ class SetUp:
     def _key(self) -> str:
         """Changes whenever set-up may have something to do."""
         files = [self.packages.checkout / name for name in ("pyproject.toml", "constraints.txt")]
-        known = [
-            str(LAYOUT),
-            str(self.packages.checkout),
-            sys.version,
-            *(file.read_text("utf-8") for file in files),
-        ]
+        known = [str(LAYOUT), str(self.packages.checkout), sys.version]
+        known += [file.read_text(encoding="utf-8") for file in files]
         return hashlib.sha256("\0".join(known).encode()).hexdigest()
 
     def _parts(self) -> list[Part]:
@@ -111,9 +116,8 @@ class SetUp:
         debian = machine.missing_debian_packages() if machine.is_root_with_apt() else []
         if debian:
             install = partial(machine.install_debian_packages, debian, self.steps)
-            parts.append(
-                Part(f"Debian's packages: {' '.join(debian)}", 25 + 70 * ("g++" in debian), 25, install)
-            )
+            megabytes = APT_MB + ("g++" in debian) * COMPILER_MB
+            parts.append(Part(f"Debian's packages: {' '.join(debian)}", megabytes, 25, install))
         if not self.packages.venv_works():
             parts.append(Part("virtual environment .venv", 0, 5, self.packages.make_venv))
         return [*parts, self._python_part(), self._horovod_part(), *self._fetch_parts()]
@@ -136,13 +140,9 @@ class SetUp:
         title = f"Horovod {HOROVOD}"
         if any((self.cache / "wheels").glob(f"horovod-{HOROVOD}-{self.packages.tag}-*")):
             return Part(f"{title}, from the cache", 0, 5, self._install_horovod)
-        unpacked = 0 if machine.has_compiler() or machine.is_root_with_apt() else 75
-        return Part(
-            f"{title}, compiled for this torch and MPI",
-            10 + unpacked,
-            170 + unpacked // 5,
-            self._install_horovod,
-        )
+        unpacked = not machine.has_compiler() and not machine.is_root_with_apt()
+        megabytes = SOURCES_MB + unpacked * COMPILER_MB
+        return Part(f"{title}, compiled for it", megabytes, 170 + 30 * unpacked, self._install_horovod)
 
     def _install_horovod(self) -> None:
         wheel = HorovodWheel(self.packages, machine.system_mpi() or self._mpi_wheel())
@@ -157,12 +157,11 @@ class SetUp:
         return Mpi(pinned)
 
     def _fetch_parts(self) -> list[Part]:
-        slurm = Part("Slurm, for clusters on this machine", 25, 20, partial(self._fetch, "slurm"))
-        azurite = Part("Azurite, the storage emulator", 60, 20, partial(self._fetch, "azurite"))
         return [
-            part
-            for part, name in zip((slurm, azurite), FETCH, strict=True)
-            if not (self.cache / name).is_dir()
+            Part(f"{title}, from the cache", 0, 0, partial(self._fetch, name))
+            if in_cache(name, self.cache)
+            else Part(title, megabytes, 20, partial(self._fetch, name))
+            for name, (title, megabytes) in FETCH.items()
         ]
 
     def _fetch(self, name: str) -> None:
@@ -181,6 +180,25 @@ def announcement(checkout: Path, cache: Path, parts: Sequence[Part]) -> str:
         f"hpcai: sets up {checkout}, with the cache {cache}\n"
         f"hpcai: this {fetched} takes about {minutes}; later runs start at once"
     )
+
+
+def is_held(lock: Path) -> bool:
+    """Whether another process holds the lock at this moment."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def in_cache(name: str, cache: Path) -> bool:
+    """Whether `fetch` of this name has ended well before."""
+    if name == "slurm":
+        return any((cache / "slurm").glob("*/prefix.json"))
+    return (cache / "azurite" / azurite.VERSION).is_dir()
 
 
 def fetch(name: str, cache: Path) -> None:

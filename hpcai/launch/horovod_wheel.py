@@ -17,6 +17,8 @@ from hpcai.launch.packages import Packages
 from hpcai.slurm.local.places import publish, scratch_folder
 
 VERSION = "0.28.1"
+# How build folders in the cache are named.
+BUILD = "build-"
 CMAKE_NEEDED = (3, 13)
 GIB_PER_COMPILER = 2
 PROBE_TIMEOUT_S = 120
@@ -121,7 +123,7 @@ def _build_folder(packages: Packages) -> Iterator[Path]:
     """A folder for the build, with `venv` in it; no space in their paths, where compiler wrappers split."""
     cache = packages.cache
     parent = cache if not any(sign.isspace() for sign in str(cache)) else None
-    with tempfile.TemporaryDirectory(prefix="horovod-", dir=parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=BUILD, dir=parent) as folder:
         (Path(folder) / "venv").symlink_to(packages.venv)
         yield Path(folder)
 

@@ -58,18 +58,16 @@ class Packages:
         if not self.python.is_file():
             return False
         done = shell.run([self.python, "-c", question], timeout_s=PROBE_TIMEOUT_S, check=False)
-        made = f"{sys.version_info[:2]} {self.venv}"
-        script = self.venv / "bin" / "pip"
-        return done.stdout.strip() == made and str(self.venv) in (
-            script.read_text(errors="replace") if script.exists() else ""
-        )
+        if done.stdout.strip() != f"{sys.version_info[:2]} {self.venv}":
+            return False
+        # An environment that was moved runs, but its programs name the Python of the old place.
+        program = self.venv / "bin" / "pip"
+        return program.is_file() and str(self.venv) in program.read_text(errors="replace")
 
     def make_venv(self) -> None:
         """The environment made anew, with pip in it. Raises ToolError where no pip can be had."""
         words: list[str | Path] = [machine.base_python(), "-m", "venv", "--clear"]
-        again = (
-            "Have the module venv installed (Debian, Ubuntu: apt-get install python3-venv), then try again."
-        )
+        again = "Have Python's module venv installed (Debian: apt-get install python3-venv), then try again."
         if machine.has_ensurepip():
             self.steps.run([*words, self.venv], next_step=again)
             return
@@ -86,7 +84,7 @@ class Packages:
         if not found:
             raise ToolError(
                 f"{machine.base_python()} has no module 'ensurepip', so an environment made by it has no pip",
-                next_step="Have it installed (Debian, Ubuntu: apt-get install python3-venv), then try again.",
+                next_step="Have it installed (Debian: apt-get install python3-venv), then try again.",
             )
         return found[-1]
 
@@ -127,16 +125,8 @@ class Packages:
         target = self.wheels(torch)
         with scratch_folder(target.parent) as folder:
             listed = self._requirements_file(folder, torch)
-            argv: list[str | Path] = [
-                "wheel",
-                "--wheel-dir",
-                folder / "wheels",
-                "-c",
-                self.constraints,
-                "-r",
-                listed,
-            ]
-            self.pip(argv, next_step=OFFLINE_HINT)
+            wanted: list[str | Path] = ["-c", self.constraints, "-r", listed]
+            self.pip(["wheel", "--wheel-dir", folder / "wheels", *wanted], next_step=OFFLINE_HINT)
             publish(folder / "wheels", target)
         for older in target.parent.glob(f"{target.name.rpartition('-')[0]}-*"):
             if older != target:
