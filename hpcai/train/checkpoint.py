@@ -1,0 +1,183 @@
+"""Checkpoints: whole or not there at all, with the one before kept."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpcai.errors import StageError, UsageError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "checkpoint.pt"
+PREVIOUS_NAME = "checkpoint-previous.pt"
+
+
+@dataclass
+class Position:
+    """How far a training has come: `step` counts optimizer steps, `step_in_epoch` those of `epoch`."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    """Of this epoch so far, over the pictures of all ranks."""
+    images: int = 0
+    top1: float | None = None
+    """Of the last evaluation."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.step_in_epoch = epoch, 0
+        self.loss_sum, self.images = 0.0, 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What must be the same for a checkpoint to be gone on with."""
+
+    model: str
+    class_names: tuple[str, ...]
+    data_version: str
+    image_size: int
+    global_batch: int
+    seed: int
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the next step depends on. Every choice by chance follows from the seed and the
+    position, so that no generator's state is needed."""
+
+    setting: Setting
+    position: Position
+    precision: str
+    model: dict[str, Tensor] = field(repr=False)
+    momentum: dict[str, Tensor] = field(repr=False)
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Puts the checkpoint in place in one instant and on disk; the one before stays as the previous one.
+
+    Raises StageError when there is no space or no permission; then the one before still stands.
+    """
+    path, previous = folder / FILE_NAME, folder / PREVIOUS_NAME
+    draft, link = path.with_suffix(".part"), previous.with_suffix(".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(draft, checkpoint)
+        if path.exists():
+            # A second name first, so that `path` never points to nothing.
+            link.unlink(missing_ok=True)
+            os.link(path, link)
+            link.replace(previous)
+        draft.replace(path)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:
+        draft.unlink(missing_ok=True)
+        raise StageError(
+            f"The checkpoint {str(path)!r} cannot be written: {error}",
+            next_step="The one before it still stands; free space and submit again to go on from it.",
+        ) from error
+
+
+def _write(path: Path, checkpoint: Checkpoint) -> None:
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "checkpoint",
+        "setting": {**asdict(checkpoint.setting), "class_names": list(checkpoint.setting.class_names)},
+        "position": asdict(checkpoint.position),
+        "precision": checkpoint.precision,
+        "model": checkpoint.model,
+        "momentum": checkpoint.momentum,
+    }
+    with path.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, str | None]:
+    """The newest checkpoint that is whole, None when there is none; and a sentence about a damaged newer one.
+
+    Raises StageError when checkpoints are there and none of them is whole.
+    """
+    damages: list[StageError] = []
+    for name in (FILE_NAME, PREVIOUS_NAME):
+        path = folder / name
+        if path.exists():
+            try:
+                return load(path), str(damages[0]) if damages else None
+            except StageError as error:
+                damages.append(error)
+    if damages:
+        raise damages[0]
+    return None, None
+
+
+def load(path: Path) -> Checkpoint:
+    """The checkpoint in a file, on the CPU.
+
+    Raises StageError when it is damaged or of another schema.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return _checkpoint(content)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        why = str(error).partition("\n")[0] or repr(error)
+        raise StageError(
+            f"The checkpoint {str(path)!r} is damaged: {why}",
+            next_step="Remove it to go on from the one before, or start anew with --no-resume.",
+        ) from error
+
+
+def _checkpoint(content: Any) -> Checkpoint:
+    if not isinstance(content, dict) or content.get("kind") != "checkpoint":
+        raise ValueError("it is not a checkpoint of hpcai")
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema_version is {content['schema_version']!r}, this hpcai reads {SCHEMA_VERSION}"
+        )
+    setting = dict(content["setting"])
+    setting["class_names"] = tuple(setting["class_names"])
+    return Checkpoint(
+        Setting(**setting),
+        Position(**content["position"]),
+        content["precision"],
+        content["model"],
+        content["momentum"],
+    )
+
+
+def require_same(checkpoint: Checkpoint, setting: Setting) -> None:
+    """Raises UsageError when the checkpoint belongs to another training."""
+    old, new = asdict(checkpoint.setting), asdict(setting)
+    for name in old:
+        if old[name] != new[name]:
+            raise UsageError(
+                f"The checkpoint was made with {name} {old[name]!r}, this run has {new[name]!r}.",
+                allowed="A resumed training must go on as it was; a global batch is batch size times ranks.",
+                next_step="Restore the old value, or start anew with --no-resume.",
+            )

@@ -1,0 +1,91 @@
+"""Horovod, with gradients in flat buckets of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from hpcai.errors import ToolError
+from hpcai.train.buckets import GradientBuckets, storage_view
+from hpcai.train.comm import PeerLost, require_size
+from hpcai.train.world import World
+
+T = TypeVar("T")
+
+
+class Horovod:
+    """The communicator over Horovod, which has been initialised."""
+
+    name = "horovod"
+
+    def __init__(self, world: World, hvd: Any) -> None:
+        self.world = world
+        self._hvd = hvd
+        self._buckets: GradientBuckets | None = None
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        self.broadcast(model.state_dict().values())
+        if self._buckets is not None:
+            self._buckets.remove()
+        self._buckets = GradientBuckets(model, self.world.size, self._start_sum, self._hvd.synchronize)
+        return model
+
+    def finish_gradients(self) -> None:
+        assert self._buckets is not None
+        self._buckets.finish()
+
+    def sum(self, values: Tensor) -> Tensor:
+        total: Tensor = self._hvd.allreduce(values, op=self._hvd.Sum)
+        return total
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        running = [
+            self._hvd.broadcast_async_(storage_view(tensor), root_rank=0, name=f"broadcast-{number}")
+            for number, tensor in enumerate(tensors)
+        ]
+        for handle in running:
+            self._hvd.synchronize(handle)
+
+    def broadcast_object(self, value: T) -> T:
+        received: T = self._hvd.broadcast_object(value, root_rank=0)
+        return received
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        from horovod.common.exceptions import HorovodInternalError
+
+        try:
+            yield
+        except HorovodInternalError as error:
+            first_line = str(error).splitlines()[0]
+            raise PeerLost(f"Rank {self.world.rank} has lost another rank: {first_line}") from error
+
+    def close(self) -> None:
+        self._hvd.shutdown()
+
+    def _start_sum(self, flat: Tensor, name: str) -> Any:
+        return self._hvd.allreduce_async_(flat, name=name, op=self._hvd.Sum)
+
+
+def connect_horovod(world: World) -> Horovod:
+    """Horovod with all ranks that the launcher has started.
+
+    Raises ToolError when Horovod is missing or sees another number of ranks.
+    """
+    # Horovod's own thread asks MPI every millisecond whether a tensor is ready, and Open MPI waits by
+    # spinning: on a core that also computes that takes a third of the speed away.
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    try:
+        import horovod.torch as hvd
+    except ImportError as error:
+        raise ToolError(
+            f"Horovod cannot be used: {error}",
+            next_step="`./dev demo` builds it for the installed torch; --comm ddp needs nothing more.",
+        ) from error
+    hvd.init()
+    require_size("Horovod", hvd.size(), world)
+    return Horovod(world, hvd)

@@ -1,0 +1,159 @@
+"""The command line of the trainer as one frozen value."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Names only, so that `--help` need not wait for torch.
+MODELS = ("resnet18", "resnet50")
+RECIPES = ("small", "imagenet")
+COMMS = ("auto", "horovod", "ddp", "single")
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one training was asked for. None means: what the recipe or the launcher says."""
+
+    data: Path
+    model: str
+    image_size: int
+    batch_size: int
+    epochs: int
+    recipe: str
+    base_lr: float | None
+    flip: bool | None
+    comm: str
+    precision: str
+    threads: int | None
+    cache_mib: int
+    seed: int
+    log_every_steps: int
+    checkpoint_every_steps: int | None
+    checkpoint_every_s: float
+    resume: bool
+    stall_timeout_s: float
+    run_dir: Path
+    outputs: Path
+    attempt: int
+
+
+def parse_options(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
+    """The options of a command line; wrong usage ends the process with status 2, as argparse does."""
+    parser = _parser()
+    given = parser.parse_args(argv)
+    run_dir = Path(given.run_dir or environ.get("HPCAI_RUN_DIR", "hpcai-run"))
+    outputs = Path(environ.get("HPCAI_OUTPUTS", run_dir / "outputs"))
+    if given.run_dir:
+        outputs = run_dir / "outputs"
+    attempt = environ.get("HPCAI_ATTEMPT", "0")
+    if not attempt.isdigit():
+        parser.error(f"HPCAI_ATTEMPT is {attempt!r}, not a whole number")
+    values = {name: value for name, value in vars(given).items() if name != "run_dir"}
+    return Options(**values, run_dir=run_dir, outputs=outputs, attempt=int(attempt))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hpcai.train",
+        description="Train a ResNet on a packed data set, on one process or on as many as were launched.",
+        epilog="Metrics, checkpoint and environment go to $HPCAI_RUN_DIR and $HPCAI_OUTPUTS, which hpcai's "
+        "job scripts set. A checkpoint that is there is resumed at its exact step. Exit status: 0 done, "
+        "2 wrong usage, 5 no such data, 6 another rank was lost, 7 damaged data, "
+        "143 ended by SIGTERM after a checkpoint.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(parser.add_argument_group("what to train"))
+    _add_learning(parser.add_argument_group("how it learns"))
+    _add_machine(parser.add_argument_group("how it runs"))
+    _add_record(parser.add_argument_group("checkpoints and records"))
+    return parser
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with manifest.json and shards"
+    )
+    group.add_argument("--model", choices=MODELS, default="resnet50", help="architecture")
+    group.add_argument(
+        "--image-size", type=_int(32, 1024), default=224, metavar="PX", help="side of the input"
+    )
+    group.add_argument(
+        "--batch-size", type=_int(1, 65536), default=32, metavar="N", help="pictures per rank and step"
+    )
+    group.add_argument("--epochs", type=_int(1, 100_000), default=6, metavar="N", help="passes over the data")
+
+
+def _add_learning(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--recipe", choices=RECIPES, default="small", help="preset; see hpcai/train/recipe.py")
+    group.add_argument(
+        "--base-lr", type=_positive, metavar="LR", help="peak learning rate per global batch of 256"
+    )
+    group.add_argument(
+        "--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training pictures"
+    )
+    group.add_argument(
+        "--seed", type=_int(0, 2**31), default=0, metavar="N", help="of weights, order and crops"
+    )
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--comm", choices=COMMS, default="auto", help="how ranks average gradients")
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="auto tries both and takes the faster"
+    )
+    group.add_argument(
+        "--threads", type=_int(1, 1024), metavar="N", help="per rank; default: the CPUs allotted to it"
+    )
+    group.add_argument(
+        "--cache-mib", type=_int(0, 2**20), default=1024, metavar="MIB", help="for decoded pictures"
+    )
+    group.add_argument(
+        "--stall-timeout-s",
+        type=_positive,
+        default=600.0,
+        metavar="S",
+        help="end with an error after no step for so long",
+    )
+
+
+def _add_record(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--log-every-steps", type=_int(1, 10**6), default=10, metavar="N", help="window of metrics"
+    )
+    group.add_argument("--checkpoint-every-steps", type=_int(1, 10**9), metavar="N", help="besides the time")
+    group.add_argument(
+        "--checkpoint-every-s", type=_positive, default=120.0, metavar="S", help="and at the end"
+    )
+    group.add_argument(
+        "--resume", action=argparse.BooleanOptionalAction, default=True, help="from the checkpoint"
+    )
+    group.add_argument("--run-dir", metavar="DIR", help="instead of $HPCAI_RUN_DIR, else ./hpcai-run")
+
+
+def _int(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return value
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
