@@ -32,7 +32,7 @@ def all_of(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[Plot
     with style.applied():
         drawn = [
             curve(facts, Curve("loss", "loss", "Training loss")),
-            curve(facts, Curve("top1", "top1", "Held-out top-1 accuracy (%)", factor=100, by_epoch=True)),
+            curve(facts, Curve("top1", "top1", "Held-out top-1 accuracy (%)", factor=100)),
             curve(
                 facts, Curve("images_per_s", "images-per-s", "Throughput over the run (images/s)", floor=0)
             ),
@@ -50,7 +50,6 @@ class Curve:
     name: str
     title: str
     factor: float = 1.0
-    by_epoch: bool = False
     floor: float | None = None
 
 
@@ -59,7 +58,8 @@ def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
     shown = [(index, run) for index, run in enumerate(facts) if run.series.get(what.metric)]
     if not shown:
         return None
-    by_epoch = what.by_epoch and all(run.series.get("epoch") for _, run in shown)
+    # Runs with batches of different size have seen the same pictures at the same epoch, not step.
+    by_epoch = all(run.series.get("epoch") for _, run in shown)
     labels = [f"{style.shortened(run.label)} ({nodes_text(run.nodes)})" for _, run in shown]
     legend = style.Legend.of(labels) if len(shown) > 1 else None
     figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN, legend)
@@ -94,13 +94,14 @@ def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label:
 
 
 def _epochs_at(epochs: Series, steps: Sequence[int]) -> list[float]:
-    """The epoch of each step: the one that was written with it or last before it."""
-    known = dict(zip(epochs.steps, epochs.values, strict=True))
-    found, current = [], 0.0
-    for step in steps:
-        current = known.get(step, current)
-        found.append(current)
-    return found
+    """The epoch of each step, in proportion between those that tell it, at their pace after the last."""
+    import numpy as np
+
+    pace = epochs.values[-1] / epochs.steps[-1] if epochs.steps[-1] else 0.0
+    last = max(epochs.steps[-1], steps[-1]) + 1
+    known_steps = [0, *epochs.steps, last]
+    known_epochs = [0.0, *epochs.values, epochs.values[-1] + pace * (last - epochs.steps[-1])]
+    return [float(epoch) for epoch in np.interp(steps, known_steps, known_epochs)]
 
 
 def _thinned(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:

@@ -14,6 +14,7 @@ from hpcai.runs.waterfall import STAGES, Course
 
 NONE = "–"
 # Whatever a job put there, its variables are not shown: people keep secrets in them.
+_MOST_ITEMS = 16
 _VARIABLES = frozenset({"env", "environ", "environment", "variables"})
 
 
@@ -236,5 +237,6 @@ def _value_text(value: object) -> str:
         inner = {key: item for key, item in value.items() if str(key).lower() not in _VARIABLES}
         return ", ".join(f"{key} {_value_text(item)}" for key, item in inner.items()) or NONE
     if isinstance(value, list):
-        return ", ".join(map(_value_text, value)) or NONE
+        more = [f"{len(value) - _MOST_ITEMS} more"] if len(value) > _MOST_ITEMS else []
+        return ", ".join([*map(_value_text, value[:_MOST_ITEMS]), *more]) or NONE
     return str(value)

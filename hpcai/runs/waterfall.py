@@ -10,7 +10,7 @@ from hpcai.runs.metrics import MARK_PREFIX, Mark, Value, marks_of, read_values
 from hpcai.runs.record import Run
 
 # What goes on while the instant on the right has not come yet.
-STAGES = ("queued", "staging", "starting", "training", "saving", "ending")
+STAGES = ("queued", "staging", "starting", "training", "evaluating", "saving", "ending")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Course:
     staged: float | None
     first_step: float | None
     trained: float | None
+    evaluated: float | None
     saved: float | None
     end: float | None
     # Nobody has written the end (a dead node, or it goes on): `end` is the last metric line.
@@ -47,7 +48,7 @@ class Course:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stretches whose both ends are known, in order."""
-        instants = (self.allocated, self.staged, self.first_step, self.trained, self.saved)
+        instants = (self.allocated, self.staged, self.first_step, self.trained, self.evaluated, self.saved)
         stages = []
         begin = self.submitted
         for name, instant in zip(STAGES[:-1], instants, strict=True):
@@ -68,7 +69,7 @@ class Course:
         if self.saved is not None:
             return "ending"
         if self.trained is not None:
-            return "saving"
+            return "saving" if self.evaluated is not None else "evaluating"
         return "running" if self.first_step is None else "training"
 
 
@@ -129,6 +130,9 @@ def split_by_attempt(attempts: Sequence[RunAttempt], values: Iterable[Value]) ->
 def _course(attempt: RunAttempt, waits_from: float | None, lines: Sequence[Value]) -> Course:
     marks = marks_of(lines)
     last_sign = max((line.time for line in lines), default=attempt.staged or attempt.start)
+    trained = _last(marks, "trained")
+    # Training evaluates and saves on its way, too: that belongs to training.
+    at_the_end = [mark for mark in marks if trained is not None and mark.time >= trained]
     resumed = [mark.step for mark in marks if mark.name == "resumed"]
     return Course(
         attempt=attempt,
@@ -136,8 +140,9 @@ def _course(attempt: RunAttempt, waits_from: float | None, lines: Sequence[Value
         allocated=attempt.start,
         staged=attempt.staged,
         first_step=_first(marks, "first_step"),
-        trained=_last(marks, "trained"),
-        saved=_last(marks, "saved"),
+        trained=trained,
+        evaluated=_last(at_the_end, "evaluated"),
+        saved=_last(at_the_end, "saved"),
         end=last_sign if attempt.end is None else attempt.end,
         end_is_last_sign=attempt.end is None,
         resumed_step=resumed[0] if resumed else None,

@@ -79,14 +79,16 @@ class Sample:
         self.metric("loss", 2.4 * math.exp(-4.2 * progress) + 0.05 + abs(self.rng.gauss(0, 0.06)), step)
         self.metric("images_per_s", speed, step)
         self.metric("data_wait_s", 0.002, step)
+        self.metric("epoch", step / self.steps_per_epoch, step)
         if step % self.steps_per_epoch == 0:
             self.wait(1.1)
             self.metric("top1", 0.982 - 0.85 * math.exp(-5.5 * progress), step)
             self.metric("val_loss", 2.2 * math.exp(-4.6 * progress) + 0.08, step)
-            self.metric("epoch", step // self.steps_per_epoch, step)
 
     def finish(self, attempt: int, step: int) -> None:
         self.metric("mark/trained", attempt, step)
+        self.wait(1.1)
+        self.metric("mark/evaluated", attempt, step)
         self.wait(0.6)
         self.metric("mark/saved", attempt, step)
         self.wait(2.4)

@@ -91,7 +91,7 @@ def test_hours_are_shown_as_hours(runs_root: Path) -> None:
 def test_top1_is_drawn_over_epochs_in_percent(pair: dict[str, Figure]) -> None:
     axes = pair["top1"].axes[0]
     line = axes.get_lines()[0]
-    assert list(line.get_xdata()) == [float(epoch) for epoch in range(1, 15)]
+    assert list(line.get_xdata()) == pytest.approx(range(1, 15))
     assert line.get_ydata()[-1] == pytest.approx(97.85, abs=0.01)
     assert axes.get_xlabel() == "epoch"
 

@@ -35,6 +35,25 @@ def test_a_trained_run_has_every_stage() -> None:
     assert (waterfall.begin, waterfall.end, waterfall.lost_s) == (10.0, 100.0, 0)
 
 
+def test_evaluating_and_saving_on_the_way_belong_to_training() -> None:
+    attempt = RunAttempt(0, start=12.0, end=100.0, exit_status=0, cause="completed")
+    values = [
+        *marks(0, first_step=20.0),
+        *marks(0, evaluated=30.0, saved=31.0),
+        *marks(0, trained=80.0, evaluated=85.0, saved=86.0),
+    ]
+    assert stages(build(10.0, [attempt], values).courses[0]) == {
+        "queued": (10.0, 12.0),
+        "starting": (12.0, 20.0),
+        "training": (20.0, 80.0),
+        "evaluating": (80.0, 85.0),
+        "saving": (85.0, 86.0),
+        "ending": (86.0, 100.0),
+    }
+    killed = RunAttempt(0, start=12.0, end=50.0, cause="node_failure")
+    assert stages(build(10.0, [killed], values[:3]).courses[0])["training"] == (20.0, 50.0)
+
+
 def test_a_job_that_says_nothing_of_its_course_is_running() -> None:
     waterfall = build(10.0, [RunAttempt(0, start=12.0, end=100.0, exit_status=0)], [])
     assert stages(waterfall.courses[0]) == {"queued": (10.0, 12.0), "running": (12.0, 100.0)}
@@ -42,10 +61,10 @@ def test_a_job_that_says_nothing_of_its_course_is_running() -> None:
 
 def test_a_missing_instant_lengthens_the_next_stage() -> None:
     attempt = RunAttempt(0, start=12.0, end=100.0)
-    waterfall = build(None, [attempt], marks(0, first_step=20.0, saved=95.0))
+    waterfall = build(None, [attempt], marks(0, trained=90.0, saved=95.0))
     assert stages(waterfall.courses[0]) == {
-        "starting": (12.0, 20.0),
-        "saving": (20.0, 95.0),
+        "training": (12.0, 90.0),
+        "saving": (90.0, 95.0),
         "ending": (95.0, 100.0),
     }
     assert waterfall.courses[0].submitted is None
