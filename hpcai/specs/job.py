@@ -220,11 +220,6 @@ class JobSpec(_Model):
             )
         return self
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """The variable of each data set by the data set's name."""
-        return {data.name: data.variable for data in self.data}
-
 
 def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     """What in a job of valid fields cannot be meant together."""
@@ -261,11 +256,6 @@ def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:
             what = f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
             yield Contradiction(("data",), what, ("data", index, "name"))
         seen[data.variable] = data.name
-
-
-def field_names(model: type[BaseModel]) -> list[str]:
-    """The keys that a file may hold."""
-    return list(model.model_fields)
 
 
 def as_json(model: BaseModel) -> dict[str, Any]:

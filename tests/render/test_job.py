@@ -50,7 +50,7 @@ def test_a_job_becomes_its_script(case: Path, golden: Callable[[Path, str], None
 
 
 def test_every_script_in_sbatch_is_a_golden() -> None:
-    assert {path.name for path in shipped("sbatch").glob("*")} == {
+    assert {path.name for path in shipped("sbatch").glob("*.sbatch")} == {
         golden_of(case).name for case in CASES.glob("*.yaml") if golden_of(case).parent == shipped("sbatch")
     }
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcai import shell
+from hpcai.render.environment import quote
 from hpcai.render.job import render_job, resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
@@ -176,3 +178,13 @@ def test_scratch_is_found_when_the_site_names_none(plainly_here: Here, tmp_path:
     found = Path(plainly_here.log("0.out").strip())
     assert found in map(Path, ("/mnt/nvme", "/nvme", "/mnt/resource", "/mnt", "/tmp"))
     assert os.access(found, os.W_OK)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("weird_folder", ["with space %t"], indirect=True)
+def test_mpi_ranks_start_through_mpirun(here: Here) -> None:
+    pytest.importorskip("mpi4py")
+    code = "from mpi4py import MPI; c = MPI.COMM_WORLD; print(c.rank, c.size, c.allreduce(c.rank + 1))"
+    done = here(command=f"{quote(sys.executable)} -c {quote(code)}", launcher="mpi", ntasks_per_node=2)
+    assert (done.status, done.stdout) == (0, ""), done.stderr
+    assert (here.log("0.out"), here.log("1.out")) == ("0 2 3\n", "1 2 3\n")
