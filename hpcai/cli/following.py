@@ -69,21 +69,20 @@ def _watch(watcher: Watcher, run: Run) -> Outcome:
     screen = live.console()
     job_id = run.job_id if watcher.is_in_slurm else None
     if not live.can_draw(screen):
-        return _until_end(watcher, _Teller())
+        return _until_end(watcher, _teller())
     with live.View(screen, run.name, job_id) as view:
         return _until_end(watcher, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
 
 
-class _Teller:
+def _teller() -> Callable[[Snapshot], None]:
     """Prints what is new."""
+    narrator = narrate.Narrator()
 
-    def __init__(self) -> None:
-        self._before: Snapshot | None = None
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        for line in narrate.changes(self._before, snapshot):
+    def tell(snapshot: Snapshot) -> None:
+        for line in narrator.tell(snapshot):
             say(line)
-        self._before = snapshot
+
+    return tell
 
 
 def _until_end(watcher: Watcher, show: Callable[[Snapshot], None]) -> Outcome:

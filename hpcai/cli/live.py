@@ -165,7 +165,7 @@ def _epoch(now: Snapshot, width: int, *, pretty: bool) -> Text:
 
 def _bar(fraction: float, width: int, *, pretty: bool) -> Text:
     full = round(fraction * width)
-    filled, empty = ("━", "━") if pretty else ("#", ".")
+    filled, empty = ("━", "─") if pretty else ("#", ".")
     return Text(filled * full, style="cyan").append(empty * (width - full), style="bright_black")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hpcai.cli import words
 from hpcai.launch.follow import Snapshot, Staged
 
+PROGRESS_EVERY_S = 60.0
 _PHASES = {
     "staging": "the data is being staged",
     "first step": "the data is there; the first step is being prepared",
@@ -15,42 +16,54 @@ _PHASES = {
 }
 
 
-def changes(before: Snapshot | None, after: Snapshot) -> list[str]:
-    """What is new, a line each; nothing when nothing that a person waits for has changed."""
-    before = before or Snapshot(now=after.now)
-    return [f"{words.clock(after.now)}  {line}" for line in _changes(before, after)]
+class Narrator:
+    """Tells a run, snapshot after snapshot."""
+
+    def __init__(self) -> None:
+        self._before: Snapshot | None = None
+        self._last_progress = float("-inf")
+
+    def tell(self, now: Snapshot) -> list[str]:
+        """What is new, a line each; nothing when nothing that a person waits for has changed."""
+        before = self._before or Snapshot(now=now.now)
+        self._before = now
+        lines = [*_course(before, now)]
+        if self._is_worth_telling(before, now):
+            self._last_progress = now.now
+            lines.append(progress(now))
+        if now.phase == "ending" != before.phase:
+            lines.append(_PHASES["ending"])
+        return [f"{words.clock(now.now)}  {line}" for line in lines]
+
+    def _is_worth_telling(self, before: Snapshot, now: Snapshot) -> bool:
+        """After each evaluation, and once a minute between them."""
+        if now.step is None or (now.step == before.step and now.evaluations == before.evaluations):
+            return False
+        return now.evaluations != before.evaluations or now.now - self._last_progress >= PROGRESS_EVERY_S
 
 
-def _changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
-    if after.silent_s and not before.silent_s:
-        yield f"Slurm has not answered for {words.span(after.silent_s)}; asking on"
-    elif before.silent_s and not after.silent_s:
+def _course(before: Snapshot, now: Snapshot) -> Iterator[str]:
+    if now.silent_s and not before.silent_s:
+        yield f"Slurm has not answered for {words.span(now.silent_s)}; asking on"
+    elif before.silent_s and not now.silent_s:
         yield "Slurm answers again"
-    for number, cause in after.ended_attempts[len(before.ended_attempts) :]:
+    for number, cause in now.ended_attempts[len(before.ended_attempts) :]:
         yield f"attempt {number} {words.cause(cause)}; Slurm starts the job again"
-    if after.phase in ("waiting", "starting") and (after.words, after.phase) != (before.words, before.phase):
-        yield f"the job {after.words}"
-    if _has_begun(after) and not (_has_begun(before) and before.attempt == after.attempt):
-        again = f"attempt {after.attempt} " if after.attempt else ""
-        yield f"{again}started on {after.node_list}"
-    if after.phase != before.phase and after.phase == "staging":
+    if now.phase in ("waiting", "starting") and (now.words, now.phase) != (before.words, before.phase):
+        yield f"the job {now.words}"
+    if _has_begun(now) and not (_has_begun(before) and before.attempt == now.attempt):
+        again = f"attempt {now.attempt} " if now.attempt else ""
+        yield f"{again}started on {now.node_list}"
+    if now.phase == "staging" != before.phase:
         yield _PHASES["staging"]
-    known = set(before.staged) if before.attempt == after.attempt else set()
-    for staged in after.staged:
+    known = set(before.staged) if before.attempt == now.attempt else set()
+    for staged in now.staged:
         if staged not in known:
             yield staging(staged)
-    if (
-        after.phase != before.phase
-        and after.phase in ("first step", "training")
-        and _first_time(before, after)
-    ):
-        yield _PHASES[after.phase]
-    if after.resumed_step is not None and after.resumed_step != before.resumed_step:
-        yield f"training goes on from step {after.resumed_step}"
-    if after.epoch is not None and (after.epoch, after.attempt) != (before.epoch, before.attempt):
-        yield progress(after)
-    if after.phase == "ending" != before.phase:
-        yield _PHASES["ending"]
+    if now.phase in ("first step", "training") and _first_time(before, now):
+        yield _PHASES[now.phase]
+    if now.resumed_step is not None and now.resumed_step != before.resumed_step:
+        yield f"training goes on from step {now.resumed_step}"
 
 
 def _has_begun(snapshot: Snapshot) -> bool:

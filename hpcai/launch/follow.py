@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +15,7 @@ from hpcai.runs.metrics import MARK_PREFIX, Value
 from hpcai.slurm import reasons
 from hpcai.slurm.answers import JobInfo
 
-# How a step of the job's course is called once its mark has come.
+# What a command does once it has written a mark.
 _AFTER_MARK = {
     "started": "first step",
     "resumed": "first step",
@@ -24,6 +26,7 @@ _AFTER_MARK = {
     "saved": "training",
     "trained": "saving",
 }
+_AFTER_LAST_STEP = _AFTER_MARK | {"trained": "saving", "evaluated": "saving", "saved": "ending"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Snapshot:
     step: int | None = None
     loss: float | None = None
     top1: float | None = None
+    evaluations: int = 0
+    """How often the model was evaluated."""
     images_per_s: tuple[float, ...] = ()
     fraction: float | None = None
     left_s: float | None = None
@@ -84,6 +89,68 @@ class Snapshot:
     outcome: Outcome | None = None
     silent_s: float = 0.0
     """How long Slurm has not answered."""
+
+
+@dataclass
+class _Training:
+    """Where training stands, gathered from the metric lines of one attempt."""
+
+    epochs: int | None
+    begun: float
+    last: dict[str, float] = field(default_factory=dict)
+    step: int | None = None
+    evaluations: int = 0
+    resumed_step: int | None = None
+    course: str | None = None
+    is_trained: bool = False
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=60))
+    points: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=20))
+
+    def feed(self, value: Value) -> None:
+        if value.time < self.begun:
+            # Of an earlier attempt.
+            return
+        if value.name.startswith(MARK_PREFIX):
+            self._feed_mark(value.name.removeprefix(MARK_PREFIX), value.step)
+            return
+        self.last[value.name] = value.value
+        self.step = value.step if self.step is None else max(self.step, value.step)
+        self.evaluations += value.name == "top1"
+        if value.name == "images_per_s":
+            self.rates.append(value.value)
+        elif value.name == "epoch":
+            self.points.append((value.time, value.value))
+        elif value.name == "epochs":
+            self.epochs = int(value.value)
+
+    def _feed_mark(self, name: str, step: int) -> None:
+        self.is_trained = self.is_trained or name == "trained"
+        if name == "resumed":
+            self.resumed_step = step
+        if name in _AFTER_MARK:
+            self.course = (_AFTER_LAST_STEP if self.is_trained else _AFTER_MARK).get(name, self.course)
+
+    @property
+    def phase(self) -> str:
+        return self.course or ("training" if self.last else "running")
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that goes on or has just ended, from 1."""
+        return max(1, math.ceil(self.points[-1][1])) if self.points else None
+
+    @property
+    def fraction(self) -> float | None:
+        return min(1.0, self.points[-1][1] / self.epochs) if self.points and self.epochs else None
+
+    def left_s(self, now: float) -> float | None:
+        """Seconds to the end of training at the pace of the last lines."""
+        if len(self.points) < 2 or not self.epochs:
+            return None
+        (begin, done_then), (end, done) = self.points[0], self.points[-1]
+        if done <= done_then or done >= self.epochs:
+            return None
+        return max(0.0, end + (self.epochs - done) * (end - begin) / (done - done_then) - now)
 
 
 @dataclass
@@ -98,7 +165,7 @@ class RunState:
     outcome: Outcome | None = None
     attempts: dict[int, AttemptSeen] = field(default_factory=dict)
     causes: dict[int, str] = field(default_factory=dict)
-    values: list[Value] = field(default_factory=list)
+    training: _Training | None = None
     staged: dict[tuple[int, str, str], Staged] = field(default_factory=dict)
 
     @classmethod
@@ -122,6 +189,7 @@ class RunState:
         event = record.get("event")
         if event == "start":
             self.attempts[number] = AttemptSeen(number, str(record.get("node_list", "")), instant)
+            self.training = _Training(self.epochs, instant)
             return
         seen = self.attempts.get(number)
         if seen is None:
@@ -141,7 +209,9 @@ class RunState:
 
     def feed_values(self, values: Iterable[Value]) -> None:
         """Metric lines of rank 0."""
-        self.values += values
+        for value in values:
+            if self.training is not None:
+                self.training.feed(value)
 
     def feed_data(self, node: str, records: Iterable[Record]) -> None:
         """Lines of data/<node>.jsonl."""
@@ -166,11 +236,10 @@ class RunState:
         job, number = self.job, self.attempt
         seen = self.attempts.get(number)
         staged = tuple(one for (attempt, _, _), one in sorted(self.staged.items()) if attempt == number)
-        values = [value for value in self.values if seen is not None and value.time >= seen.start]
-        training = _Training.of(values, self.epochs)
+        training = self.training if seen and self.training else _Training(self.epochs, now)
         return Snapshot(
             now=now,
-            phase=self._phase(seen, values),
+            phase=self._phase(seen, training),
             words=reasons.in_words(job) if job else "",
             state=job.state if job else None,
             reason=job.reason if job else None,
@@ -181,13 +250,14 @@ class RunState:
             nodes=self.nodes,
             staged=staged,
             wanted_data=self.nodes * self.data_sets,
-            resumed_step=next((one.step for one in values if one.name == MARK_PREFIX + "resumed"), None),
+            resumed_step=training.resumed_step,
             epoch=training.epoch,
             epochs=training.epochs,
             step=training.step,
-            loss=training.last("loss"),
-            top1=training.last("top1"),
-            images_per_s=tuple(one.value for one in values if one.name == "images_per_s"),
+            loss=training.last.get("loss"),
+            top1=training.last.get("top1"),
+            evaluations=training.evaluations,
+            images_per_s=tuple(training.rates),
             fraction=training.fraction,
             left_s=training.left_s(now),
             ended_attempts=tuple((one, cause) for one, cause in sorted(self.causes.items()) if one < number),
@@ -195,7 +265,7 @@ class RunState:
             silent_s=silent_s,
         )
 
-    def _phase(self, seen: AttemptSeen | None, values: Sequence[Value]) -> str:
+    def _phase(self, seen: AttemptSeen | None, training: _Training) -> str:
         if self.outcome is not None:
             return "ended"
         state = self.job.state if self.job else None
@@ -205,58 +275,4 @@ class RunState:
             return {None: "submitted", "RUNNING": "starting", "CONFIGURING": "starting"}.get(state, "waiting")
         if self.data_sets and seen.staged is None:
             return "staging"
-        return _course(values)
-
-
-def _course(values: Sequence[Value]) -> str:
-    """What a running command is doing, by the marks that it wrote last."""
-    names = [value.name.removeprefix(MARK_PREFIX) for value in values if value.name.startswith(MARK_PREFIX)]
-    known = [name for name in names if name in _AFTER_MARK]
-    if not known:
-        return "training" if values else "running"
-    if known[-1] == "saved" and "trained" in known:
-        return "ending"
-    return _AFTER_MARK[known[-1]]
-
-
-@dataclass(frozen=True)
-class _Training:
-    """Where training stands, from the metric lines of one attempt."""
-
-    values: Sequence[Value]
-    epochs: int | None
-
-    @classmethod
-    def of(cls, values: Sequence[Value], epochs: int | None) -> _Training:
-        told = [value.value for value in values if value.name == "epochs"]
-        return cls(values, int(told[-1]) if told else epochs)
-
-    def last(self, name: str) -> float | None:
-        return next((value.value for value in reversed(self.values) if value.name == name), None)
-
-    @property
-    def step(self) -> int | None:
-        return max((value.step for value in self.values), default=None)
-
-    @property
-    def epoch(self) -> int | None:
-        epoch = self.last("epoch")
-        return None if epoch is None else int(epoch)
-
-    @property
-    def fraction(self) -> float | None:
-        epoch = self.last("epoch")
-        if epoch is None or not self.epochs:
-            return None
-        return min(1.0, epoch / self.epochs)
-
-    def left_s(self, now: float) -> float | None:
-        """Seconds to the end of training at the pace of this attempt's last epochs."""
-        points = [(value.time, value.value) for value in self.values if value.name == "epoch"]
-        if len(points) < 2 or not self.epochs:
-            return None
-        (begin, done_then), (end, done) = points[max(0, len(points) - 20)], points[-1]
-        if done <= done_then or done >= self.epochs:
-            return None
-        pace_s = (end - begin) / (done - done_then)
-        return max(0.0, end + (self.epochs - done) * pace_s - now)
+        return training.phase

@@ -40,8 +40,8 @@ def submit(
     client = client or SlurmClient()
     resolved = resolve(spec, site)
     refuse_hopeless(resolved.spec, client)
-    run = _create(resolved, where, site, spec_text)
-    with _removed_unless_accepted(run):
+    run = create_record(resolved, where, site, spec_text)
+    with removed_unless_accepted(run):
         job_id = client.submit(run.paths.script)
     run.append_event("submitted", job_id=job_id, where=where)
     return run
@@ -49,8 +49,8 @@ def submit(
 
 def start_here(spec: JobSpec, *, site: Site | None = None, spec_text: str | None = None) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = _create(resolve(spec, site), "local", site, spec_text)
-    with _removed_unless_accepted(run):
+    run = create_record(resolve(spec, site), "local", site, spec_text)
+    with removed_unless_accepted(run):
         return local.start(run)
 
 
@@ -78,7 +78,10 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
         )
 
 
-def _create(resolved: ResolvedJob, where: Where, site: Site | None, spec_text: str | None) -> Run:
+def create_record(
+    resolved: ResolvedJob, where: Where, site: Site | None = None, spec_text: str | None = None
+) -> Run:
+    """The record of a job that is about to be submitted, its script in it."""
     spec = resolved.spec
 
     def script(run_dir: Path) -> str:
@@ -96,7 +99,7 @@ def _create(resolved: ResolvedJob, where: Where, site: Site | None, spec_text: s
 
 
 @contextmanager
-def _removed_unless_accepted(run: Run) -> Iterator[None]:
+def removed_unless_accepted(run: Run) -> Iterator[None]:
     """Takes a record away when its job never came to be, so that no list shows a run that is none."""
     try:
         yield

@@ -119,12 +119,13 @@ class SlurmClient:
     def job(self, job_id: int) -> JobInfo:
         """All that Slurm knows of a job, also for a while (MinJobAge) after its end.
 
-        Raises NotFoundError when it knows none. Of an array, the first task that it lists.
+        Of a whole array, the task that tells most: one that goes on, else one that did not complete.
+        Raises NotFoundError when there is no such job.
         """
         found = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
         if not found:
             raise NotFoundError(f"Slurm knows no job {job_id}")
-        return next((job for job in found if job.job_id == job_id), found[0])
+        return min(found, key=lambda job: (job.is_final, job.state == "COMPLETED", job.job_id != job_id))
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""

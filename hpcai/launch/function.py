@@ -1,0 +1,198 @@
+"""Python functions as jobs: a submitit executor whose script comes from the same template as every job's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import submitit
+from submitit.core import core, utils
+
+from hpcai.errors import SpecError, UnreachableError, UsageError
+from hpcai.launch.script import create_record, refuse_hopeless, removed_unless_accepted, resolve
+from hpcai.slurm.answers import is_final
+from hpcai.slurm.client import SlurmClient
+from hpcai.specs.job import JobSpec
+from hpcai.specs.load import load_text
+from hpcai.specs.site import Site
+
+if TYPE_CHECKING:
+    from hpcai.runs.record import Run
+
+LOG = logging.getLogger(__name__)
+
+# What submitit's own program in the job listens to, and how long before the time limit.
+_CHECKPOINT_SIGNAL = "USR2@90"
+# submitit reads the time limit only to tell a timeout from a preemption.
+_NO_LIMIT_MIN = 366 * 24 * 60
+_FORGOTTEN = "FORGOTTEN"
+
+
+def executor(
+    folder: Path | str, *, site: Site | None = None, client: SlurmClient | None = None, **fields: Any
+) -> FunctionExecutor:
+    """A submitit executor: `.submit(function, *args)`, `.map_array(function, values)`; jobs have `.result()`.
+
+    `fields` are those of a job's file, such as nodes=2, time_min=30. `folder` holds the pickled
+    functions and results and must be seen by all nodes. Each submission has a run record too.
+    Raises SpecError for a field that is wrong; `submit` raises what `hpcai.submit` raises.
+    """
+    return FunctionExecutor(folder, site=site, client=client, fields=fields)
+
+
+class _Watcher(core.InfoWatcher):  # type: ignore[misc]
+    """The states of all jobs of this process, from one question to slurmctld; accounting is not needed."""
+
+    def __init__(self, client: SlurmClient | None = None) -> None:
+        super().__init__(delay_s=30)
+        self._client = client
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        return str(self.get_info(job_id, mode=mode).get("State", "UNKNOWN"))
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        state = self.get_state(job_id, mode=mode)
+        return is_final(state) or state == _FORGOTTEN
+
+    def update(self) -> None:
+        waiting = self._registered - self._finished
+        self._last_status_check = time.time()
+        if not waiting:
+            return
+        self._num_calls += 1
+        self._client = self._client or SlurmClient()
+        try:
+            jobs = self._client.jobs(int(job_id.partition("_")[0]) for job_id in waiting)
+        except UnreachableError as error:
+            # Whoever waits asks again; the last answer stays as it is.
+            LOG.warning("%s; states are those of its last answer", error.what)
+            return
+        known = {job.ident: {"State": job.state, "NodeList": job.node_list or ""} for job in jobs}
+        masters = {str(job.array_job_id): {"State": job.state} for job in jobs if job.array_job_id}
+        for job_id in waiting:
+            pending = masters.get(job_id.partition("_")[0])
+            self._info_dict[job_id] = known.get(job_id) or pending or {"State": _FORGOTTEN}
+        self._finished |= {job_id for job_id in waiting if self.is_done(job_id, mode="cache")}
+
+
+class FunctionJob(submitit.SlurmJob[Any]):  # type: ignore[misc]
+    """A function in Slurm: `.result()`, `.exception()`, `.stdout()`, `.state`, `.cancel()`."""
+
+    watcher = _Watcher()
+
+
+class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
+    """submitit's executor for Slurm, with hpcai's fields, script and run records."""
+
+    job_class = FunctionJob
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        site: Site | None = None,
+        client: SlurmClient | None = None,
+        fields: dict[str, Any] | None = None,
+    ) -> None:
+        # The part of SlurmExecutor that only looks for srun on PATH is left out.
+        core.PicklingExecutor.__init__(self, Path(folder).absolute())
+        self._site = site
+        self._client = client or SlurmClient()
+        self._fields: dict[str, Any] = {"name": "function"}
+        self.python = shlex.quote(sys.executable)
+        self.update_parameters(**(fields or {}))
+
+    @property
+    def spec(self) -> JobSpec:
+        """The job that each submission is."""
+        return self._spec
+
+    def _internal_update_parameters(self, **kwargs: Any) -> None:
+        fields = {**self._fields, **kwargs}
+        if "command" in fields:
+            raise UsageError(
+                "command is the function here", next_step="hpcai.submit takes a job with a command."
+            )
+        self._spec = self._load(fields)
+        self._fields = fields
+        self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
+
+    def _load(self, fields: dict[str, Any]) -> JobSpec:
+        env = {**fields.get("env", {}), "SUBMITIT_EXECUTOR": "slurm"}
+        whole = {
+            "kind": "job",
+            "signal": _CHECKPOINT_SIGNAL,
+            **fields,
+            "env": env,
+            "command": self._command(),
+        }
+        try:
+            text = json.dumps(whole)
+        except TypeError as error:
+            raise SpecError(
+                f"hpcai.executor: {error}", allowed="Fields are those of a job's file."
+            ) from error
+        spec = load_text(text, "hpcai.executor")
+        assert isinstance(spec, JobSpec)
+        return spec
+
+    def _command(self) -> str:
+        """What each task runs: submitit's program, with its output where submitit looks for it."""
+        folder = shlex.quote(str(self.folder))
+        log = f"{folder}/${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}"
+        log += "${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}_${SLURM_PROCID}_log"
+        return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {folder}"
+
+    def _num_tasks(self) -> int:
+        return self._spec.nodes * (self._spec.ntasks_per_node or 1)
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[utils.DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        """One job, or for several functions one array."""
+        pickles = [self._pickle(delayed) for delayed in delayed_submissions]
+        try:
+            first = self._submit_script([f"--array=0-{len(pickles) - 1}"] if len(pickles) > 1 else [])
+        except BaseException:
+            for path in pickles:
+                path.unlink()
+            raise
+        if len(pickles) > 1:
+            return [self._element(first, index, path) for index, path in enumerate(pickles)]
+        first.paths.move_temporary_file(pickles[0], "submitted_pickle")
+        return [first]
+
+    def _pickle(self, delayed: utils.DelayedSubmission) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path: Path = self.folder / f"{uuid.uuid4().hex}.pkl"
+        delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
+        delayed.dump(path)
+        return path
+
+    def _element(self, first: FunctionJob, index: int, pickle: Path) -> FunctionJob:
+        tasks = list(range(self._num_tasks()))
+        job = FunctionJob(folder=self.folder, job_id=f"{first.job_id}_{index}", tasks=tasks)
+        job.paths.move_temporary_file(pickle, "submitted_pickle")
+        return job
+
+    def _submit_script(self, args: Sequence[str]) -> FunctionJob:
+        """The job of one sbatch, with its run record."""
+        refuse_hopeless(self._spec, self._client)
+        run = create_record(resolve(self._spec, self._site), "slurm", self._site)
+        with removed_unless_accepted(run):
+            job_id = self._client.submit(run.paths.script, args=args)
+        run.append_event("submitted", job_id=job_id, where="slurm")
+        return self._job_of(run, job_id)
+
+    def _job_of(self, run: Run, job_id: int) -> FunctionJob:
+        job = FunctionJob(folder=self.folder, job_id=str(job_id), tasks=list(range(self._num_tasks())))
+        job.paths.folder.mkdir(parents=True, exist_ok=True)
+        job.paths.submission_file.symlink_to(run.paths.script)
+        return job
