@@ -104,8 +104,10 @@ class Packages:
             raise UnreachableError(
                 f"pip found no index that has torch: {_last_line(done.stderr)}", next_step=OFFLINE_HINT
             )
-        versions = re.split(r"[\s,]+", done.stdout)
-        return CPU_TORCH if CPU_TORCH.partition("==")[2] in versions else self.default_torch
+        # "Available versions: 2.13.0+cpu, 2.13.0, ..."; another line tells what is installed.
+        line = next((line for line in done.stdout.splitlines() if line.startswith("Available")), "")
+        offered = line.partition(": ")[2].split(", ")
+        return CPU_TORCH if CPU_TORCH.partition("==")[2] in offered else self.default_torch
 
     @property
     def default_torch(self) -> str:

@@ -1,0 +1,126 @@
+"""What a machine has and lacks, and how a user without root comes by a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hpcai.errors import ToolError
+from hpcai.launch import machine, toolchain
+from hpcai.launch.horovod_wheel import _cmake_serves
+from hpcai.launch.machine import Mpi
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on PATH, for stand-ins of programs."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def program(path: Path, words: str) -> None:
+    """A stand-in that prints these words whatever it is asked."""
+    path.write_text(f"#!/bin/sh\necho '{words}'\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("mpicxx: Open MPI 4.1.4 (Language: C++)", "openmpi-4.1.4"),
+        ("mpicxx: Open MPI 5.0.11 (Language: C++)", "openmpi-5.0.11"),
+        ("mpicxx: Open MPI 3.1.6 (Language: C++)", None),
+        ("mpicxx for MPICH version 4.0.2", None),
+        ("", None),
+    ],
+)
+def test_only_an_open_mpi_that_srun_can_start_counts(programs: Path, words: str, found: str | None) -> None:
+    program(programs / "mpicxx", words)
+    assert machine.system_mpi() == (Mpi(found, programs) if found else None)
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_bare_debian_lacks_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "python_is_debians", lambda: True)
+    monkeypatch.setattr(machine, "has_ensurepip", lambda: False)
+    monkeypatch.setattr(machine, "has_python_headers", lambda: False)
+    python = f"python{machine.python_version()}"
+    assert machine.missing_debian_packages() == [
+        f"{python}-venv",
+        f"{python}-dev",
+        "g++",
+        "make",
+        "libopenmpi-dev",
+        "openmpi-bin",
+    ]
+
+
+def test_what_is_there_is_not_installed_again(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "python_is_debians", lambda: False)
+    for name in ("c++", "gcc", "make"):
+        program(programs / name, "")
+    program(programs / "mpicxx", "mpicxx: Open MPI 4.1.4 (Language: C++)")
+    assert machine.missing_debian_packages() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "serves"),
+    [("cmake version 3.25.1", True), ("cmake version 4.1.0", True), ("cmake version 3.10.2", False)],
+)
+def test_an_old_cmake_does_not_serve(programs: Path, words: str, serves: bool) -> None:
+    program(programs / "cmake", words)
+    assert _cmake_serves() is serves
+
+
+def test_no_cmake_does_not_serve(programs: Path) -> None:
+    assert list(programs.iterdir()) == []
+    assert not _cmake_serves()
+
+
+def test_with_all_installed_a_build_needs_no_variables(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c++", "gcc", "make"):
+        program(programs / name, "")
+    monkeypatch.setattr(machine, "has_python_headers", lambda: True)
+    assert toolchain.ensure(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("programs")
+def test_without_apt_the_packages_to_ask_for_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="lacks a C\\+\\+ compiler and make") as caught:
+        toolchain.ensure(tmp_path)
+    assert "apt-get install g++ make" in str(caught.value)
+
+
+def test_a_python_of_ones_own_without_headers_is_told_so(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c++", "gcc", "make"):
+        program(programs / name, "")
+    monkeypatch.setattr(machine, "has_python_headers", lambda: False)
+    monkeypatch.setattr(machine, "python_is_debians", lambda: False)
+    with pytest.raises(ToolError, match=r"lacks the header Python\.h of /"):
+        toolchain.ensure(tmp_path)
+
+
+@pytest.mark.long
+def test_the_unpacked_compiler_makes_a_program_and_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("apt-get") is None:
+        pytest.skip("no apt on this machine")
+    monkeypatch.setattr(machine, "has_compiler", lambda: False)
+    env = {**os.environ, **toolchain.ensure(tmp_path / "a cache")}
+    source = tmp_path / "hello.cc"
+    source.write_text('#include <iostream>\nint main() { std::cout << "hello\\n"; }\n')
+    (tmp_path / "Makefile").write_text("hello: hello.o\n\tg++ -o $@ $<\nlib.a: hello.o\n\tar rc $@ $<\n")
+    subprocess.run(["make", "hello", "lib.a"], cwd=tmp_path, env=env, check=True, timeout=120)
+    done = subprocess.run([tmp_path / "hello"], capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == "hello\n"
