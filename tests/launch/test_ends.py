@@ -1,0 +1,185 @@
+"""How attempts ended, from what Slurm says and what the batch part left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hpcai.errors import NotFoundError
+from hpcai.launch import ends
+from hpcai.launch.ends import Evidence, Outcome
+from hpcai.runs import jsonl
+from hpcai.runs.record import Run, create_run
+from hpcai.slurm.answers import JobInfo, NodeInfo
+from hpcai.slurm.client import SlurmClient
+
+CANCELLED_AT = "2026-11-20T11:45:21"
+NODE_FAILURE = (
+    f"slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT {CANCELLED_AT} DUE TO NODE FAILURE, SEE LOG ***\n"
+)
+REQUEUE = f"slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT {CANCELLED_AT} DUE TO JOB REQUEUE ***\n"
+PREEMPTION = f"slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT {CANCELLED_AT} DUE TO PREEMPTION ***\n"
+STEP = f"slurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT {CANCELLED_AT} DUE TO NODE FAILURE ***\n"
+CANCELLED = f"slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT {CANCELLED_AT} ***\n"
+THEN = datetime.fromisoformat(CANCELLED_AT).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_status", "signal", "status"),
+    [
+        ("COMPLETED", 0, None, 0),
+        ("FAILED", 7, None, 7),
+        ("FAILED", 137, None, 137),
+        ("FAILED", 0, 9, 137),
+        ("TIMEOUT", 0, 15, 143),
+        ("CANCELLED", 0, 15, 143),
+        ("CANCELLED", 0, None, 9),
+        ("NODE_FAIL", 0, None, 9),
+        ("OUT_OF_MEMORY", 0, None, 9),
+        ("UNKNOWN", None, None, 9),
+    ],
+)
+def test_status_of_waiting_is_0_for_a_job_that_completed_only(
+    state: str, exit_status: int | None, signal: int | None, status: int
+) -> None:
+    assert Outcome(state, ends.cause_of(state), exit_status, signal).status == status
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("COMPLETED", "completed"),
+        ("FAILED", "failed"),
+        ("TIMEOUT", "time_limit"),
+        ("DEADLINE", "time_limit"),
+        ("NODE_FAIL", "node_failure"),
+        ("BOOT_FAIL", "node_failure"),
+        ("PREEMPTED", "preempted"),
+        ("OUT_OF_MEMORY", "out_of_memory"),
+        ("CANCELLED", "cancelled"),
+        ("SOMETHING_NEW", "unknown"),
+    ],
+)
+def test_causes(state: str, cause: str) -> None:
+    assert ends.cause_of(state) == cause
+
+
+def test_last_words_are_of_this_job_and_of_the_whole_job() -> None:
+    log = "start\n" + STEP + NODE_FAILURE + NODE_FAILURE.replace("JOB 7", "JOB 8") + CANCELLED
+    assert ends.last_words(log, 7) == [(THEN, "node_failure")]
+    assert ends.last_words(REQUEUE + PREEMPTION, 7) == [(THEN, "requeued"), (THEN, "preempted")]
+
+
+def test_a_word_belongs_to_the_attempt_that_ran_then() -> None:
+    words = ends.words_by_attempt([(THEN, "preempted")], {0: THEN - 100, 1: THEN - 10, 2: THEN + 30})
+    assert words == {1: (THEN, "preempted")}
+    assert ends.words_by_attempt([(THEN, "preempted")], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cause"),
+    [
+        (Evidence("preempted", a_node_is_down=True, exit_status=143), "preempted"),
+        (Evidence(None, a_node_is_down=True, exit_status=143), "node_failure"),
+        (Evidence(None, a_node_is_down=False, exit_status=None), "node_failure"),
+        (Evidence(None, a_node_is_down=False, exit_status=0), "requeued"),
+    ],
+)
+def test_cause_of_an_attempt_that_slurm_followed_by_another(evidence: Evidence, cause: str) -> None:
+    assert ends.cause_of_requeue(evidence) == cause
+
+
+class Slurm:
+    """Answers as a SlurmClient does."""
+
+    def __init__(self, job: JobInfo | None, nodes: Sequence[NodeInfo] = ()) -> None:
+        self._job = job
+        self._nodes = nodes
+
+    def job(self, _job_id: int) -> JobInfo:
+        if self._job is None:
+            raise NotFoundError("Slurm knows no such job")
+        return self._job
+
+    def nodes(self, _names: str) -> Sequence[NodeInfo]:
+        return self._nodes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = create_run(tmp_path, "default", "x", spec_text="", resolved={}, script="#!/bin/sh\n")
+    run.append_event("submitted", job_id=7)
+    return run
+
+
+def starts(run: Run, number: int, instant: float) -> None:
+    line: dict[str, Any] = {"attempt": number, "job_id": 7, "node_list": "n[1-2]", "event": "start"}
+    jsonl.append(run.paths.attempts, {**line, "time": instant})
+
+
+def collect(run: Run, job: JobInfo | None, nodes: Sequence[NodeInfo] = ()) -> list[tuple[int, str, str]]:
+    ends.collect(run, cast(SlurmClient, Slurm(job, nodes)))
+    return [(end["attempt"], end["state"], end["cause"]) for end in run.ends()]
+
+
+def info(run: Run, state: str, **fields: Any) -> JobInfo:
+    return replace(JobInfo(7, "x", state, command=str(run.paths.script)), **fields)
+
+
+def test_an_end_is_written_once(run: Run) -> None:
+    starts(run, 0, THEN - 5)
+    job = info(run, "TIMEOUT", exit_status=0, signal=15, end_time=THEN)
+    assert collect(run, job) == collect(run, job) == [(0, "TIMEOUT", "time_limit")]
+    [end] = run.ends()
+    assert (end["signal"], end["end"]) == (15, THEN)
+
+
+def test_nothing_is_written_while_the_job_goes_on(run: Run) -> None:
+    assert collect(run, info(run, "RUNNING")) == []
+
+
+def test_every_attempt_of_a_requeued_job_has_its_own_end(run: Run) -> None:
+    starts(run, 0, THEN - 50)
+    starts(run, 1, THEN + 5)
+    run.paths.batch_log.write_text(PREEMPTION)
+    assert collect(run, info(run, "RUNNING", restarts=1)) == [(0, "PREEMPTED", "preempted")]
+    assert run.ends()[0]["end"] == THEN
+    done = info(run, "COMPLETED", restarts=1, exit_status=0, signal=0, end_time=THEN + 9)
+    assert collect(run, done) == [(0, "PREEMPTED", "preempted"), (1, "COMPLETED", "completed")]
+
+
+def test_a_node_that_died_without_a_word(run: Run) -> None:
+    starts(run, 0, THEN - 50)
+    job = info(run, "PENDING", restarts=1, submit_time=THEN)
+    assert collect(run, job, [NodeInfo("n2", "DOWN")]) == [(0, "NODE_FAIL", "node_failure")]
+    assert run.ends()[0]["end"] == THEN
+
+
+def test_while_an_attempt_is_being_ended_its_cause_is_left_open(run: Run) -> None:
+    starts(run, 0, THEN - 50)
+    assert collect(run, info(run, "COMPLETING", restarts=1)) == []
+
+
+def test_a_job_that_slurm_has_forgotten(run: Run) -> None:
+    assert collect(run, None) == []
+
+
+def test_a_job_id_that_is_anothers_now(run: Run) -> None:
+    job = replace(info(run, "FAILED", exit_status=1), command="/somebody/else.sh")
+    assert collect(run, job) == []
+    assert ends.collect(run, cast(SlurmClient, Slurm(job))) is None
+
+
+def test_outcome_by_the_record_alone(run: Run) -> None:
+    assert ends.outcome_of_record(run) is None
+    starts(run, 0, THEN)
+    assert ends.outcome_of_record(run) is None
+    line = {"attempt": 0, "job_id": 7, "event": "end", "exit_status": 3, "time": time.time()}
+    jsonl.append(run.paths.attempts, line)
+    assert ends.outcome_of_record(run) == Outcome("FAILED", "failed", 3, None)
