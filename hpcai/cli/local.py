@@ -72,7 +72,7 @@ def down(name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""
     from hpcai.slurm.local import cluster
 
-    names = cluster.known() if everything else [name]
+    names = cluster.known() + cluster.leftovers() if everything else [name]
     for one in names:
         was_up = cluster.down(one, purge=purge)
         say(f"Cluster {one!r} is down." if was_up else f"Cluster {one!r} was down already.")

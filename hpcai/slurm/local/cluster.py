@@ -67,13 +67,24 @@ def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None)
     With `purge` its folder goes too: job numbers, Blob data, scratch.
     Raises NotFoundError for an unknown name.
     """
-    where = _known(name, cache)
+    where = _place(name, cache)
+    if not lifecycle.remains(where):
+        _known(name, cache)
     with locked(where.lock):
         had = bool(lifecycle.remains(where))
         lifecycle.stop(where)
         if purge:
             shutil.rmtree(where.state, ignore_errors=True)
     return had
+
+
+def leftovers(*, cache: Path | None = None) -> list[str]:
+    """The names of clusters whose folder was deleted while they ran."""
+    folder = (cache or cache_dir(os.environ)) / "local"
+    return sorted(
+        {state.name for state in processes.marked_states() if state.parent == folder}
+        - set(known(cache=cache))
+    )
 
 
 def running(*, cache: Path | None = None) -> list[str]:
@@ -132,7 +143,10 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A cluster at this moment. `state` is up, down, or unsupervised when its supervisor was killed."""
+    """A cluster at this moment.
+
+    `state` is up, starting, down, or unsupervised when its supervisor was killed.
+    """
 
     name: str
     state: str
@@ -159,7 +173,7 @@ def status(name: str = DEFAULT, *, cache: Path | None = None) -> Status:
         pids["supervisor"] = daemons.supervisor.pid
     return Status(
         name=name,
-        state="up" if supervised else "unsupervised" if alive else "down",
+        state=_state(where, supervised, bool(alive)),
         uptime_s=round(time.time() - daemons.since, 1) if supervised and daemons else None,
         shape=cluster.shape,
         slurm_version=cluster.slurm_version,
@@ -168,6 +182,12 @@ def status(name: str = DEFAULT, *, cache: Path | None = None) -> Status:
         blob_endpoint=cluster.blob_endpoint if "blob" in alive else None,
         folder=where.state,
     )
+
+
+def _state(where: Place, supervised: bool, alive: bool) -> str:
+    if supervised:
+        return "up" if where.ready.exists() else "starting"
+    return "unsupervised" if alive else "down"
 
 
 def _nodes(cluster: record.Cluster, alive: Mapping[str, record.Running]) -> tuple[NodeStatus, ...]:

@@ -54,6 +54,7 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
         # PMIx keeps a folder per step there: nodes that share /tmp collide.
         f"TmpFS={home}/tmp/%n",
         "ProctrackType=proctrack/linuxproc",
+        "MailProg=/bin/true",
         "TaskPlugin=task/none",
         f"TaskProlog={home}/task-prolog",
         "MpiDefault=none",
@@ -118,6 +119,11 @@ def task_prolog(layout: Layout) -> str:
 
 
 def cgroup_conf(slurm_version: str) -> str:
-    """cgroup.conf: no control groups, which need root; the word for that changed after Slurm 22.05."""
+    """cgroup.conf: no control groups, which need root; how to say so changed from version to version.
+
+    The plugin cgroup/v1 touches nothing until a limit is asked of it; the one for v2 wants systemd and root.
+    """
     major, minor = (int(part) for part in slurm_version.split(".")[:2])
-    return "CgroupAutomount=no\n" if (major, minor) < (23, 2) else "CgroupPlugin=disabled\n"
+    if (major, minor) < (22, 5):
+        return "CgroupAutomount=no\n"
+    return "CgroupPlugin=cgroup/v1\n" if (major, minor) < (24, 5) else "CgroupPlugin=disabled\n"

@@ -19,17 +19,13 @@ def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
 
     The controller learns of it only by the node's silence, some 15 to 30 s later.
     """
-    where, cluster = _node(name, node, cache)
+    where, _ = _node(name, node, cache)
     with locked(where.lock):
         where.killed_mark(node).touch()
-
-        def left() -> list[processes.Process]:
-            return processes.of_cluster(where.state, cluster.conf, node=node)
-
         # All stand still before the first one ends: a step that saw its tasks die would report a failed job.
-        for process in left():
+        for process in lifecycle.remains(where, node=node):
             processes.send(process, signal.SIGSTOP)
-        processes.end(left, grace_s=0)
+        processes.end(lambda: lifecycle.remains(where, node=node), grace_s=0)
 
 
 def drain(

@@ -31,10 +31,10 @@ def is_up(where: Place) -> bool:
     return where.ready.exists() and daemons is not None and processes.is_alive(daemons.supervisor)
 
 
-def remains(where: Place) -> list[processes.Process]:
-    """Every process of the cluster, its jobs' included."""
-    cluster = record.load_cluster(where)
-    return processes.of_cluster(where.state, cluster.conf if cluster else where.state / "slurm.conf")
+def remains(where: Place, *, node: str | None = None) -> list[processes.Process]:
+    """Every process of the cluster, or of one node, the jobs' included; also when its folder was deleted."""
+    confs = [str(folder / "slurm.conf") for folder in (where.state, setup.alias(where))]
+    return processes.of_cluster(where.state, confs, node=node)
 
 
 def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, check: bool = True) -> str:

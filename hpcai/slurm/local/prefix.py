@@ -63,7 +63,7 @@ def _stands(target: Path) -> bool:
         made = json.loads((target / "prefix.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(made["layout"] == LAYOUT and made["root"] == str(target))
+    return bool(made["layout"] == LAYOUT and made["root"] == str(target.resolve()))
 
 
 def _distribution() -> str:
@@ -80,9 +80,14 @@ def _make(cache: Path, folder: Path, target: Path) -> None:
     root = folder / "root"
     packages = _unpack(folder, root)
     new = folder / "new"
-    relocate.relocate(root, new, target, patchelf)
+    relocate.relocate(root, new, target.resolve(), patchelf)
     _keep_licences(root, new)
-    record = {"layout": LAYOUT, "root": str(target), "slurm": _slurm_version(packages), "packages": packages}
+    record = {
+        "layout": LAYOUT,
+        "root": str(target.resolve()),
+        "slurm": _slurm_version(packages),
+        "packages": packages,
+    }
     (new / "prefix.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     publish(new, target)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ class _Seen:
     parent: int
     environ: Mapping[str, str]
 
-    def node_of(self, state: Path, conf: Path) -> str | None:
+    def node_of(self, state: Path, confs: Collection[str]) -> str | None:
         """The node of this cluster that the process belongs to, "" for the controller's side, else None."""
         if self.environ.get(STATE_MARK) == str(state):
             return self.environ.get(NODE_MARK, "")
-        if self.environ.get("SLURM_CONF") != str(conf):
+        if self.environ.get("SLURM_CONF") not in confs:
             return None
         folder = _working_folder(self.process.pid)
         if folder is not None and folder.parent == spool(state).resolve():
@@ -50,6 +50,11 @@ def spool(state: Path) -> Path:
     return state / "spool"
 
 
+def marked_states() -> set[Path]:
+    """The state folders of all clusters that have a process, also of those whose folder was deleted."""
+    return {Path(seen.environ[STATE_MARK]) for seen in _all() if STATE_MARK in seen.environ}
+
+
 def find(pid: int) -> Process | None:
     """The living process with this number; None for a zombie, which only waits to be reaped."""
     seen = _stat(pid)
@@ -60,13 +65,15 @@ def is_alive(process: Process) -> bool:
     return find(process.pid) == process
 
 
-def of_cluster(state: Path, conf: Path, *, node: str | None = None) -> list[Process]:
+def of_cluster(state: Path, confs: Collection[str], *, node: str | None = None) -> list[Process]:
     """The daemons, steps and job processes of a cluster, or of one of its nodes, and all their descendants.
+
+    `confs` are the paths by which its slurm.conf is known.
 
     A shell that only has the cluster's settings in its environment is not one of them.
     """
     everything = _all()
-    homes = {seen.process.pid: seen.node_of(state, conf) for seen in everything}
+    homes = {seen.process.pid: seen.node_of(state, confs) for seen in everything}
     chosen = {pid for pid, home in homes.items() if home is not None and node in (None, home)}
     grown = True
     while grown:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcai import shell
+from hpcai.errors import HpcaiError
 from hpcai.slurm.local import azurite, ports, processes, record
 from hpcai.slurm.local.places import Place, place
 
@@ -79,32 +80,39 @@ class Supervisor:
         for daemon in self._daemons:
             late = time.monotonic() >= daemon.not_before
             if daemon.program is None and late and self._wanted(daemon) and daemon.may_start():
-                with (self._place.logs / f"{daemon.name}.err").open("wb") as log:
-                    daemon.program = shell.start(
-                        daemon.argv, env=daemon.environ, cwd=daemon.folder, stdout=log, stderr=log
-                    )
                 daemon.begun, daemon.since = time.monotonic(), record.now()
                 daemon.restarts += 1
+                try:
+                    daemon.program = self._run(daemon)
+                except (HpcaiError, OSError) as error:
+                    self._failed(daemon, f"did not start: {error}")
                 changed = True
         return changed
+
+    def _run(self, daemon: Daemon) -> subprocess.Popen[bytes]:
+        with (self._place.logs / f"{daemon.name}.err").open("wb") as log:
+            return shell.start(daemon.argv, env=daemon.environ, cwd=daemon.folder, stdout=log, stderr=log)
 
     def _reap(self) -> bool:
         changed = False
         for daemon in self._daemons:
             if daemon.program is None or daemon.program.poll() is None:
                 continue
-            steady = time.monotonic() - daemon.begun >= STEADY_S
-            daemon.failures = 1 if steady else daemon.failures + 1
-            delay = min(FIRST_DELAY_S * 2 ** (daemon.failures - 1), LONGEST_DELAY_S)
             if self._wanted(daemon):
-                _log(f"{daemon.name} ended with status {daemon.program.returncode}: again in {delay:g} s")
+                self._failed(daemon, f"ended with status {daemon.program.returncode}")
             else:
                 _log(f"{daemon.name} was killed on purpose: it stays dead until it is resumed")
-                daemon.failures, delay = 0, 0.0
-            daemon.not_before = time.monotonic() + delay
+                daemon.failures, daemon.not_before = 0, 0.0
             daemon.program = None
             changed = True
         return changed
+
+    def _failed(self, daemon: Daemon, how: str) -> None:
+        steady = time.monotonic() - daemon.begun >= STEADY_S
+        daemon.failures = 1 if steady else daemon.failures + 1
+        delay = restart_delay_s(daemon.failures)
+        daemon.not_before = time.monotonic() + delay
+        _log(f"{daemon.name} {how}: again in {delay:g} s")
 
     def _write(self) -> None:
         running = {}
@@ -114,7 +122,9 @@ class Supervisor:
                 running[daemon.name] = record.Running(process, daemon.since, daemon.restarts)
         own = processes.find(os.getpid())
         assert own is not None
-        record.save_daemons(self._place, record.Daemons(own, self._since, running))
+        # A full disk must not end the one process that keeps the others running.
+        with suppress(OSError):
+            record.save_daemons(self._place, record.Daemons(own, self._since, running))
 
     def _stop(self) -> None:
         """In the reverse order of the start: each daemon can still reach those that it needs."""
@@ -128,6 +138,11 @@ class Supervisor:
                     daemon.program.kill()
                     daemon.program.wait()
         _log("stopped")
+
+
+def restart_delay_s(failures: int) -> float:
+    """How long to wait after a number of failures in a row: doubled each time, bounded."""
+    return float(min(FIRST_DELAY_S * 2 ** min(failures - 1, 30), LONGEST_DELAY_S))
 
 
 def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
@@ -181,7 +196,8 @@ def _signals() -> socket.socket:
 
 
 def _log(words: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), words, file=sys.stderr, flush=True)  # noqa: T201
+    with suppress(OSError):
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), words, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _limits() -> None:
