@@ -22,6 +22,7 @@ _WIDE_IN = 8.8
 _MOST_POINTS = 1200
 # Up to here every point gets a marker; above, the values stand pale behind their running median.
 _FEW_POINTS = 40
+_MEDIANS = "Pale: every logged value. Strong: their running median."
 _MOST_WORDED_TICKS = 5
 # With more bars their figures do not fit into them; the table has them.
 _MOST_FIGURES = 3
@@ -70,6 +71,7 @@ def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
         _draw_curve(axes, xs, values, index, label)
     axes.set_title(what.title)
     axes.set_xlabel("epoch" if by_epoch else "optimizer step")
+    axes.locator_params(axis="x", integer=True)
     axes.margins(x=0.02)
     if what.floor is not None:
         axes.set_ylim(bottom=what.floor)
@@ -77,7 +79,9 @@ def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
     if legend:
         legend.draw(axes)
     ends = [f"{run.label} ends at {run.series[what.metric].values[-1] * what.factor:.4g}" for _, run in shown]
-    return Plot(what.name, f"{what.title}: {'; '.join(ends)}.", style.to_svg(figure, what.name))
+    says = f"{what.title}: {'; '.join(ends)}."
+    has_medians = any(len(run.series[what.metric]) > _FEW_POINTS for _, run in shown)
+    return Plot(what.name, says, style.to_svg(figure, what.name), caption=_MEDIANS if has_medians else "")
 
 
 def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label: str) -> None:
@@ -141,7 +145,7 @@ def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
         axes.set_xlabel("nodes")
     else:
         axes.set_xticks(range(len(points)), [nodes_text(point.nodes) for point in points])
-    axes.set_xlim(-0.6, max(len(points), 2) - 0.4)
+    axes.set_xlim(-0.6 if len(points) > 1 else -0.9, len(points) - (0.4 if len(points) > 1 else 0.1))
     axes.set_ylim(bottom=0)
     style.thousands(axes)
     legend.draw(axes)
@@ -175,10 +179,9 @@ def _draw_bar(axes: Axes, place: int, point: Throughput, *, has_figure: bool) ->
         axes.errorbar(place, estimate.median, yerr=errors, label=once("95 % interval of median"), **whisker)
     if not has_figure:
         return
-    says: dict[str, Any] = {"xytext": (0, -17), "textcoords": "offset points", "ha": "center"}
-    axes.annotate(
-        figure_text(estimate.median), (place, estimate.median), color=style.PAPER, fontweight="bold", **says
-    )
+    # At the foot of the bar, where no whisker reaches.
+    says: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(figure_text(estimate.median), (place, 0), color=style.PAPER, fontweight="bold", **says)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def smells(base: Throughput, others: Sequence[Scaling], points: Sequence[Through
         if high > low + _RISE_THAT_SMELLS
     ]
     found += [
-        f"The interval on {nodes_text(point.nodes)} is wider than 10 % of its median: run it again."
+        f"The interval on {nodes_text(point.nodes)} is wider than 10 % of its median: there are too few "
+        "values, or something disturbed the run."
         for point in points
         if _width(point.estimate) > _WIDTH_THAT_SMELLS * point.estimate.median
     ]

@@ -35,7 +35,7 @@ LIGHT = {
     "--plot-grid": GRID,
     "--plot-paper": PAPER,
     **{f"--plot-series-{index}": colour for index, colour in enumerate(SERIES)},
-    **{f"--plot-{name}": colour for name, colour in STAGES.items() if colour not in SERIES},
+    **{f"--plot-{name}": colour for name, colour in STAGES.items() if colour not in (*SERIES, MUTED)},
 }
 DARK = {
     "--plot-ink": "#e6eaee",
@@ -99,6 +99,7 @@ class Plot:
     says: str
     svg: str
     is_wide: bool = False
+    caption: str = ""
 
     @property
     def file_svg(self) -> str:

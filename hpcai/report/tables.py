@@ -61,8 +61,9 @@ def end_text(run: RunFacts) -> str:
     if run.cause is None:
         return "not ended yet" if run.waterfall.courses else "not started yet"
     status = run.waterfall.courses[-1].attempt.exit_status
-    words = run.cause.replace("_", " ")
-    return f"{words} (exit status {status})" if status else words
+    return (
+        f"failed (exit status {status})" if run.cause == "failed" and status else run.cause.replace("_", " ")
+    )
 
 
 def top1_text(run: RunFacts) -> str:
