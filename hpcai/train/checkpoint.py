@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,17 @@ from hpcai.errors import StageError, UsageError
 SCHEMA_VERSION = 1
 FILE_NAME = "checkpoint.pt"
 PREVIOUS_NAME = "checkpoint-previous.pt"
+
+_DAMAGES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass
@@ -135,22 +147,22 @@ def load(path: Path) -> Checkpoint:
     Raises StageError when it is damaged or of another schema.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return _checkpoint(content)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
+        _require_whole(path)
+        return _checkpoint(torch.load(path, map_location="cpu", weights_only=True))
+    except _DAMAGES as error:
         why = str(error).partition("\n")[0] or repr(error)
         raise StageError(
             f"The checkpoint {str(path)!r} is damaged: {why}",
             next_step="Remove it to go on from the one before, or start anew with --no-resume.",
         ) from error
+
+
+def _require_whole(path: Path) -> None:
+    # torch writes a checksum with every tensor into its ZIP file, and does not look at it when it reads.
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f"the checksum of {wrong} is wrong")
 
 
 def _checkpoint(content: Any) -> Checkpoint:

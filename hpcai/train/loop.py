@@ -87,7 +87,7 @@ class Training:
         parts = self._parts
         pictures_nhwc, labels = batch
         # A model with dropout draws the same numbers when it goes on from a checkpoint.
-        torch.manual_seed(hash((self._rank.options.seed, self._position.step, self._rank.comm.world.rank)))
+        torch.manual_seed(hash((self._rank.options.seed, self._position.step, self._rank.number)))
         set_lr(parts.optimizer, parts.schedule.lr(self._position.step))
         with autocast(parts.precision, self._rank.device):
             logits_nk = parts.trained(normalised(pictures_nhwc, self._rank.device))
@@ -117,7 +117,7 @@ class Training:
         position = self._position
         overdue = time.monotonic() - self._saved_at >= self._rank.options.checkpoint_every_s
         window, (stop, save) = self._meter.share(
-            self._rank.comm, self._rank.stop.came, overdue and self._rank.comm.world.rank == 0
+            self._rank.comm, self._rank.stop.came, overdue and self._rank.number == 0
         )
         position.loss_sum += window.loss_sum
         position.images += window.images
@@ -168,7 +168,7 @@ class Training:
         self._rank.watchdog.beat(f"saving at step {position.step}")
         self._rank.records.mark("saving", position.step)
         average_running_statistics(self._rank.comm, parts.model)
-        together(self._rank.comm, self._write if self._rank.comm.world.rank == 0 else lambda: None)
+        together(self._rank.comm, self._write if self._rank.number == 0 else lambda: None)
         self._rank.records.mark("saved", position.step)
         self._saved_at = time.monotonic()
 

@@ -170,8 +170,8 @@ def _describe(rank: Rank, setting: Setting, precision: str, sampler: Sampler) ->
     machines = texts_by_rank(comm, os.uname().nodename)
     rank.records.say(
         f"{setting.model} at {setting.image_size} px, {comm.name}: {world.size} ranks "
-        f"on {world.num_nodes} nodes, {rank.threads} threads each, {precision}, batch {rank.options.batch_size} x {world.size}, "
-        f"{sampler.steps_per_epoch} steps per epoch, data {setting.data_version[:12]}"
+        f"on {world.num_nodes} nodes, {rank.threads} threads each, {precision}, "
+        f"batch {rank.options.batch_size} x {world.size}, {sampler.steps_per_epoch} steps per epoch, data {setting.data_version[:12]}"
     )
     rank.records.environment(
         {
