@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcai.cli.context import Context
-from hpcai.errors import NotFoundError, StageError
-from hpcai.launch import ends
-from hpcai.launch.ends import Outcome
-from hpcai.runs.record import Run, find_run, list_runs
-from hpcai.slurm.answers import JobInfo
+
+if TYPE_CHECKING:
+    from hpcai.launch.ends import Outcome
+    from hpcai.runs.record import Run
+    from hpcai.slurm.answers import JobInfo
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Target:
     @property
     def outcome(self) -> Outcome | None:
         """How it ended, None while it goes on."""
+        from hpcai.launch import ends
+
         if self.job is not None:
             return ends.outcome_of_job(self.job)
         return ends.outcome_of_record(self.run) if self.run else None
@@ -46,6 +48,10 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
     Without `ask_slurm`, a run comes without its job. Raises NotFoundError when there is neither,
     UsageError when two runs fit, UnreachableError when Slurm is asked and does not answer.
     """
+    from hpcai.errors import NotFoundError
+    from hpcai.launch import ends
+    from hpcai.runs.record import find_run
+
     try:
         run = find_run(context.site.runs_root, ident)
     except NotFoundError:
@@ -66,6 +72,8 @@ def complete_ident(_ctx: click.Context, _parameter: click.Parameter, incomplete:
     """Names and job ids of runs that begin so, newest first; from the records alone, Slurm is not asked."""
     from click.shell_completion import CompletionItem
 
+    from hpcai.errors import StageError
+    from hpcai.runs.record import list_runs
     from hpcai.specs.site import load_site
 
     try:

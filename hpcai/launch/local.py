@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
@@ -84,23 +83,24 @@ def start(run: Run) -> LocalJob:
 
 def stop(run: Run) -> bool:
     """Whether processes of a run that another hpcai of this machine started were there to be ended."""
-    if not any(True for _ in _processes_of(run)):
+    if not _processes_of(run):
         return False
     processes.end(lambda: _processes_of(run), grace_s=GRACE_S)
     run.append_end(0, "CANCELLED", None, signal.SIGTERM, cause_of("CANCELLED"), end=time.time())
     return True
 
 
-def _processes_of(run: Run) -> Iterator[processes.Process]:
+def _processes_of(run: Run) -> list[processes.Process]:
     """The living processes that inherited the run's folder from its script."""
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
     mark = b"\0HPCAI_RUN_DIR=" + os.fsencode(run.path) + b"\0"
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environ = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue
-        process = processes.find(int(entry.name)) if mark in b"\0" + environ else None
-        if process is not None:
-            yield process
+    found = [processes.find(pid) for pid in pids if pid != os.getpid() and mark in _environ(pid)]
+    return [process for process in found if process is not None]
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""

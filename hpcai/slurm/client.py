@@ -122,9 +122,16 @@ class SlurmClient:
         Of a whole array, the task that tells most: one that goes on, else one that did not complete.
         Raises NotFoundError when there is no such job.
         """
-        found = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
+        unknown = NotFoundError(
+            f"Slurm knows no job {job_id}; an ended job it forgets after a while",
+            next_step="`hpcai queue` lists your jobs.",
+        )
+        try:
+            found = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
+        except NotFoundError as error:
+            raise unknown from error
         if not found:
-            raise NotFoundError(f"Slurm knows no job {job_id}")
+            raise unknown
         return min(found, key=lambda job: (job.is_final, job.state == "COMPLETED", job.job_id != job_id))
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:

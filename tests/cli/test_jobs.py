@@ -1,0 +1,261 @@
+"""A job's life by the commands that a user types, on a real cluster; folders have spaces and quotes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcai.runs.record import Run, find_run
+from tests.real_cluster import RealCluster
+from tests.waiting import until
+
+pytestmark = pytest.mark.real
+
+LINES = 'for i in 1 2 3; do echo "line $i of rank $SLURM_PROCID"; done; echo "to stderr" >&2'
+FOREVER = "echo begun; sleep 600"
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The program `hpcai` as the user of one cluster and one runs folder."""
+
+    folder: Path
+    environ: dict[str, str]
+
+    @property
+    def runs_root(self) -> Path:
+        return Path(self.environ["HPCAI_RUNS_ROOT"])
+
+    def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self._argv(*words), env=self.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self(*words, "-o", "json").stdout)
+        return value
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self._argv(*words), env=self.environ, stdout=pipe, stderr=pipe, text=True)
+
+    def file(self, command: str, **fields: object) -> str:
+        """A job file with this command."""
+        path = self.folder / f"job {len(list(self.folder.glob('job *')))}.yaml"
+        path.write_text(json.dumps({"kind": "job", "name": "x", "command": command, **fields}))
+        return str(path)
+
+    def submit(self, command: str, **fields: object) -> Run:
+        return self.run(self("submit", "-q", self.file(command, **fields)).stdout.strip())
+
+    def run(self, name: str) -> Run:
+        return find_run(self.runs_root, name)
+
+    @staticmethod
+    def _argv(*words: str) -> list[str]:
+        return [sys.executable, "-m", "hpcai", *words]
+
+
+@pytest.fixture(scope="module")
+def cli(cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    folder = tmp_path_factory.mktemp('it\'s a "job"')
+    made = Cli(folder, {**cluster.environ, "HPCAI_RUNS_ROOT": str(folder / "runs root"), "NO_COLOR": "1"})
+    yield made
+    subprocess.run(["scancel", "--me"], env=cluster.environ, check=False)
+
+
+def begun(run: Run, attempt: int = 0) -> bool:
+    return run.paths.log(attempt, 0).exists() and "begun" in run.paths.log(attempt, 0).read_text()
+
+
+def test_a_dry_run_prints_the_script_and_writes_nothing(cli: Cli) -> None:
+    script = cli("submit", "--dry-run", cli.file(LINES, nodes=2)).stdout
+    assert script.startswith("#!/bin/bash\n") and "#SBATCH --nodes=2\n" in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=True).returncode == 0
+    assert not cli.runs_root.exists()
+
+
+@pytest.fixture(scope="module")
+def finished(cli: Cli) -> Run:
+    """A run of two ranks that completed, followed by `logs -f` from before its start."""
+    run = cli.submit(LINES, name="lines", nodes=2)
+    followed = cli("logs", "-f", run.name)
+    assert followed.stdout == "".join(f"line {number} of rank 0\n" for number in (1, 2, 3))
+    assert "to stderr" in followed.stderr and f"{run.name} completed." in followed.stderr
+    return run
+
+
+def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
+    done = cli("logs", finished.name, "--rank", "1")
+    assert done.stdout.splitlines()[0] == "line 1 of rank 1"
+    assert done.stderr == "to stderr\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rank", "99"), "has no rank 99 in attempt 0: it completed\nIts ranks are 0 to 1."),
+        (("--attempt", "3"), "has no attempt 3: its only attempt is 0"),
+    ],
+)
+def test_logs_that_do_not_fit_are_4_with_the_state(
+    cli: Cli, finished: Run, words: tuple[str, ...], message: str
+) -> None:
+    assert message in cli("logs", finished.name, *words, status=4).stderr
+
+
+def test_a_run_in_full_and_its_end(cli: Cli, finished: Run) -> None:
+    shown = cli.json("show", str(finished.job_id))
+    assert (shown["run"], shown["state"], shown["cause"]) == (finished.name, "COMPLETED", "completed")
+    assert (shown["exit_status"], shown["nodes"], len(shown["attempts"])) == (0, 2, 1)
+    assert shown["attempts"][0]["cause"] == "completed"
+    cli("show", "@last", "--wait")
+    assert [(end["attempt"], end["cause"]) for end in finished.ends()] == [(0, "completed")]
+
+
+def test_an_ended_job_cannot_be_cancelled(cli: Cli, finished: Run) -> None:
+    assert "cannot be cancelled: it completed" in cli("cancel", finished.name, status=4).stderr
+
+
+@pytest.mark.parametrize("word", ["show", "logs", "cancel"])
+def test_an_unknown_name_is_5_with_the_nearest(cli: Cli, finished: Run, word: str) -> None:
+    assert f"Did you mean {finished.name!r}?" in cli(word, "linse", status=5).stderr
+    assert "no job 999999" in cli(word, "999999", status=5).stderr
+
+
+def test_a_name_that_fits_two_runs_is_2_with_both(cli: Cli, finished: Run) -> None:
+    other = cli.submit("true", name="lines")
+    message = cli("show", "lines", status=2).stderr
+    assert finished.ident in message and other.ident in message
+
+
+def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cli) -> None:
+    done = cli("submit", "--follow", "-o", "json", cli.file("echo the reason >&2; exit 37"), status=37)
+    end = json.loads(done.stdout)
+    assert (end["state"], end["cause"], end["exit_status"]) == ("FAILED", "failed", 37)
+    assert re.search(r"\d\d:\d\d:\d\d  started on n\d\n", done.stderr)
+    assert "failed with status 37" in done.stderr and "  | the reason" in done.stderr
+    assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
+
+
+def test_a_batch_part_that_a_signal_ends_is_128_and_the_signal(cli: Cli) -> None:
+    run = cli.submit(FOREVER)
+    until(lambda: begun(run), 30, "the job runs")
+    subprocess.run(["scancel", "--batch", "-s", "KILL", str(run.job_id)], env=cli.environ, check=True)
+    cli("show", run.name, "--wait", status=137)
+    assert cli.json("show", run.name)["cause"] == "failed"
+
+
+def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
+    following = cli.start("submit", "--follow", cli.file(FOREVER, name="long"))
+    run = until(
+        lambda: next((Run(path) for path in cli.runs_root.glob("default/long-*")), None), 30, "a record"
+    )
+    until(lambda: begun(run), 30, "the job runs")
+    following.send_signal(signal.SIGINT)
+    _, words = following.communicate(timeout=20)
+    assert following.returncode == 130, words
+    assert f"job {run.job_id} goes on" in words and f"hpcai cancel {run.name}" in words
+    waiting = cli.json("queue")["jobs"]
+    assert [(job["run"], job["state"]) for job in waiting] == [(run.name, "RUNNING")]
+    assert cli("show", run.name, "--wait", "--timeout-s", "0.5", status=8).stderr.endswith(
+        f"hpcai show {run.name} --wait\n"
+    )
+    cli("cancel", run.name)
+    assert (run.attempts()[0].state, run.attempts()[0].cause) == ("CANCELLED", "cancelled")
+    assert "No job of yours" in cli("queue").stderr
+    cli("show", run.name, "--wait", status=143)
+
+
+def test_two_submissions_at_once_are_two_runs(cli: Cli) -> None:
+    file = cli.file("true", name="twin")
+    both = [cli.start("submit", "-q", file) for _ in range(2)]
+    names = {process.communicate(timeout=60)[0].strip() for process in both}
+    assert len(names) == 2
+    for name in names:
+        cli("show", name, "--wait")
+
+
+def test_a_preempted_job_goes_on_in_a_second_attempt(cli: Cli) -> None:
+    command = f'echo "attempt $HPCAI_ATTEMPT"; [ "$HPCAI_ATTEMPT" = 1 ] || {{ {FOREVER}; }}'
+    run = cli.submit(command, name="low", nodes=3, exclusive=True, requeue=True)
+    until(lambda: begun(run), 30, "the job runs")
+    reading = cli.start("logs", "-f", run.name)
+    cli("submit", "--follow", cli.file("true", partition="urgent", nodes=3, exclusive=True))
+    out, words = reading.communicate(timeout=60)
+    assert reading.returncode == 0, words
+    assert out == "attempt 0\nbegun\nattempt 1\n"
+    assert "==> attempt 1 <==" in words
+    assert [(one.number, one.cause) for one in run.attempts()] == [(0, "preempted"), (1, "completed")]
+    assert cli("logs", run.name, "--attempt", "0").stdout == "attempt 0\nbegun\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"nodes": 9}, "Partition 'main' has 3 nodes, and the job asks for 9."),
+        ({"gpus_per_node": 3}, "3 GPUs per node"),
+        ({"partition": "mian"}, "Did you mean 'main'?"),
+        ({"constraint": "infiniband"}, "Invalid feature specification"),
+    ],
+)
+def test_what_slurm_would_refuse_leaves_no_record(cli: Cli, fields: dict[str, object], message: str) -> None:
+    done = cli("submit", cli.file("true", name="refused", experiment="refused", **fields), status=4)
+    assert message in done.stderr
+    assert not (cli.runs_root / "refused").exists()
+
+
+def test_a_slurmctld_that_does_not_answer_is_6(cli: Cli, cluster: RealCluster, tmp_path: Path) -> None:
+    conf = Path(cluster.environ["SLURM_CONF"]).read_text()
+    dead = tmp_path / "slurm.conf"
+    dead.write_text(re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=1", conf) + "\nMessageTimeout=1\n")
+    away = Cli(cli.folder, {**cli.environ, "SLURM_CONF": str(dead), "HPCAI_LOCAL": ""})
+    assert "slurmctld does not answer" in away("queue", status=6).stderr
+    assert (
+        "slurmctld does not answer" in away("submit", away.file("true", experiment="away"), status=6).stderr
+    )
+    assert not (cli.runs_root / "away").exists()
+    # What is in a record needs no Slurm.
+    assert "This is what the record tells." in away("show", "@last").stderr
+
+
+def test_check_of_this_site_and_of_files(cli: Cli) -> None:
+    site = {row["where"]: row for row in cli.json("check")["findings"]}
+    assert site["partition main"]["severity"] == "ok" and "3 nodes" in site["partition main"]["what"]
+    assert site["storage"]["what"].endswith("opened by an account key")
+    good = cli.json("check", cli.file("true", nodes=2))["findings"]
+    assert [(row["severity"], row["where"]) for row in good] == [("ok", "start")]
+    bad = cli("check", cli.file("true", nodes=9, gpus_per_node=3), status=3).stdout
+    assert "error    nodes: Partition 'main' has 3 nodes" in bad and "error    gpus_per_node:" in bad
+    missing = cli.file("true", data=[{"name": "d", "source": "azure://no-such-container/d"}])
+    assert "error    data d: " in cli("check", missing, status=3).stdout
+    wrong = cli.folder / "wrong.yaml"
+    wrong.write_text("kind: job\nname: x\ncommand: true\nnodes: two\n")
+    assert f"{wrong}:4:8: nodes: got 'two'" in cli("check", str(wrong), status=3).stdout
+    cli("check", "no such file.yaml", status=5)
+
+
+@pytest.mark.long
+def test_a_time_limit(cli: Cli) -> None:
+    run = cli.submit(FOREVER, time_min=1)
+    cli("show", run.name, "--wait", status=143)
+    assert run.attempts()[0].cause == "time_limit"
+
+
+def test_a_foreign_job_is_shown_and_read_too(cli: Cli, tmp_path: Path) -> None:
+    argv = ["sbatch", "--parsable", "--job-name=foreign", f"--output={tmp_path}/out", "--wrap", "echo said"]
+    job_id = subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout.strip()
+    cli("show", job_id, "--wait")
+    assert cli.json("show", job_id)["state"] == "COMPLETED"
+    assert cli("logs", "-f", job_id).stdout == "said\n"

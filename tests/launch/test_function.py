@@ -1,0 +1,98 @@
+"""Python functions as jobs on a real cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import submitit
+
+import hpcai
+from hpcai.errors import SlurmError, SpecError, UsageError
+from hpcai.launch.function import FunctionExecutor
+from hpcai.runs.record import list_runs
+from hpcai.slurm.client import SlurmClient
+from hpcai.specs.site import Site
+from tests.real_cluster import RealCluster
+
+
+def add(left: int, right: int) -> int:
+    sys.stdout.write("adding\n")
+    return left + right
+
+
+def fail(word: str) -> None:
+    raise ValueError(f"no {word}")
+
+
+def rank(_: object) -> tuple[str, str]:
+    return os.environ["SLURM_PROCID"], os.environ["HPCAI_ATTEMPT"]
+
+
+@pytest.fixture
+def executor(cluster: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FunctionExecutor:
+    # submitit's own calls (scancel) look for Slurm in this process's environment.
+    monkeypatch.setenv("PATH", cluster.environ["PATH"])
+    monkeypatch.setenv("SLURM_CONF", cluster.environ["SLURM_CONF"])
+    made: FunctionExecutor = hpcai.executor(
+        tmp_path / "it's a folder",
+        site=Site(tmp_path / "runs"),
+        client=SlurmClient(cluster.environ),
+        name="functions",
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    return made
+
+
+@pytest.mark.real
+def test_functions_in_slurm(
+    executor: FunctionExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = executor.submit(add, 2, 3)
+    many = executor.map_array(add, [1, 2, 3], [10, 20, 30])
+    failing = executor.submit(fail, "way")
+    executor.update_parameters(nodes=2)
+    ranks = executor.submit(rank, None)
+    assert one.result() == 5
+    assert "adding" in one.stdout()
+    assert [job.result() for job in many] == [11, 22, 33]
+    assert {job.job_id.partition("_")[0] for job in many} == {many[0].job_id.partition("_")[0]}
+    with pytest.raises(submitit.core.utils.FailedJobError, match="no way"):
+        failing.result()
+    assert sorted(ranks.results()) == [("0", "0"), ("1", "0")]
+    assert one.get_info()["State"] == "COMPLETED"
+    # Slurm without accounting is nothing that a user must read about.
+    assert "accounting" not in capfd.readouterr().err
+    runs = list_runs(tmp_path / "runs")
+    assert len(runs) == 4
+    assert "#SBATCH --signal=USR2@90\n" in runs[0].paths.script.read_text()
+
+
+@pytest.mark.real
+def test_a_cancelled_function_has_not_completed(executor: FunctionExecutor) -> None:
+    job = executor.submit(add, 1, 2)
+    job.cancel()
+    job._results_timeout_s = 0
+    if not job.paths.result_pickle.exists():
+        with pytest.raises(submitit.core.utils.UncompletedJobError):
+            job.result()
+
+
+@pytest.mark.real
+def test_a_function_that_asks_too_much_leaves_nothing(executor: FunctionExecutor, tmp_path: Path) -> None:
+    executor.update_parameters(nodes=9)
+    with pytest.raises(SlurmError, match="asks for 9"):
+        executor.submit(add, 1, 2)
+    assert list(executor.folder.glob("*.pkl")) == []
+    assert list_runs(tmp_path / "runs") == []
+
+
+def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="did you mean 'nodes'"):
+        hpcai.executor(tmp_path, nodse=2)
+    with pytest.raises(UsageError, match="command is the function"):
+        hpcai.executor(tmp_path, command="true")
+    with pytest.raises(SpecError, match="not JSON serializable"):
+        hpcai.executor(tmp_path, env=object)

@@ -1,0 +1,109 @@
+"""A job as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcai.errors import RenderError
+from hpcai.launch import local, script
+from hpcai.runs.record import Run, list_runs
+from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
+from tests.waiting import until
+
+
+def spec(command: str, **fields: object) -> JobSpec:
+    return JobSpec.model_validate({"kind": "job", "name": "x", "command": command, **fields})
+
+
+def processes_with(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "status", "cause"),
+    [
+        ("true", "COMPLETED", 0, "completed"),
+        ("exit 3", "FAILED", 3, "failed"),
+        ("kill -9 $$", "FAILED", 137, "failed"),
+    ],
+)
+def test_ends_are_recorded(weird_folder: Path, command: str, state: str, status: int, cause: str) -> None:
+    if "\\" in str(weird_folder):
+        pytest.skip("Slurm cannot write logs there")
+    run = script.submit(spec(command, ntasks_per_node=2), where="local", site=Site(weird_folder))
+    [attempt] = run.attempts()
+    assert (attempt.state, attempt.exit_status, attempt.cause) == (state, status, cause)
+
+
+def test_ranks_and_logs_are_as_under_slurm(tmp_path: Path) -> None:
+    command = 'echo "$SLURM_PROCID of $SLURM_NTASKS in $HPCAI_OUTPUTS"'
+    run = script.submit(spec(command, ntasks_per_node=2), where="local", site=Site(tmp_path))
+    assert [run.paths.log(0, rank).read_text() for rank in (0, 1)] == [
+        f"{rank} of 2 in {run.paths.outputs}\n" for rank in (0, 1)
+    ]
+
+
+def test_stopping_ends_every_process_and_says_so(tmp_path: Path) -> None:
+    started = script.start_here(
+        spec("trap '' TERM; sleep 61.25 & wait", ntasks_per_node=2), site=Site(tmp_path)
+    )
+    with started:
+        until(lambda: len(processes_with("61.25")) >= 2, 20, "the ranks sleep")
+        local.GRACE_S, before = 0.2, local.GRACE_S
+        try:
+            started.stop()
+        finally:
+            local.GRACE_S = before
+    assert processes_with("61.25") == []
+    assert started.run.attempts()[0].cause == "cancelled"
+
+
+def test_what_a_job_leaves_in_the_background_ends_with_it(tmp_path: Path) -> None:
+    script.submit(spec("setsid sleep 62.25 & exit 0"), where="local", site=Site(tmp_path))
+    assert processes_with("62.25") == []
+
+
+def test_another_process_can_end_it(tmp_path: Path) -> None:
+    with script.start_here(spec("sleep 63.25"), site=Site(tmp_path)) as started:
+        until(lambda: processes_with("63.25"), 20, "the rank sleeps")
+        assert local.stop(Run(started.run.path))
+        started.wait()
+    assert processes_with("63.25") == []
+    assert not local.stop(started.run)
+
+
+def test_what_cannot_run_here_leaves_no_record(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match="--set nodes=1"):
+        script.submit(spec("true", nodes=2), where="local", site=Site(tmp_path))
+    assert list_runs(tmp_path) == []
+
+
+def test_ctrl_c_ends_the_processes_and_is_130(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("kind: job\nname: here\ncommand: sleep 64.25\n")
+    argv = [sys.executable, "-m", "hpcai", "submit", "--where", "local", str(file)]
+    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs"), "HPCAI_LOCAL": ""}
+    process = subprocess.Popen(argv, env=environ, stderr=subprocess.PIPE, text=True)
+    until(lambda: processes_with("64.25"), 30, "the rank sleeps")
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 130, words
+    assert processes_with("64.25") == []
+    [run] = list_runs(tmp_path / "runs")
+    assert f"{run.name} was ended." in words
+    assert run.attempts()[0].cause == "cancelled"
