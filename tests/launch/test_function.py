@@ -16,6 +16,7 @@ from hpcai.runs.record import list_runs
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster
+from tests.waiting import until
 
 
 def add(left: int, right: int) -> int:
@@ -62,7 +63,7 @@ def test_functions_in_slurm(
     with pytest.raises(submitit.core.utils.FailedJobError, match="no way"):
         failing.result()
     assert sorted(ranks.results()) == [("0", "0"), ("1", "0")]
-    assert one.get_info()["State"] == "COMPLETED"
+    until(lambda: one.get_info()["State"] == "COMPLETED", 20, "Slurm has seen the end too")
     # Slurm without accounting is nothing that a user must read about.
     assert "accounting" not in capfd.readouterr().err
     runs = list_runs(tmp_path / "runs")
