@@ -125,14 +125,10 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
 
     def _load(self, fields: dict[str, Any]) -> JobSpec:
-        env = {**fields.get("env", {}), "SUBMITIT_EXECUTOR": "slurm"}
-        whole = {
-            "kind": "job",
-            "signal": _CHECKPOINT_SIGNAL,
-            **fields,
-            "env": env,
-            "command": self._command(),
-        }
+        whole = {"kind": "job", "signal": _CHECKPOINT_SIGNAL, **fields, "command": self._command()}
+        env = fields.get("env", {})
+        if isinstance(env, dict):
+            whole["env"] = {**env, "SUBMITIT_EXECUTOR": "slurm"}
         try:
             text = json.dumps(whole)
         except TypeError as error:

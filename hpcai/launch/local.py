@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from pathlib import Path
-from subprocess import Popen
 from types import TracebackType
 
 from hpcai import shell
@@ -21,7 +20,7 @@ GRACE_S = 10.0
 class LocalJob:
     """The processes of one run. Leaving the `with` block ends what still runs and records the end."""
 
-    def __init__(self, run: Run, process: Popen[bytes]) -> None:
+    def __init__(self, run: Run, process: shell.Running) -> None:
         self.run = run
         self._process = process
         self._is_recorded = False
