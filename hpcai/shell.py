@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TypeAlias
 
 from hpcai.errors import ToolError, UnreachableError
+
+# A program that was started and left running.
+Running: TypeAlias = subprocess.Popen[bytes]
 
 
 class ProgramMissing(ToolError):
@@ -100,7 +103,7 @@ def start(
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
     new_session: bool = False,
-) -> subprocess.Popen[bytes]:
+) -> Running:
     """A program left running; the caller owns it and must wait for it.
 
     Raises ProgramMissing.
