@@ -43,7 +43,7 @@ class LocalJob:
     def stop(self) -> None:
         """End all processes of the run: asked first, killed after the grace."""
         if self.poll() is None:
-            processes.end(lambda: _processes_of(self.run), grace_s=GRACE_S)
+            processes.end(lambda _: _processes_of(self.run), grace_s=GRACE_S)
             self._record("CANCELLED", self._process.wait())
 
     def __enter__(self) -> LocalJob:
@@ -54,7 +54,7 @@ class LocalJob:
     ) -> None:
         self.stop()
         # What a job leaves behind in the background would live on without anybody to end it.
-        processes.end(lambda: _processes_of(self.run), grace_s=GRACE_S)
+        processes.end(lambda _: _processes_of(self.run), grace_s=GRACE_S)
 
     def _record(self, state: str, status: int) -> None:
         if self._is_recorded:
@@ -84,7 +84,7 @@ def stop(run: Run) -> bool:
     """Whether processes of a run that another hpcai of this machine started were there to be ended."""
     if not _processes_of(run):
         return False
-    processes.end(lambda: _processes_of(run), grace_s=GRACE_S)
+    processes.end(lambda _: _processes_of(run), grace_s=GRACE_S)
     run.append_end(0, "CANCELLED", None, signal.SIGTERM, cause_of("CANCELLED"), end=time.time())
     return True
 
