@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcai.cli.output import say
-from hpcai.errors import ToolError
+from hpcai.errors import NotFoundError, ToolError
 from hpcai.specs.site import Site, load_site
 
 if TYPE_CHECKING:
@@ -78,11 +78,14 @@ def _has_slurm(environ: Mapping[str, str]) -> bool:
 
 
 def _adopt_default() -> None:
-    from hpcai.slurm.local.cluster import DEFAULT, running
+    from hpcai.slurm.local.cluster import DEFAULT
 
-    if DEFAULT in running():
-        say(f"Using the embedded cluster {DEFAULT!r}.")
+    try:
         _adopt(DEFAULT)
+    except (NotFoundError, ToolError):
+        # There is none, or it is down: nobody asked for it.
+        return
+    say(f"Using the embedded cluster {DEFAULT!r}.")
 
 
 def _adopt(name: str) -> None:

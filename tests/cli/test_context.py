@@ -29,7 +29,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(context, "_SYSTEM_CONFIGS", (str(tmp_path / "slurm.conf"),))
-    monkeypatch.setattr(cluster, "running", list)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield
 
 
@@ -39,7 +39,6 @@ def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bin_dir = tmp_path / "embedded"
     bin_dir.mkdir()
     _program(bin_dir / "sbatch")
-    monkeypatch.setattr(cluster, "running", lambda: ["default"])
     monkeypatch.setattr(
         cluster, "environment", lambda name: {**EMBEDDED, "HPCAI_LOCAL": name, "PATH": str(bin_dir)}
     )
@@ -123,8 +122,7 @@ def test_a_named_cluster_that_is_down_leaves_records_readable(monkeypatch: pytes
         _ = found.client
 
 
-def test_a_named_cluster_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_named_cluster_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCAI_LOCAL", "nope")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(NotFoundError, match="nope"):
         context.find_context()
