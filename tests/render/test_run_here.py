@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from hpcai import shell
 from hpcai.render.environment import quote
 from hpcai.render.job import render_job, resolve_job
+from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 
@@ -57,7 +57,7 @@ class Here:
         return (self.run / "logs/0" / name).read_bytes().decode()
 
     def attempts(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.run / "attempts.jsonl").read_text().splitlines()]
+        return jsonl.read(self.run / "attempts.jsonl")
 
 
 @pytest.fixture
@@ -141,8 +141,10 @@ def test_a_run_folder_that_is_gone_stops_nothing(plainly_here: Here) -> None:
     assert not plainly_here.run.exists()
 
 
-def test_a_second_run_by_hand_adds_to_the_logs(plainly_here: Here) -> None:
+def test_a_second_run_by_hand_adds_to_the_logs_and_heals_the_record(plainly_here: Here) -> None:
     plainly_here(command="echo once")
+    with (plainly_here.run / "attempts.jsonl").open("a") as record:
+        record.write('{"attempt": 0, "ev')  # as after a power loss
     plainly_here(command="echo once")
     assert plainly_here.log("0.out") == "once\nonce\n"
     assert [line["event"] for line in plainly_here.attempts()] == ["start", "end"] * 2
