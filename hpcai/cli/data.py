@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.data_progress import transfer_line
+from hpcai.cli.data_progress import TransferLine, transfer_line
 from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option, say
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hpcai.staging.pull import Pulled
 
 _FOLDER = click.Path(path_type=Path)
+_PULL_STOPPED = "Stopped. What has been downloaded stays; the next pull goes on from there."
+_PUSH_STOPPED = "Stopped. Nobody sees half a data set; the next push goes on from there."
 
 
 @click.group()
@@ -79,7 +81,7 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     from hpcai.staging.progress import Watcher
     from hpcai.staging.push import push as push_folder
 
-    with transfer_line("bytes") as line:
+    with transfer_line("bytes") as line, _ended_at_once(line, _PUSH_STOPPED):
         done = push_folder(folder, url, _environ(url), replace=replace, watcher=Watcher(line.say, line.told))
     say(f"Pushed to {done.url}, version {done.manifest.version}.")
     _emit_data_set(done.manifest, done.url, output, quiet)
@@ -119,9 +121,11 @@ def pull(
     from hpcai.staging.progress import Watcher
     from hpcai.staging.pull import pull as pull_data
 
+    if to is not None and scratch is not None:
+        raise click.UsageError("--to and --scratch both name a place. Give one of them.")
     environ = _environ(url)
     folder = None if to is not None else scratch or _scratch(environ)
-    with transfer_line("bytes") as line, _ended_by_sigterm():
+    with transfer_line("bytes") as line, _ended_at_once(line, _PULL_STOPPED):
         done = pull_data(
             url,
             environ,
@@ -258,15 +262,20 @@ def _append(path: Path, row: dict[str, object]) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM (Slurm's first word to a job that must go) ends the program in order."""
+def _ended_at_once(line: TransferLine, words: str) -> Iterator[None]:
+    """Inside, SIGTERM (Slurm's first word to a job that must go) and Ctrl-C end the process, after `words`.
 
-    def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        say("Stopped. What has been downloaded stays; the next pull goes on from there.")
-        raise SystemExit(128 + number)
+    Without the usual unwinding, which would wait for every request that is under way: what a transfer leaves
+    is right at any moment, and the kernel lets go of its locks.
+    """
 
-    before = signal.signal(signal.SIGTERM, ended)
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        line.say(words)
+        os._exit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

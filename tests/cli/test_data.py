@@ -154,11 +154,10 @@ def test_a_pull_that_was_ended_goes_on_where_it_was(
         # Two chunks of five have been answered; they are on the disk once their part says so.
         until(lambda: sum(1 for _ in written_chunks(scratch, folder)) == 2)
         pulling.send_signal(how)
-        if how != signal.SIGKILL:
-            dam.open.set()
         _, words = pulling.communicate(timeout=30)
         assert pulling.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how], words
         assert "Traceback" not in words
+        assert ("Stopped." in words) == (how != signal.SIGKILL)
         assert published(scratch) == []
         kept = sum(1 for _ in written_chunks(scratch, folder))
         dam.open.set()
@@ -305,6 +304,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("push", tmp_path, "azure://data/x"), 5),
         (("pull", "nonsense", "--to", tmp_path / "out"), 2),
         (("pull", "file:///data/x"), 2),
+        (("pull", "file:///data/x", "--to", tmp_path / "out", "--scratch", tmp_path), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out"), 5),
         (("ls", "file:///nonexistent"), 5),
         (("ls", "azure://UPPER"), 2),
