@@ -22,6 +22,11 @@ def spec(command: str, **fields: object) -> JobSpec:
     return JobSpec.model_validate({"kind": "job", "name": "x", "command": command, **fields})
 
 
+def nap(seconds: int) -> str:
+    """A time to sleep that names the sleepers of this test session."""
+    return f"{seconds}.{os.getpid()}"
+
+
 def processes_with(mark: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -60,30 +65,30 @@ def test_ranks_and_logs_are_as_under_slurm(tmp_path: Path) -> None:
 
 def test_stopping_ends_every_process_and_says_so(tmp_path: Path) -> None:
     started = script.start_here(
-        spec("trap '' TERM; sleep 61.25 & wait", ntasks_per_node=2), site=Site(tmp_path)
+        spec(f"trap '' TERM; sleep {nap(61)} & wait", ntasks_per_node=2), site=Site(tmp_path)
     )
     with started:
-        until(lambda: len(processes_with("61.25")) >= 2, 20, "the ranks sleep")
+        until(lambda: len(processes_with(nap(61))) >= 2, 20, "the ranks sleep")
         local.GRACE_S, before = 0.2, local.GRACE_S
         try:
             started.stop()
         finally:
             local.GRACE_S = before
-    assert processes_with("61.25") == []
+    assert processes_with(nap(61)) == []
     assert started.run.attempts()[0].cause == "cancelled"
 
 
 def test_what_a_job_leaves_in_the_background_ends_with_it(tmp_path: Path) -> None:
-    script.submit(spec("setsid sleep 62.25 & exit 0"), where="local", site=Site(tmp_path))
-    assert processes_with("62.25") == []
+    script.submit(spec(f"setsid sleep {nap(62)} & exit 0"), where="local", site=Site(tmp_path))
+    assert processes_with(nap(62)) == []
 
 
 def test_another_process_can_end_it(tmp_path: Path) -> None:
-    with script.start_here(spec("sleep 63.25"), site=Site(tmp_path)) as started:
-        until(lambda: processes_with("63.25"), 20, "the rank sleeps")
+    with script.start_here(spec(f"sleep {nap(63)}"), site=Site(tmp_path)) as started:
+        until(lambda: processes_with(nap(63)), 20, "the rank sleeps")
         assert local.stop(Run(started.run.path))
         started.wait()
-    assert processes_with("63.25") == []
+    assert processes_with(nap(63)) == []
     assert not local.stop(started.run)
 
 
@@ -95,15 +100,15 @@ def test_what_cannot_run_here_leaves_no_record(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_processes_and_is_130(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
-    file.write_text("kind: job\nname: here\ncommand: sleep 64.25\n")
+    file.write_text(f"kind: job\nname: here\ncommand: sleep {nap(64)}\n")
     argv = [sys.executable, "-m", "hpcai", "submit", "--where", "local", str(file)]
     environ = {**os.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs"), "HPCAI_LOCAL": ""}
     process = subprocess.Popen(argv, env=environ, stderr=subprocess.PIPE, text=True)
-    until(lambda: processes_with("64.25"), 30, "the rank sleeps")
+    until(lambda: processes_with(nap(64)), 30, "the rank sleeps")
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=30)
     assert process.returncode == 130, words
-    assert processes_with("64.25") == []
+    assert processes_with(nap(64)) == []
     [run] = list_runs(tmp_path / "runs")
     assert f"{run.name} was ended." in words
     assert run.attempts()[0].cause == "cancelled"
