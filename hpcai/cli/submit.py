@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,7 @@ def submit(
         return
     text = file.read_text(encoding="utf-8")
     if where == "local":
-        started = script.start_here(spec, site=context.site, spec_text=text)
-        _run_here(ctx, started, output, quiet)
+        _run_here(ctx, lambda: script.start_here(spec, site=context.site, spec_text=text), output, quiet)
         return
     run = script.submit(spec, site=context.site, client=context.client, spec_text=text)
     if follow:
@@ -104,10 +104,11 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     _tell_end(ctx, run, following.follow(run, context.client), output)
 
 
-def _run_here(ctx: click.Context, started: LocalJob, output: str, quiet: bool) -> None:
+def _run_here(ctx: click.Context, start: Callable[[], LocalJob], output: str, quiet: bool) -> None:
+    # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
 
-    with started:
+    with start() as started:
         if quiet:
             click.echo(started.run.name)
         try:

@@ -76,8 +76,13 @@ def start(run: Run) -> LocalJob:
             stderr=log,
             new_session=True,
         )
-    run.append_event("submitted", where="local", pid=process.pid)
-    return LocalJob(run, process)
+    job = LocalJob(run, process)
+    try:
+        run.append_event("submitted", where="local", pid=process.pid)
+    except BaseException:
+        job.stop()
+        raise
+    return job
 
 
 def stop(run: Run) -> bool:
