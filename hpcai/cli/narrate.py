@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from hpcai.cli import words
 from hpcai.launch.follow import Snapshot, Staged
+from hpcai.units import about_bytes
 
 PROGRESS_EVERY_S = 60.0
 _PHASES = {
     "staging": "the data is being staged",
-    "first step": "the data is there; the first step is being prepared",
+    "first step": "the first step is being prepared",
     "training": "the first step is done; training goes on",
     "ending": "the job is ending",
 }
@@ -78,11 +79,11 @@ def _first_time(before: Snapshot, after: Snapshot) -> bool:
 
 
 def staging(staged: Staged) -> str:
-    """One node's data: `n1 has digits: 3.1 MiB from Blob in 0.4 s`."""
+    """One node's data: `n1 has digits: 3.1 MB from Blob in 0.4 s`."""
     if staged.from_blob_bytes:
-        how = f"{words.size(staged.from_blob_bytes)} from Blob in {words.span(staged.seconds)}"
+        how = f"{about_bytes(staged.from_blob_bytes)} from Blob in {words.span(staged.seconds)}"
     else:
-        how = f"{words.size(staged.bytes)}, there from an earlier run"
+        how = f"{about_bytes(staged.bytes)}, there from an earlier run"
     return f"{staged.node} has {staged.data}: {how}"
 
 

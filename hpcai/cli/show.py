@@ -9,7 +9,7 @@ import click
 
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.output import emit_object, output_option, say
-from hpcai.cli.target import Target, complete_ident, find_target
+from hpcai.cli.target import Target, complete_ident, find_target, is_local
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
@@ -79,6 +79,8 @@ def _facts(target: Target) -> dict[str, Any]:
     facts |= {"job_id": target.job_id, "state": None, "cause": None, "exit_status": None}
     if outcome is not None:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
+    elif run is not None and is_local(run):
+        facts |= {"state": "RUNNING", "why": "runs on the machine that started it"}
     if job is not None:
         facts |= {
             "state": job.state,

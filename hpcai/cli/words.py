@@ -54,16 +54,6 @@ def moment(instant: float | None, now: float) -> str | None:
     return f"{at} ({how_far} ago)" if instant <= now else f"{at} (in {how_far})"
 
 
-def size(count: int) -> str:
-    """Bytes with one unit: `3.1 MiB`."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
 def cause(name: str) -> str:
     """An end cause, to be read after a name: `lost a node`."""
     return _CAUSES.get(name, name)

@@ -60,6 +60,8 @@ class LocalJob:
         if self._is_recorded:
             return
         self._is_recorded = True
+        if any(event.get("event") == "cancel_requested" for event in self.run.events()):
+            state = "CANCELLED"
         exit_status, number = (status, None) if status >= 0 else (None, -status)
         self.run.append_end(0, state, exit_status, number, cause_of(state), end=time.time())
 
@@ -89,6 +91,7 @@ def stop(run: Run) -> bool:
     """Whether processes of a run that another hpcai of this machine started were there to be ended."""
     if not _processes_of(run):
         return False
+    run.append_event("cancel_requested")
     processes.end(lambda _: _processes_of(run), grace_s=GRACE_S)
     run.append_end(0, "CANCELLED", None, signal.SIGTERM, cause_of("CANCELLED"), end=time.time())
     return True

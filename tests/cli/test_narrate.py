@@ -40,7 +40,7 @@ def test_a_whole_course() -> None:
         "the data is being staged",
         "n1 has digits: 3.1 MiB from Blob in 0.4 s",
         "n2 has digits: 3.1 MiB, there from an earlier run",
-        "the data is there; the first step is being prepared",
+        "the first step is being prepared",
         "the first step is done; training goes on",
         "epoch 1/2  step 10  loss 1.5000",
         "epoch 1/2  step 10  loss 1.5000  top-1 0.8125  35.2 images/s  1 min 11 s left",
@@ -63,7 +63,7 @@ def test_a_requeue_is_told_with_its_cause_and_the_next_attempt() -> None:
         "the job waits for its begin time",
         "attempt 1 started on n[1,3]",
         "the data is being staged",
-        "the data is there; the first step is being prepared",
+        "the first step is being prepared",
         "training goes on from step 4",
     ]
 

@@ -89,6 +89,7 @@ def test_another_process_can_end_it(tmp_path: Path) -> None:
         assert local.stop(Run(started.run.path))
         started.wait()
     assert processes_with(nap(63)) == []
+    assert started.run.attempts()[0].cause == "cancelled"
     assert not local.stop(started.run)
 
 
