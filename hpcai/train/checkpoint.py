@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         draft.replace(path)
         _sync_folder(folder)
     except (OSError, RuntimeError) as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise StageError(
             f"The checkpoint {str(path)!r} cannot be written: {error}",
             next_step="The one before it still stands; free space and submit again to go on from it.",

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hpcai.errors import UnreachableError
+from hpcai.errors import UnreachableError, UsageError
 from hpcai.train.buckets import storage_view
 from hpcai.train.comm import PeerLost
 from hpcai.train.world import World
@@ -108,8 +108,11 @@ def meeting_point(world: World, environ: Mapping[str, str]) -> tuple[str, int]:
     if address is None:
         # The batch script runs on the first node, where rank 0 is, and its address needs no name service.
         address = environ.get("SLURM_LAUNCH_NODE_IPADDR", world.head_node)
-    if "MASTER_PORT" in environ:
-        return address, int(environ["MASTER_PORT"])
+    given = environ.get("MASTER_PORT")
+    if given is not None:
+        if not given.isdigit():
+            raise UsageError(f"MASTER_PORT is {given!r}, not a port.")
+        return address, int(given)
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PMIX_NAMESPACE")
     job = ".".join(environ.get(name, "") for name in names)
     return address, 10000 + zlib.crc32(job.encode()) % 20000

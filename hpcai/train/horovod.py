@@ -51,7 +51,8 @@ class Horovod:
             self._hvd.synchronize(handle)
 
     def broadcast_object(self, value: T) -> T:
-        received: T = self._hvd.broadcast_object(value, root_rank=0)
+        # Without a name Horovod takes that of the value's type, which differs between the ranks: a deadlock.
+        received: T = self._hvd.broadcast_object(value, root_rank=0, name="object")
         return received
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpcai.errors import ToolError
 from hpcai.train import checkpoint as checkpoints
 from hpcai.train.checkpoint import Checkpoint, Position, Setting
 from hpcai.train.comm import together
@@ -119,6 +121,7 @@ class Training:
         window, (stop, save) = self._meter.share(
             self._rank.comm, self._rank.stop.came, overdue and self._rank.number == 0
         )
+        self._require_finite(window)
         position.loss_sum += window.loss_sum
         position.images += window.images
         self._epoch += window
@@ -128,6 +131,13 @@ class Training:
         if stop:
             raise Stopped(f"SIGTERM: saved at step {position.step}; the next attempt goes on from there.")
         self._meter.restart()
+
+    def _require_finite(self, window: Window) -> None:
+        if not math.isfinite(window.loss_sum):
+            raise ToolError(
+                f"The loss is {window.loss_sum} in the last steps up to {self._position.step}: not saved.",
+                next_step="A smaller --base-lr is the usual cure; the last checkpoint still stands.",
+            )
 
     def _report(self, window: Window) -> None:
         position = self._position

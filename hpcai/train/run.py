@@ -169,9 +169,9 @@ def _describe(rank: Rank, setting: Setting, precision: str, sampler: Sampler) ->
     nodes = texts_by_rank(comm, node_name())
     machines = texts_by_rank(comm, os.uname().nodename)
     rank.records.say(
-        f"{setting.model} at {setting.image_size} px, {comm.name}: {world.size} ranks "
-        f"on {world.num_nodes} nodes, {rank.threads} threads each, {precision}, "
-        f"batch {rank.options.batch_size} x {world.size}, {sampler.steps_per_epoch} steps per epoch, data {setting.data_version[:12]}"
+        f"{setting.model} at {setting.image_size} px, {precision}, data {setting.data_version[:12]}: "
+        f"{sampler.steps_per_epoch} steps per epoch of {rank.options.batch_size} x {world.size} pictures; "
+        f"{comm.name}, {world.size} ranks on {world.num_nodes} nodes, {rank.threads} threads each"
     )
     rank.records.environment(
         {

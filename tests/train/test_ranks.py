@@ -1,0 +1,145 @@
+"""Two real processes with Horovod over MPI and with torch's DDP over Gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hpcai.runs.metrics import Value, read_values
+from hpcai.runs.record import Run
+from hpcai.train.single import Single
+from hpcai.train.world import ALONE
+from tests.train.ranks import trained_weights
+from tests.train.test_run import TINY
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def two_ranks(comm: str, argv: Sequence[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """The processes to wait for: mpirun for Horovod, the two ranks themselves for DDP."""
+    program = [sys.executable, *argv]
+    if comm == "horovod":
+        mpirun = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
+        started = [start([*mpirun, *program], environment())]
+    else:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", **meeting}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
+        started = [start(program, {**environment(), **world, **rank}) for rank in ranks]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def start(argv: Sequence[str], environ: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        argv, env=environ, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("comm", ["horovod", "ddp"])
+def test_two_ranks_learn_what_one_process_learns(comm: str) -> None:
+    with two_ranks(comm, [str(ROOT / "tests/train/ranks.py"), comm]) as started:
+        results = [ended(process) for process in started]
+    assert [status for status, _, _ in results] == [0] * len(results), results
+    lines = [line for _, out, _ in results for line in out.splitlines() if line.startswith("{")]
+    first, second = sorted((json.loads(line) for line in lines), key=lambda line: line["rank"])
+    assert first["weights"] == second["weights"]
+    assert first["weights"] == pytest.approx(trained_weights(Single(ALONE)), abs=1e-6)
+
+
+def trainer(data: Path, run_dir: Path, comm: str) -> list[str]:
+    tiny = [*TINY, "--batch-size", "3", "--epochs", "4", "--comm", comm]
+    return ["-m", "hpcai.train", "--data", str(data), "--run-dir", str(run_dir), *tiny]
+
+
+def wait_for_step(run_dir: Path, step: int) -> None:
+    """Returns when the checkpoint of a step is in place."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if Value("mark/saved", 0.0, step, 0.0) in [
+            Value(line.name, line.value, line.step, 0.0) for line in read_values(Run(run_dir).paths.metrics())
+        ]:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no checkpoint of step {step} within {DEADLINE_S:g} s")
+
+
+def pid_of_rank_1(mpirun: subprocess.Popen[str]) -> int:
+    children = Path(f"/proc/{mpirun.pid}/task/{mpirun.pid}/children").read_text().split()
+    for pid in map(int, children):
+        if b"OMPI_COMM_WORLD_RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes():
+            return pid
+    raise AssertionError("mpirun has no rank 1")
+
+
+def test_a_killed_rank_ends_the_other_and_the_training_goes_on_to_the_same_end(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    with two_ranks("ddp", trainer(tiny_data, tmp_path / "ddp", "ddp")) as ranks:
+        assert [ended(rank)[0] for rank in ranks] == [0, 0]
+    hvd = trainer(tiny_data, tmp_path / "horovod", "horovod")
+    with two_ranks("horovod", hvd) as [mpirun]:
+        wait_for_step(tmp_path / "horovod", 4)
+        os.kill(pid_of_rank_1(mpirun), signal.SIGKILL)
+        assert ended(mpirun)[0] != 0
+    with two_ranks("horovod", hvd) as [mpirun]:
+        status, out, err = ended(mpirun)
+        assert status == 0, err
+    whole, resumed = Run(tmp_path / "ddp"), Run(tmp_path / "horovod")
+    [mark] = [mark for mark in resumed.marks() if mark.name == "resumed"]
+    assert f"resumed at step {mark.step}" in out
+    assert mark.step in (4, 8, 12)
+    assert resumed.metrics()["loss"].values == whole.metrics()["loss"].values
+    assert resumed.metrics()["top1"].values == whole.metrics()["top1"].values
+
+
+def test_a_rank_that_lost_the_other_says_so(tiny_data: Path, tmp_path: Path) -> None:
+    with two_ranks("ddp", trainer(tiny_data, tmp_path, "ddp")) as [rank_0, rank_1]:
+        wait_for_step(tmp_path, 4)
+        rank_1.send_signal(signal.SIGKILL)
+        status, _, err = ended(rank_0)
+    assert status == 6
+    assert "rank 0: Rank 0 has lost another rank" in err
+    assert "Traceback" not in err
+
+
+def test_what_is_wrong_on_both_ranks_is_said_by_both(tmp_path: Path) -> None:
+    with two_ranks("ddp", trainer(tmp_path / "nowhere", tmp_path, "ddp")) as ranks:
+        ends = [ended(rank) for rank in ranks]
+    assert [status for status, _, _ in ends] == [5, 5]
+    assert all("holds no data set" in err for _, _, err in ends)

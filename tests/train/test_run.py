@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hpcai.errors import NotFoundError, StageError, ToolError, UsageError
+from hpcai.runs.record import Run
+from hpcai.train import checkpoint
+from hpcai.train.options import Options, parse_options
+from hpcai.train.records import Records
+from hpcai.train.run import run
+from hpcai.train.stopping import Stopped
+from hpcai.train.world import ALONE
+
+# Whole trainings, seconds each.
+pytestmark = pytest.mark.real
+
+TINY = [
+    *("--model", "resnet18", "--image-size", "32", "--batch-size", "4", "--epochs", "2", "--threads", "1"),
+    *("--precision", "fp32", "--log-every-steps", "2", "--checkpoint-every-steps", "4", "--base-lr", "0.5"),
+]
+
+
+def options(data: Path, run_dir: Path, *more: str) -> Options:
+    return parse_options(["--data", str(data), "--run-dir", str(run_dir), *TINY, *more], {})
+
+
+def train(data: Path, run_dir: Path, *more: str, records: type[Records] = Records) -> Run:
+    chosen = options(data, run_dir, *more)
+    run(chosen, ALONE, records(run_dir, 0, chosen.attempt))
+    return Run(run_dir)
+
+
+def interrupted_at(step: int, action: Callable[[], None]) -> type[Records]:
+    class Interrupting(Records):
+        def log(self, at: int, **values: float | None) -> None:
+            super().log(at, **values)
+            if at == step and "loss" in values:
+                action()
+
+    return Interrupting
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training that nothing interrupted."""
+    return train(tiny_data, tmp_path_factory.mktemp("whole"))
+
+
+def test_a_training_leaves_its_record(whole: Run) -> None:
+    metrics = whole.metrics()
+    assert set(metrics) == {
+        *("loss", "lr", "images_per_s", "data_wait_s", "epoch", "epochs", "top1", "val_loss"),
+    }
+    assert metrics["loss"].steps == [2, 4, 6, 8, 10, 12]
+    assert metrics["top1"].steps == [6, 12]
+    assert metrics["epoch"].values[-1] == 2
+    assert all(0 <= value <= 1 for value in metrics["top1"].values)
+    environment = whole.environment()
+    assert environment["torch"] == torch.__version__
+    assert (environment["ranks"], environment["precision"], environment["comm"]) == (1, "fp32", "single")
+
+
+def test_the_marks_tell_the_course(whole: Run) -> None:
+    lines = [json.loads(line) for line in whole.paths.metrics().read_text().splitlines()]
+    marks = [(line["name"][5:], line["step"]) for line in lines if line["name"].startswith("mark/")]
+    assert marks == [
+        *(("first_step", 1), ("saving", 4), ("saved", 4), ("evaluating", 6), ("evaluated", 6)),
+        *(("saving", 8), ("saved", 8), ("saving", 12), ("saved", 12)),
+        *(("trained", 12), ("evaluating", 12), ("evaluated", 12), ("saving", 12), ("saved", 12)),
+    ]
+
+
+def test_after_sigterm_the_next_attempt_ends_as_if_nothing_had_happened(
+    tiny_data: Path, tmp_path: Path, whole: Run
+) -> None:
+    stop = interrupted_at(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped) as stopped:
+        train(tiny_data, tmp_path, "--checkpoint-every-steps", "1000", records=stop)
+    assert stopped.value.exit_status == 143
+    assert "saved at step 10" in str(stopped.value)
+    again = train(tiny_data, tmp_path)
+    assert again.metrics()["loss"].values == whole.metrics()["loss"].values
+    assert again.metrics()["top1"].values == whole.metrics()["top1"].values
+    ends = [checkpoint.load(each.paths.outputs / checkpoint.FILE_NAME) for each in (again, whole)]
+    assert ends[0].position == ends[1].position
+    for name, weights in ends[0].model.items():
+        assert torch.equal(weights, ends[1].model[name])
+    for name, velocity in ends[0].momentum.items():
+        assert torch.equal(velocity, ends[1].momentum[name])
+
+
+def test_a_finished_training_is_not_trained_again(whole: Run, tiny_data: Path) -> None:
+    before = whole.metrics()["loss"]
+    train(tiny_data, whole.path)
+    assert whole.metrics()["loss"] == before
+
+
+def test_a_damaged_checkpoint_costs_one_interval(tiny_data: Path, tmp_path: Path, whole: Run) -> None:
+    class Cut(Exception):
+        pass
+
+    def cut() -> None:
+        path = tmp_path / "outputs" / checkpoint.FILE_NAME
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[:-100])
+        raise Cut
+
+    with pytest.raises(Cut):
+        train(tiny_data, tmp_path, records=interrupted_at(10, cut))
+    again = train(tiny_data, tmp_path)
+    resumed = [mark for mark in again.marks() if mark.name == "resumed"]
+    assert [mark.step for mark in resumed] == [4]
+    assert again.metrics()["loss"].values == whole.metrics()["loss"].values
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(
+    whole: Run, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="image_size 32, this run has 40"):
+        train(tiny_data, whole.path, "--image-size", "40")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_loss_that_is_no_number_ends_the_training_unsaved(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="The loss is nan within the last steps up to"):
+        train(tiny_data, tmp_path, "--base-lr", "1e30", "--checkpoint-every-steps", "100")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_probe_chooses_the_precision(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = train(tiny_data, tmp_path, "--epochs", "1", "--precision", "auto")
+    chosen = found.environment()["precision"]
+    assert chosen in ("bf16", "fp32")
+    assert f"precision {chosen}: a step takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "words"),
+    [
+        (["--data", "/nowhere"], NotFoundError, "holds no data set"),
+        (["--batch-size", "28"], UsageError, "--batch-size 27 is the largest that fits"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(
+    tiny_data: Path, tmp_path: Path, more: list[str], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        train(tiny_data, tmp_path, *more)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    with pytest.raises(StageError, match="cannot be written"):
+        train(tiny_data, tmp_path, "--no-resume")
