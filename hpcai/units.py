@@ -41,6 +41,18 @@ def format_bytes(size_bytes: int) -> str:
     return f"{size_bytes}B"
 
 
+def about_bytes(size_bytes: float) -> str:
+    """The size for a person to read, in decimal units as storage is sold: `5.54 MB`, `125 MB`, `0 B`."""
+    amount = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        # 999.6 would be shown as 1000.
+        if amount < 999.5 or unit == "TB":
+            break
+        amount /= 1000
+    digits = 0 if amount >= 99.95 or unit == "B" else 1 if amount >= 9.995 else 2
+    return f"{amount:,.{digits}f} {unit}"
+
+
 def parse_duration_s(text: str) -> int:
     """Seconds of a duration, as Slurm reads it or with units.
 

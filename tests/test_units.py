@@ -130,3 +130,19 @@ def test_consecutive_hosts_become_one_range(first: int, count: int, width: int) 
 def test_a_name_that_no_host_list_can_hold_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a host name"):
         units.format_hostlist([name])
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (5_541_376, "5.54 MB"),
+        (99_960_000, "100 MB"),
+        (999_600_000, "1.00 GB"),
+        (2.5e16, "25,000 TB"),
+    ],
+)
+def test_sizes_for_people(size_bytes: float, text: str) -> None:
+    assert units.about_bytes(size_bytes) == text

@@ -11,6 +11,7 @@ from hpcai.report.collect import RunFacts, Transfer
 from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.waterfall import STAGES, Course
+from hpcai.units import about_bytes
 
 NONE = "–"
 # Whatever a job put there, its variables are not shown: people keep secrets in them.
@@ -149,21 +150,16 @@ def _transfer_cells(transfer: Transfer) -> tuple[str, ...]:
         transfer.node,
         transfer.data,
         transfer.version[:12] or NONE,
-        megabytes(transfer.total_bytes),
-        megabytes(transfer.blob_bytes),
-        megabytes(transfer.cache_bytes),
+        amount(transfer.total_bytes),
+        amount(transfer.blob_bytes),
+        amount(transfer.cache_bytes),
         NONE if transfer.seconds is None else f"{transfer.seconds:.2f} s",
         NONE if transfer.mb_per_s is None else f"{transfer.mb_per_s:,.3g}",
     )
 
 
-def megabytes(count: int | None) -> str:
-    """Bytes in decimal units, as storage is sold."""
-    if count is None:
-        return NONE
-    if count < 1_000_000_000:
-        return f"{count / 1e6:,.2f} MB" if count else "0 MB"
-    return f"{count / 1e9:,.2f} GB"
+def amount(count: int | None) -> str:
+    return NONE if count is None else about_bytes(count)
 
 
 def attempts(facts: Sequence[RunFacts]) -> Table:

@@ -7,11 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-def megabytes(size_bytes: float) -> str:
-    """Bytes for a person to read: `1,234.5 MB`."""
-    return f"{size_bytes / 1e6:,.1f} MB"
-
-
 def _nobody(*_: object) -> None:
     return
 

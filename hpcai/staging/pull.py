@@ -20,9 +20,10 @@ from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, locked, require_room
 from hpcai.staging.parallel import for_each
-from hpcai.staging.progress import Progress, Watcher, megabytes
+from hpcai.staging.progress import Progress, Watcher
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
 from hpcai.staging.source import Source, open_source, read_manifest
+from hpcai.units import about_bytes
 
 _THREADS = 8
 _WRONG_BYTES_TRIES = 3
@@ -142,8 +143,8 @@ def _bring(
 def _opening(source: Source, manifest: Manifest, place: Place, fetched: int) -> str:
     what = f"{manifest.name} {manifest.version[:12]}"
     if fetched == 0:
-        return f"{what}: {megabytes(manifest.bytes)} are in {place.final} already."
-    share = f"{megabytes(fetched)} of {megabytes(manifest.bytes)}"
+        return f"{what}: {about_bytes(manifest.bytes)} are in {place.final} already."
+    share = f"{about_bytes(fetched)} of {about_bytes(manifest.bytes)}"
     return f"{what}: {share} come from {source.url} to {place.final}."
 
 

@@ -14,9 +14,10 @@ from hpcai.staging.credentials import find_credentials
 from hpcai.staging.location import BlobLocation, parse_location
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, parse_manifest
 from hpcai.staging.parallel import for_each
-from hpcai.staging.progress import Progress, Watcher, megabytes
+from hpcai.staging.progress import Progress, Watcher
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
 from hpcai.staging.source import NoSuchBlob
+from hpcai.units import about_bytes
 
 if TYPE_CHECKING:
     from hpcai.staging.control import Container
@@ -191,7 +192,7 @@ class _Push:
         total = sum(shard.bytes for shard in todo)
         what = f"{self._manifest.name} {self._manifest.version[:12]}"
         self._watcher.say(
-            f"{what}: {megabytes(total)} of {megabytes(self._manifest.bytes)} go to {self._location.url}."
+            f"{what}: {about_bytes(total)} of {about_bytes(self._manifest.bytes)} go to {self._location.url}."
         )
         progress = Progress(0, total, self._watcher.told)
 

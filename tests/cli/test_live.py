@@ -42,8 +42,8 @@ def test_everything_of_a_training() -> None:
     assert shown(TRAINS) == [
         "digits-1  job 12  attempt 1  n[1-2]  2 min 11 s",
         "  ✖ attempt 0 lost a node",
-        "  ✔ n1 has digits: 3.1 MiB from Blob in 0.4 s",
-        "  ✔ n2 has digits: 3.1 MiB, there from an earlier run",
+        "  ✔ n1 has digits: 3.25 MB from Blob in 0.4 s",
+        "  ✔ n2 has digits: 3.25 MB, there from an earlier run",
         "  ✔ goes on from step 40",
         "  ● training",
         "    epoch 3/12  ━━━━━━━━──────────────────────  1 min 11 s left",

@@ -38,14 +38,6 @@ def test_moment(instant: float, ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3_250_000, "3.1 MiB"), (2**42, "4.0 TiB")],
-)
-def test_size(count: int, text: str) -> None:
-    assert words.size(count) == text
-
-
-@pytest.mark.parametrize(
     ("outcome", "text"),
     [
         (Outcome("COMPLETED", "completed", 0, None), "completed"),

@@ -126,7 +126,7 @@ def test_the_pair_has_every_section_and_figure(pair: Report) -> None:
 
 
 def test_the_bytes_are_told_per_node(pair: Report) -> None:
-    row = "| digits-2node | 0 | n2 | digits | 9f2c41d07be1 | 2.83 MB | 2.83 MB | 0 MB | 0.68 s | 4.16 |"
+    row = "| digits-2node | 0 | n2 | digits | 9f2c41d07be1 | 2.83 MB | 2.83 MB | 0 B | 0.68 s | 4.16 |"
     assert row in markdown(pair)
 
 
