@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
-from hpcai.slurm.local import azurite, lifecycle, processes, record, setup
+from hpcai.slurm.local import azurite, lifecycle, ports, processes, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, locked, place
 from hpcai.slurm.local.prefix import ensure as ensure_prefix
@@ -19,6 +19,8 @@ from hpcai.specs.site import cache_dir
 DEFAULT = "default"
 # Far more than a machine can play: beyond them it is a typing error.
 LIMITS = {"nodes": (1, 64), "cpus_per_node": (1, 1024), "gpus_per_node": (0, 64)}
+
+ATTEMPTS = 3
 
 
 def up(
@@ -51,13 +53,7 @@ def up(
             _same_shape(where, shape)
             return False
         lifecycle.stop(where)
-        prefix = ensure_prefix(where.cache)
-        cluster = setup.set_up(where, shape, prefix, azurite.ensure(where.cache) if blob else ())
-        try:
-            lifecycle.start(where, cluster)
-        except BaseException:
-            lifecycle.stop(where)
-            raise
+        _bring_up(where, shape)
     return True
 
 
@@ -178,7 +174,7 @@ def status(name: str = DEFAULT, *, cache: Path | None = None) -> Status:
         shape=cluster.shape,
         slurm_version=cluster.slurm_version,
         pids=pids,
-        nodes=_nodes(cluster, alive),
+        nodes=_nodes(cluster, alive, daemons.restarts if daemons else {}),
         blob_endpoint=cluster.blob_endpoint if "blob" in alive else None,
         folder=where.state,
     )
@@ -190,7 +186,9 @@ def _state(where: Place, supervised: bool, alive: bool) -> str:
     return "unsupervised" if alive else "down"
 
 
-def _nodes(cluster: record.Cluster, alive: Mapping[str, record.Running]) -> tuple[NodeStatus, ...]:
+def _nodes(
+    cluster: record.Cluster, alive: Mapping[str, record.Running], restarts: Mapping[str, int]
+) -> tuple[NodeStatus, ...]:
     told = lifecycle.node_states(cluster) if "slurmctld" in alive else {}
     silent = ("unknown" if alive else "down", None)
     return tuple(
@@ -198,10 +196,27 @@ def _nodes(cluster: record.Cluster, alive: Mapping[str, record.Running]) -> tupl
             node,
             *told.get(node, silent),
             pid=alive[node].process.pid if node in alive else None,
-            restarts=alive[node].restarts if node in alive else 0,
+            restarts=restarts.get(node, 0),
         )
         for node in cluster.shape.node_names()
     )
+
+
+def _bring_up(where: Place, shape: Shape) -> None:
+    prefix = ensure_prefix(where.cache)
+    start_azurite = azurite.ensure(where.cache) if shape.blob else ()
+    for attempt in range(ATTEMPTS):
+        cluster = setup.set_up(where, shape, prefix, start_azurite, attempt=attempt)
+        try:
+            lifecycle.start(where, cluster)
+        except BaseException as error:
+            lifecycle.stop(where)
+            # Somebody else took a port between our look and our start: others will do.
+            taken = not all(ports.is_free(port) for port in cluster.ports)
+            if not (isinstance(error, ToolError) and taken and attempt < ATTEMPTS - 1):
+                raise
+        else:
+            return
 
 
 def _check(shape: Shape) -> None:

@@ -70,7 +70,7 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
         "KillWait=10",
         "MinJobAge=3600",
         "JobRequeue=1",
-        "SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=0,bf_resolution=1",
+        "SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_resolution=1",
         "PriorityType=priority/multifactor",
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",

@@ -23,9 +23,10 @@ def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
     with locked(where.lock):
         where.killed_mark(node).touch()
         # All stand still before the first one ends: a step that saw its tasks die would report a failed job.
-        for process in lifecycle.remains(where, node=node):
+        found = lifecycle.remains(where, node=node)
+        for process in found:
             processes.send(process, signal.SIGSTOP)
-        processes.end(lambda: lifecycle.remains(where, node=node), grace_s=0)
+        processes.end(lambda known: lifecycle.remains(where, node=node, also=[*found, *known]), grace_s=0)
 
 
 def drain(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from hpcai.slurm.local.places import Place
 
 READY_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 20.0
+STATES_TIMEOUT_S = 5.0
 CANCEL_TIMEOUT_S = 5.0
-# The supervisor gives each daemon 10 s, and kills it then.
+# The supervisor gives each daemon 5 s, and kills it then.
 STOP_TIMEOUT_S = 60.0
+STRAGGLER_GRACE_S = 2.0
 # A daemon that fails this often while the cluster comes up will not come up at all.
 FAILURES_AT_START = 3
 INHERITED = ("HOME", "LOGNAME", "PATH", "TZ", "USER")
@@ -31,10 +34,12 @@ def is_up(where: Place) -> bool:
     return where.ready.exists() and daemons is not None and processes.is_alive(daemons.supervisor)
 
 
-def remains(where: Place, *, node: str | None = None) -> list[processes.Process]:
+def remains(
+    where: Place, *, node: str | None = None, also: Collection[processes.Process] = ()
+) -> list[processes.Process]:
     """Every process of the cluster, or of one node, the jobs' included; also when its folder was deleted."""
     confs = [str(folder / "slurm.conf") for folder in (where.state, setup.alias(where))]
-    return processes.of_cluster(where.state, confs, node=node)
+    return processes.of_cluster(where.state, confs, node=node, also=also)
 
 
 def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, check: bool = True) -> str:
@@ -48,7 +53,8 @@ def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, 
 def node_states(cluster: record.Cluster) -> dict[str, tuple[str, str | None]]:
     """State and reason of each node as the controller tells them; nothing when it does not answer."""
     try:
-        told = ask(cluster, "sinfo", "-h", "-N", "-p", "main", "-o", "%N|%T|%E", check=False)
+        words = ["sinfo", "-h", "-N", "-p", "main", "-o", "%N|%T|%E"]
+        told = ask(cluster, *words, timeout_s=STATES_TIMEOUT_S, check=False)
     except HpcaiError:
         return {}
     rows = [line.split("|", 2) for line in told.splitlines()]
@@ -82,15 +88,24 @@ def stop(where: Place) -> None:
     Leaves no process of the cluster, whichever of them were killed before.
     """
     where.ready.unlink(missing_ok=True)
+    jobs = remains(where)
     daemons = record.load_daemons(where)
-    if daemons is not None and "slurmctld" in daemons.running:
-        _cancel_jobs(where)
     if daemons is not None:
-        supervisor = daemons.supervisor
-        processes.end(lambda: [supervisor] if processes.is_alive(supervisor) else [], grace_s=STOP_TIMEOUT_S)
-    processes.end(lambda: remains(where), grace_s=2)
+        controller = daemons.running.get("slurmctld")
+        if controller is not None and processes.is_alive(controller.process):
+            _cancel_jobs(where)
+        _stop_supervisor(daemons.supervisor)
+    processes.end(lambda known: remains(where, also=[*jobs, *known]), grace_s=STRAGGLER_GRACE_S)
     where.daemons.unlink(missing_ok=True)
     setup.remove_alias(where)
+
+
+def _stop_supervisor(supervisor: processes.Process) -> None:
+    """SIGTERM once: it stops its daemons in order and takes the time that they take."""
+    processes.send(supervisor, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while processes.is_alive(supervisor) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _environ() -> dict[str, str]:
@@ -109,8 +124,8 @@ def _is_ready(where: Place, cluster: record.Cluster) -> bool:
 
 def _fail_if_hopeless(where: Place, *, late: bool) -> None:
     daemons = record.load_daemons(where)
-    running = daemons.running if daemons else {}
-    failing = [name for name, entry in running.items() if entry.restarts >= FAILURES_AT_START]
+    restarts = daemons.restarts if daemons else {}
+    failing = [name for name, count in restarts.items() if count >= FAILURES_AT_START]
     if not failing and not late:
         return
     blamed = failing[0] if failing else "slurmctld"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,21 +14,22 @@ LOWEST = 20000
 HIGHEST = 32768
 
 
-def free_ports(count: int, *, taken: Collection[int], salt: int = 0) -> list[int]:
-    """`count` ports that can be bound on every address; `taken` are left out, `salt` moves the search.
+def free_ports(count: int, *, taken: Collection[int], salt: str = "") -> list[int]:
+    """`count` ports that can be bound on every address; `taken` are left out.
+
+    Searches with different `salt` begin at different places, so that two at once seldom meet.
 
     Raises ToolError when there are not enough.
     """
     top = min(HIGHEST, _first_ephemeral())
     span = top - LOWEST
-    # Users of one machine begin at different places, so that two who probe at once seldom meet.
-    begin = (os.getuid() * 257 + salt * 1009) % span if span > 0 else 0
+    begin = zlib.crc32(os.fsencode(salt)) % span if span > 0 else 0
     found: list[int] = []
     for step in range(span):
         if len(found) == count:
             return found
         port = LOWEST + (begin + step) % span
-        if port not in taken and _is_free(port):
+        if port not in taken and is_free(port):
             found.append(port)
     if len(found) == count:
         return found
@@ -44,7 +46,8 @@ def _first_ephemeral() -> int:
         return HIGHEST
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether the port can be bound on every address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -65,24 +65,25 @@ def is_alive(process: Process) -> bool:
     return find(process.pid) == process
 
 
-def of_cluster(state: Path, confs: Collection[str], *, node: str | None = None) -> list[Process]:
+def of_cluster(
+    state: Path, confs: Collection[str], *, node: str | None = None, also: Collection[Process] = ()
+) -> list[Process]:
     """The daemons, steps and job processes of a cluster, or of one of its nodes, and all their descendants.
 
-    `confs` are the paths by which its slurm.conf is known.
-
-    A shell that only has the cluster's settings in its environment is not one of them.
+    `confs` are the paths by which its slurm.conf is known; `also` are processes known to belong to it.
+    A shell that only has the cluster's settings in its environment does not.
     """
     everything = _all()
-    homes = {seen.process.pid: seen.node_of(state, confs) for seen in everything}
-    chosen = {pid for pid, home in homes.items() if home is not None and node in (None, home)}
+    homes = {seen.process: seen.node_of(state, confs) for seen in everything}
+    chosen = {
+        one.pid for one, home in homes.items() if one in also or (home is not None and node in (None, home))
+    }
     grown = True
     while grown:
         children = {seen.process.pid for seen in everything if seen.parent in chosen}
         grown = not children <= chosen
         chosen |= children
-    return [
-        seen.process for seen in everything if seen.process.pid in chosen and seen.process.pid != os.getpid()
-    ]
+    return [one for one in homes if one.pid in chosen and one.pid != os.getpid()]
 
 
 def send(process: Process, number: signal.Signals) -> None:
@@ -99,26 +100,24 @@ def send(process: Process, number: signal.Signals) -> None:
         os.close(handle)
 
 
-def end(look: Callable[[], Iterable[Process]], *, grace_s: float) -> None:
+def end(look: Callable[[Collection[Process]], Iterable[Process]], *, grace_s: float) -> None:
     """Ends what `look` finds: asked first, killed after the grace, until it finds nothing.
 
+    `look` is told what it found before: a process whose parent has ended may show no other sign.
     Raises ToolError when something does not even end when killed.
     """
     deadline = time.monotonic() + grace_s
-    asked: set[Process] = set()
-    while found := list(look()):
-        late = time.monotonic() >= deadline
+    known: set[Process] = set()
+    while found := set(look(known)):
         if time.monotonic() >= deadline + DEATH_TIMEOUT_S:
-            stuck = ", ".join(str(process.pid) for process in found)
+            stuck = ",".join(str(process.pid) for process in found)
             raise ToolError(
                 f"these processes do not end even when killed: {stuck}", next_step=f"ps -lp {stuck}"
             )
-        for process in found:
-            if late:
-                send(process, signal.SIGKILL)
-            elif process not in asked:
-                send(process, signal.SIGTERM)
-        asked |= set(found)
+        late = time.monotonic() >= deadline
+        for process in found if late else found - known:
+            send(process, signal.SIGKILL if late else signal.SIGTERM)
+        known |= found
         time.sleep(0.01)
 
 

@@ -33,6 +33,10 @@ class Cluster:
         return self.home / "slurm.conf"
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.controller_port, *self.node_ports, *([self.blob_port] if self.blob_port else []))
+
+    @property
     def blob_endpoint(self) -> str | None:
         return f"http://127.0.0.1:{self.blob_port}/devstoreaccount1" if self.blob_port else None
 
@@ -66,14 +70,16 @@ class Running:
 
     process: Process
     since: float
-    restarts: int
 
 
 @dataclass(frozen=True)
 class Daemons:
+    """All daemons at one moment: those at work, and how often each was started again."""
+
     supervisor: Process
     since: float
     running: Mapping[str, Running]
+    restarts: Mapping[str, int]
 
 
 def save_daemons(place: Place, daemons: Daemons) -> None:
@@ -89,10 +95,10 @@ def load_daemons(place: Place) -> Daemons | None:
     except FileNotFoundError:
         return None
     running = {
-        name: Running(Process(**entry["process"]), entry["since"], entry["restarts"])
+        name: Running(Process(**entry["process"]), entry["since"])
         for name, entry in record["running"].items()
     }
-    return Daemons(Process(**record["supervisor"]), record["since"], running)
+    return Daemons(Process(**record["supervisor"]), record["since"], running, record["restarts"])
 
 
 def now() -> float:

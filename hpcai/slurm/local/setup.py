@@ -22,13 +22,20 @@ LONGEST_CACHE = 24
 PLAIN = re.compile(r"[A-Za-z0-9._/@+-]+")
 
 
-def set_up(where: Place, shape: Shape, prefix: Prefix, start_azurite: tuple[str, ...]) -> record.Cluster:
-    """The cluster, ready to be started; job history, Blob data and scratch of an earlier life stay."""
+def set_up(
+    where: Place, shape: Shape, prefix: Prefix, start_azurite: tuple[str, ...], *, attempt: int = 0
+) -> record.Cluster:
+    """The cluster, ready to be started; job history, Blob data and scratch of an earlier life stay.
+
+    Each `attempt` gets other ports.
+    """
     _folders(where, shape)
     _link(where.state / "slurm", prefix.root)
     home = _home(where)
     with locked(where.cache / "local" / ".ports.lock"):
-        free = ports.free_ports(shape.nodes + 1 + shape.blob, taken=_taken(where))
+        free = ports.free_ports(
+            shape.nodes + 1 + shape.blob, taken=_taken(where), salt=f"{where.state} {attempt}"
+        )
         cluster = record.Cluster(
             shape=shape,
             home=home,
@@ -104,7 +111,7 @@ def _taken(where: Place) -> set[int]:
     for file in where.cache.glob("local/*/cluster.json"):
         cluster = record.load_cluster(Place(where.cache, file.parent.name))
         if cluster is not None and file.parent.name != where.name:
-            taken |= {cluster.controller_port, *cluster.node_ports, cluster.blob_port or 0}
+            taken |= set(cluster.ports)
     return taken
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import select
@@ -24,7 +25,7 @@ FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 30.0
 # A daemon that ran this long has recovered: its next failure is restarted at once again.
 STEADY_S = 60.0
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 5.0
 
 
 @dataclass
@@ -105,7 +106,17 @@ class Supervisor:
                 daemon.failures, daemon.not_before = 0, 0.0
             daemon.program = None
             changed = True
+        self._reap_orphans()
         return changed
+
+    def _reap_orphans(self) -> None:
+        """Steps and what jobs left behind become our children: as zombies they would seem to be running."""
+        own = {daemon.program.pid for daemon in self._daemons if daemon.program is not None}
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in own:
+                    return
+                os.waitpid(ended.si_pid, 0)
 
     def _failed(self, daemon: Daemon, how: str) -> None:
         steady = time.monotonic() - daemon.begun >= STEADY_S
@@ -119,25 +130,34 @@ class Supervisor:
         for daemon in self._daemons:
             process = processes.find(daemon.program.pid) if daemon.program else None
             if process is not None:
-                running[daemon.name] = record.Running(process, daemon.since, daemon.restarts)
+                running[daemon.name] = record.Running(process, daemon.since)
+        restarts = {daemon.name: max(0, daemon.restarts) for daemon in self._daemons}
         own = processes.find(os.getpid())
         assert own is not None
         # A full disk must not end the one process that keeps the others running.
         with suppress(OSError):
-            record.save_daemons(self._place, record.Daemons(own, self._since, running))
+            record.save_daemons(self._place, record.Daemons(own, self._since, running, restarts))
 
     def _stop(self) -> None:
-        """In the reverse order of the start: each daemon can still reach those that it needs."""
-        for daemon in reversed(self._daemons):
+        """Nodes first and together, then in the reverse order of the start: each still reaches what it needs."""
+        nodes = [daemon for daemon in self._daemons if processes.NODE_MARK in daemon.environ]
+        for daemon in nodes:
             if daemon.program is not None:
                 daemon.program.terminate()
-                try:
-                    daemon.program.wait(STOP_GRACE_S)
-                except subprocess.TimeoutExpired:
-                    _log(f"{daemon.name} did not stop within {STOP_GRACE_S:g} s: killed")
-                    daemon.program.kill()
-                    daemon.program.wait()
+        for daemon in [*nodes, *reversed(self._daemons)]:
+            if daemon.program is not None and daemon.program.poll() is None:
+                daemon.program.terminate()
+                _wait_or_kill(daemon.name, daemon.program)
         _log("stopped")
+
+
+def _wait_or_kill(name: str, program: subprocess.Popen[bytes]) -> None:
+    try:
+        program.wait(STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        _log(f"{name} did not stop within {STOP_GRACE_S:g} s: killed")
+        program.kill()
+        program.wait()
 
 
 def restart_delay_s(failures: int) -> float:
@@ -211,6 +231,12 @@ def _limits() -> None:
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+def _adopt_orphans() -> None:
+    """Descendants whose parent has ended become this process's children, not those of process 1."""
+    set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
 def _let_go(log: Path) -> None:
     """Leaves the caller's terminal, session and pipes; the caller's wait ends at once."""
     if os.fork():
@@ -230,6 +256,7 @@ def main() -> None:
     assert cluster is not None
     _let_go(where.logs / "supervisor.log")
     _limits()
+    _adopt_orphans()
     Supervisor(where, cluster).run()
 
 
