@@ -30,11 +30,13 @@ from hpcai.slurm.local import azurite, cluster, prefix, processes
 from hpcai.slurm.local.places import locked, write_whole
 from hpcai.specs.site import cache_dir
 
-APT_MB = 25
+APT_LISTS_MB = 10
+# With what each brings along, on a system that has nothing of it.
+DEBIAN_MB = {"g++": 30, "libopenmpi-dev": 90}
 COMPILER_MB = 70
 SOURCES_MB = 40
 CPU_MB = 330
-CUDA_MB = 2700
+CUDA_MB = 2750
 CLEAN_GRACE_S = 5.0
 NO_CPU_BUILD = f"""
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
@@ -116,8 +118,8 @@ class SetUp:
         debian = machine.missing_debian_packages() if machine.is_root_with_apt() else []
         if debian:
             install = partial(machine.install_debian_packages, debian, self.steps)
-            megabytes = APT_MB + ("g++" in debian) * COMPILER_MB
-            parts.append(Part(f"Debian's packages: {' '.join(debian)}", megabytes, 25, install))
+            megabytes = APT_LISTS_MB + sum(DEBIAN_MB.get(package, 2) for package in debian)
+            parts.append(Part(" ".join(["apt-get install", *debian]), megabytes, 25, install))
         if not self.packages.venv_works():
             parts.append(Part("virtual environment .venv", 0, 5, self.packages.make_venv))
         return [*parts, self._python_part(), self._horovod_part(), *self._fetch_parts()]
@@ -175,7 +177,7 @@ def announcement(checkout: Path, cache: Path, parts: Sequence[Part]) -> str:
     """What a set-up is about to do and what it costs, in two lines."""
     megabytes, seconds = sum(part.megabytes for part in parts), sum(part.seconds for part in parts)
     minutes = f"{seconds} s" if seconds < 90 else f"{(seconds + 30) // 60} minutes"
-    fetched = f"downloads about {megabytes} MB and" if megabytes else "downloads nothing and"
+    fetched = f"downloads about {round(megabytes, -1)} MB and" if megabytes else "downloads nothing and"
     return (
         f"hpcai: sets up {checkout}, with the cache {cache}\n"
         f"hpcai: this {fetched} takes about {minutes}; later runs start at once"

@@ -115,7 +115,7 @@ def test_the_plan_of_a_bare_machine(set_up: SetUp, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(machine, "is_root_with_apt", lambda: True)
     monkeypatch.setattr(machine, "missing_debian_packages", lambda: ["g++", "make"])
     assert titles(set_up) == [
-        "Debian's packages: g++ make",
+        "apt-get install g++ make",
         "virtual environment .venv",
         "Python packages",
         "Horovod 0.28.1, compiled for it",
