@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from hpcai.errors import ToolError
-from hpcai.train.buckets import GradientBuckets, storage_view
+from hpcai.train.buckets import BUCKET_BYTES, GradientBuckets, storage_view
 from hpcai.train.comm import PeerLost, require_size
 from hpcai.train.world import World
 
@@ -22,8 +22,9 @@ class Horovod:
 
     name = "horovod"
 
-    def __init__(self, world: World, hvd: Any) -> None:
+    def __init__(self, world: World, hvd: Any, bucket_bytes: int = BUCKET_BYTES) -> None:
         self.world = world
+        self._bucket_bytes = bucket_bytes
         self._hvd = hvd
         self._buckets: GradientBuckets | None = None
 
@@ -31,7 +32,9 @@ class Horovod:
         self.broadcast(model.state_dict().values())
         if self._buckets is not None:
             self._buckets.remove()
-        self._buckets = GradientBuckets(model, self.world.size, self._start_sum, self._hvd.synchronize)
+        self._buckets = GradientBuckets(
+            model, self.world.size, self._start_sum, self._hvd.synchronize, self._bucket_bytes
+        )
         return model
 
     def finish_gradients(self) -> None:
@@ -72,7 +75,7 @@ class Horovod:
         return self._hvd.allreduce_async_(flat, name=name, op=self._hvd.Sum)
 
 
-def connect_horovod(world: World) -> Horovod:
+def connect_horovod(world: World, bucket_bytes: int = BUCKET_BYTES) -> Horovod:
     """Horovod with all ranks that the launcher has started.
 
     Raises ToolError when Horovod is missing or sees another number of ranks.
@@ -89,4 +92,4 @@ def connect_horovod(world: World) -> Horovod:
         ) from error
     hvd.init()
     require_size("Horovod", hvd.size(), world)
-    return Horovod(world, hvd)
+    return Horovod(world, hvd, bucket_bytes)

@@ -59,14 +59,15 @@ class Training:
         """
         epochs, position = self._rank.options.epochs, self._position
         while position.epoch < epochs:
-            self._train_epoch()
+            self.train_epoch()
             if position.epoch == epochs - 1:
                 self._rank.records.mark("trained", position.step)
             self._evaluate()
             position.begin_epoch(position.epoch + 1)
         self._save()
 
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
+        """The steps that are left of the position's epoch."""
         parts, position = self._parts, self._position
         self._epoch = NOTHING
         self._meter.restart()

@@ -45,7 +45,7 @@ def run(options: Options, world: World, records: Records) -> None:
         comm = connect(options.comm, world, device)
         stack.enter_context(comm.errors())
         rank = Rank(options, comm, device, threads, records, stop, watchdog)
-        parts, position = _assemble(rank)
+        parts, position = assemble(rank)
         stack.callback(parts.training.close)
         stack.callback(parts.held_out.close)
         if position.epoch >= options.epochs:
@@ -55,7 +55,8 @@ def run(options: Options, world: World, records: Records) -> None:
         comm.close()
 
 
-def _assemble(rank: Rank) -> tuple[Parts, Position]:
+def assemble(rank: Rank) -> tuple[Parts, Position]:
+    """Everything that the training of this rank works with, and where it begins; every rank must call it."""
     options = rank.options
     recipe = _recipe(options)
     setting, training_images, held_out_images = together(rank.comm, lambda: _open(rank, recipe))
