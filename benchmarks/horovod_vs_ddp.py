@@ -3,9 +3,9 @@
     python benchmarks/horovod_vs_ddp.py --rounds 10
     python benchmarks/horovod_vs_ddp.py --rounds 5 --also all
 
-Both sides train the same ResNet-50 with the same batch, precision and optimizer, with weights in channels_last,
-started by the same mpirun. A round is one fresh pair of processes per variant, one after the other, in turned
-order; its figure is the median step. The ratio is the median over the rounds of the ratio within a
+Both sides train the same ResNet-50 with the same batch, precision and optimizer and weights in channels_last,
+started by the same mpirun. A round is one fresh pair of processes per variant, one after the other, in
+turned order; its figure is the median step. The ratio is the median over the rounds of the ratio within a
 round, its interval a bootstrap over rounds. The loop is timed in one process, epochs of it in turns with as
 many bare steps (forward, backward, optimizer) on one batch.
 
@@ -338,17 +338,17 @@ def report(found: dict[str, list[Round]], loop: dict[str, Any], settings: Settin
 
 {datetime.now(timezone.utc).date()}, commit {commit}, `{command}`
 
-{settings.model}, {settings.image_size} px, batch {settings.batch_size} per rank, {settings.precision}. Weights in
-channels_last on both sides (the `stock` variants: contiguous). {settings.steps} steps after {settings.warm_up} to
-warm up, n = {rounds} interleaved rounds; ratios are medians of the ratios within a round.
+{settings.model}, {settings.image_size} px, batch {settings.batch_size} per rank, {settings.precision}.
+Weights in channels_last on both sides (the `stock` variants: contiguous). {settings.steps} steps after
+{settings.warm_up} to warm up, n = {rounds} interleaved rounds; ratios are medians of those within a round.
 
 {facts["cpu"]}, {facts["cores"]} cores, Linux {facts["kernel"]}, load at the end {os.getloadavg()[0]:.1f};
 torch {facts["torch"]}, Python {facts["python"]}.
 
 {table(found, settings)}
 
-Our loop over bare forward, backward and step, one process, n = {len(loop["ratios"])} rounds of {settings.steps}
-steps: time {interval_text(loop["ratios"])}, CPU time {interval_text(loop["cpu_ratios"])}.
+Our loop over bare forward, backward and step, one process, n = {len(loop["ratios"])} rounds of
+{settings.steps} steps: time {interval_text(loop["ratios"])}, CPU time {interval_text(loop["cpu_ratios"])}.
 
 Every round: `{json.dumps(raw)}`
 """
