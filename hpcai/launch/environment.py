@@ -215,7 +215,8 @@ def clean(checkout: Path, cache: Path) -> None:
     """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered."""
     for name in cluster.known(cache=cache):
         cluster.down(name, cache=cache)
-    processes.end(partial(jobs_of, checkout / ".venv" / "bin" / "python"), grace_s=CLEAN_GRACE_S)
+    python = checkout / ".venv" / "bin" / "python"
+    processes.end(lambda _: jobs_of(python), grace_s=CLEAN_GRACE_S)
 
 
 def jobs_of(python: Path) -> list[processes.Process]:

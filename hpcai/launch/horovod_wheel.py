@@ -20,7 +20,7 @@ VERSION = "0.28.1"
 # How build folders in the cache are named.
 BUILD = "build-"
 CMAKE_NEEDED = (3, 13)
-GIB_PER_COMPILER = 2
+GIB_PER_COMPILER = 3
 PROBE_TIMEOUT_S = 120
 # Horovod asks CMake for C++14, torch's headers need C++17. A tool-chain file is read before the project, and
 # its rules may say which option stands for "C++14": so the source package is built as it is.
