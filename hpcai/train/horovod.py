@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from hpcai.errors import ToolError
+from hpcai.errors import ToolError, UsageError
 from hpcai.train.buckets import BUCKET_BYTES, GradientBuckets, storage_view
 from hpcai.train.comm import PeerLost, require_size
 from hpcai.train.world import World
@@ -78,8 +78,9 @@ class Horovod:
 def connect_horovod(world: World, bucket_bytes: int = BUCKET_BYTES) -> Horovod:
     """Horovod with all ranks that the launcher has started.
 
-    Raises ToolError when Horovod is missing or sees another number of ranks.
+    Raises UsageError and ToolError when Horovod is missing or cannot find the other ranks.
     """
+    _require_pmi(world, os.environ)
     # Horovod's own thread asks MPI every millisecond whether a tensor is ready, and Open MPI waits by
     # spinning: on a core that also computes that takes a third of the speed away.
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
@@ -93,3 +94,19 @@ def connect_horovod(world: World, bucket_bytes: int = BUCKET_BYTES) -> Horovod:
     hvd.init()
     require_size("Horovod", hvd.size(), world)
     return Horovod(world, hvd, bucket_bytes)
+
+
+def _require_pmi(world: World, environ: Mapping[str, str]) -> None:
+    """MPI under srun finds its ranks through PMI alone, and without it ends the process in other words."""
+    by_mpi = environ.get("HOROVOD_CONTROLLER") != "gloo"
+    if (
+        world.launcher == "slurm"
+        and world.size > 1
+        and by_mpi
+        and not any(n.startswith("PMI") for n in environ)
+    ):
+        raise UsageError(
+            f"srun started {world.size} tasks without PMI, so that MPI cannot bring them together.",
+            allowed="Horovod under srun needs --mpi=pmix (`srun --mpi=list` names what this Slurm has).",
+            next_step="Use `launcher: horovod` in the job file, srun --mpi=pmix, or --comm ddp.",
+        )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
@@ -82,3 +84,10 @@ def test_all_ranks_of_a_job_meet_at_the_same_place() -> None:
     assert meeting_point(world(0, 2), {})[0] == "n1"
     with pytest.raises(UsageError, match="MASTER_PORT is 'x'"):
         meeting_point(world(0, 2), {"MASTER_PORT": "x"})
+
+
+def test_srun_without_pmi_is_said_before_mpi_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PMI")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(UsageError, match=r"started 2 tasks without PMI(.|\n)*--mpi=pmix"):
+        connect("horovod", world(0, 2), torch.device("cpu"))
