@@ -1,4 +1,4 @@
-"""The main job on real parts in one run: Blob, staging, Horovod on two nodes, a node that dies, requeue, report."""
+"""The main job on real parts: Blob, staging, Horovod on 2 nodes, a node that dies, requeue, report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ data:
     source: azure://main-job/digits
 command: >-
   "$HPCAI_PYTHON" -m hpcai.train --data "$HPCAI_DATA_DIGITS" --model resnet18 --image-size 32
-  --batch-size 32 --epochs 12 --checkpoint-every-steps 5
+  --batch-size 32 --epochs 6 --log-every-steps 1 --checkpoint-every-steps 5
 """
 pytestmark = pytest.mark.real
 
