@@ -20,7 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def output_option(function: F) -> F:
     """Adds `-o/--output`, passed as `output`."""
     return click.option(
-        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="Form of stdout."
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="Form of stdout.",
     )(function)
 
 
@@ -37,7 +42,9 @@ def say(words: str) -> None:
 def emit_rows(rows: Sequence[Row], columns: Sequence[str], output: str, *, kind: str) -> None:
     """Rows to stdout; `kind` names them in JSON: {"schema_version": 1, kind: [...]}."""
     if output == "json":
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, kind: [dict(row) for row in rows]}, indent=2))
+        click.echo(
+            json.dumps({"schema_version": SCHEMA_VERSION, kind: [dict(row) for row in rows]}, indent=2)
+        )
     elif output == "jsonl":
         for row in rows:
             click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **row}))
