@@ -89,16 +89,19 @@ def save_daemons(place: Place, daemons: Daemons) -> None:
 
 
 def load_daemons(place: Place) -> Daemons | None:
-    """What the supervisor last wrote; the processes may have ended since."""
+    """What the supervisor last wrote; the processes may have ended since.
+
+    None too for a file that another version of hpcai wrote: its processes are found by their marks.
+    """
     try:
         record = json.loads(place.daemons.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        running = {
+            name: Running(Process(**entry["process"]), entry["since"])
+            for name, entry in record["running"].items()
+        }
+        return Daemons(Process(**record["supervisor"]), record["since"], running, record["restarts"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    running = {
-        name: Running(Process(**entry["process"]), entry["since"])
-        for name, entry in record["running"].items()
-    }
-    return Daemons(Process(**record["supervisor"]), record["since"], running, record["restarts"])
 
 
 def now() -> float:
