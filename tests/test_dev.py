@@ -70,6 +70,12 @@ def test_wrong_words_end_with_2_and_what_is_allowed(set_up: SetUp, words: list[s
         assert "usage: ./dev demo | test | check" in done.stderr
 
 
+def test_a_cache_that_moves_with_the_folder_is_refused(checkout: Path) -> None:
+    done = dev(checkout, "setup", XDG_CACHE_HOME="cache")
+    assert done.returncode == 2
+    assert "not 'cache/hpcai': set XDG_CACHE_HOME" in done.stderr
+
+
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])
 def test_help_names_every_command(checkout: Path, word: str) -> None:
     done = dev(checkout, word)

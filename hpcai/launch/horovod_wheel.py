@@ -121,8 +121,9 @@ def _pip_wheel(folder: Path) -> list[str | Path]:
 @contextmanager
 def _build_folder(packages: Packages) -> Iterator[Path]:
     """A folder for the build, with `venv` in it; no space in their paths, where compiler wrappers split."""
-    cache = packages.cache
-    parent = cache if not any(sign.isspace() for sign in str(cache)) else None
+    parent = str(packages.cache)
+    if any(sign.isspace() for sign in parent):
+        parent = "/tmp"
     with tempfile.TemporaryDirectory(prefix=BUILD, dir=parent) as folder:
         (Path(folder) / "venv").symlink_to(packages.venv)
         yield Path(folder)
