@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from hpcai.train.resnet import Bottleneck, build_model
+from hpcai.train.resnet import Bottleneck, Pointwise, build_model
 
 
 def test_resnet50_has_the_published_size_and_names() -> None:
@@ -46,3 +47,20 @@ def test_every_block_begins_as_the_identity() -> None:
 
 def test_logits_have_one_column_per_class() -> None:
     assert build_model("resnet18", 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_a_pointwise_convolution_is_a_convolution(stride: int, memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    ours = Pointwise(6, 10, stride).to(memory_format=memory_format)
+    theirs = nn.Conv2d(6, 10, 1, stride, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    pictures = torch.randn(2, 6, 7, 8).contiguous(memory_format=memory_format)
+    out, expected = ours(pictures), theirs(pictures)
+    torch.testing.assert_close(out, expected)
+    for result in (out, expected):
+        result.square().sum().backward()
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    assert ours.weight.grad is not None
+    assert ours.weight.grad.flatten().shape == (60,)
