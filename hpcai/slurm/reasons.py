@@ -31,7 +31,7 @@ _WAITS = (
     ("QOS.*", "waits: a limit of its QOS is reached"),
     ("Assoc.*|Account.*", "waits: a limit of its account is reached"),
     ("JobArrayTaskLimit", "waits: as many tasks of its array run as it allows"),
-    ("None", "was not looked at by Slurm's scheduler yet"),
+    ("None", "has only just come into the queue"),
 )
 _STATES = {
     "PENDING": "waits",

@@ -29,11 +29,11 @@ def name(block: Block) -> str:
 
 
 def run(command: str, environ: dict[str, str]) -> str:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{environ.get('PATH', os.environ['PATH'])}"
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=ROOT,
-        env={**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1", **environ},
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environ, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

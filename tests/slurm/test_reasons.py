@@ -22,7 +22,7 @@ def pending(reason: str | None) -> JobInfo:
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "down, drained or reserved"),
         ("QOSMaxCpuPerUserLimit", "QOS"),
         ("AssocGrpGRES", "account"),
-        (None, "not looked at"),
+        (None, "only just come"),
         ("SomethingNew", "waits: SomethingNew"),
     ],
 )
