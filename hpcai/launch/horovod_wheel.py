@@ -74,7 +74,7 @@ class HorovodWheel:
         (build / "toolchain.cmake").write_text(TOOLCHAIN + beside, encoding="utf-8")
         (build / "rules.cmake").write_text(RULES, encoding="utf-8")
         return {
-            **toolchain.ensure(self.packages.cache),
+            **toolchain.ensure(build / "cache"),
             "CMAKE_TOOLCHAIN_FILE": str(build / "toolchain.cmake"),
             # CMake 4 refuses the minimum that Horovod's copy of Gloo names.
             "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
@@ -120,12 +120,13 @@ def _pip_wheel(folder: Path) -> list[str | Path]:
 
 @contextmanager
 def _build_folder(packages: Packages) -> Iterator[Path]:
-    """A folder for the build, with `venv` in it; no space in their paths, where compiler wrappers split."""
+    """A folder for the build with `venv` and `cache` in it, in a path without a space: there tools split."""
     parent = str(packages.cache)
     if any(sign.isspace() for sign in parent):
         parent = "/tmp"
     with tempfile.TemporaryDirectory(prefix=BUILD, dir=parent) as folder:
         (Path(folder) / "venv").symlink_to(packages.venv)
+        (Path(folder) / "cache").symlink_to(packages.cache)
         yield Path(folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import shutil
 from pathlib import Path
 
@@ -36,6 +35,8 @@ def unpacked(cache: Path, package: str, *others: str, with_needs: bool) -> Path:
 def ensure(cache: Path) -> dict[str, str]:
     """The variables with which a build finds a compiler, make and Python.h; none where all are installed.
 
+    They name `cache` as it is given: make, which splits at spaces, is served by a link without one.
+
     Raises ToolError that names the packages to install, where they cannot be had without root.
     """
     added = {}
@@ -58,7 +59,7 @@ def _compiler(cache: Path) -> Path:
     if not folder.is_dir():
         with scratch_folder(root) as new:
             _link_libraries(root, new / "made" / "lib")
-            _write_programs(root / "usr" / "bin", root, new / "made" / "bin")
+            _write_programs(new / "made" / "bin")
             publish(new / "made", folder)
     return folder
 
@@ -69,17 +70,18 @@ def _link_libraries(root: Path, folder: Path) -> None:
     system = f"lib/{platform.machine()}-linux-gnu"
     for library in (root / "usr" / system).glob("*.so*"):
         if not any(Path(top, system, library.name).exists() for top in ("/", "/usr")):
-            (folder / library.name).symlink_to(library)
+            (folder / library.name).symlink_to(Path("../../usr", system, library.name))
 
 
-def _write_programs(programs: Path, root: Path, folder: Path) -> None:
+def _write_programs(folder: Path) -> None:
+    """Programs that find the unpacked ones from where they themselves are called: any link may lead there."""
     folder.mkdir()
-    options = f"--sysroot={shlex.quote(str(root))} -B{shlex.quote(str(programs))}"
     for name, real in COMPILERS.items():
-        text = f'#!/bin/sh\nexec {shlex.quote(str(programs / real))} {options} "$@"\n'
+        text = "#!/bin/sh\nroot=${0%/*}/../..\n"
+        text += f'exec "$root/usr/bin/{real}" --sysroot="$root" -B"$root/usr/bin" "$@"\n'
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
-    (folder / "make").symlink_to(programs / "make")
+    (folder / "make").symlink_to("../../usr/bin/make")
 
 
 def _python_headers(cache: Path) -> Path:

@@ -117,10 +117,14 @@ def test_the_unpacked_compiler_makes_a_program_and_an_archive(
     if shutil.which("apt-get") is None:
         pytest.skip("no apt on this machine")
     monkeypatch.setattr(machine, "has_compiler", lambda: False)
-    env = {**os.environ, **toolchain.ensure(tmp_path / "a cache")}
+    (tmp_path / "a cache").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a cache")
+    env = {**os.environ, **toolchain.ensure(tmp_path / "link")}
     source = tmp_path / "hello.cc"
     source.write_text('#include <iostream>\nint main() { std::cout << "hello\\n"; }\n')
-    (tmp_path / "Makefile").write_text("hello: hello.o\n\tg++ -o $@ $<\nlib.a: hello.o\n\tar rc $@ $<\n")
+    (tmp_path / "Makefile").write_text(
+        "hello: hello.o\n\tg++ -o $@ $<\nlib.a: hello.o\n\t$(MAKE) -v\n\tar rc $@ $<\n"
+    )
     subprocess.run(["make", "hello", "lib.a"], cwd=tmp_path, env=env, check=True, timeout=120)
     done = subprocess.run([tmp_path / "hello"], capture_output=True, text=True, check=True, timeout=10)
     assert done.stdout == "hello\n"
