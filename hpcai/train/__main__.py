@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
@@ -18,7 +17,7 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     world = ALONE
     try:
-        world = ALONE if options.comm == "single" and "SLURM_STEP_ID" not in os.environ else read_world()
+        world = read_world(alone_is_meant=options.comm == "single")
         status = _train(options, world)
     except HpcaiError as error:
         sys.stderr.write(f"hpcai.train: {_who(world)}{error}\n")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Names only, so that `--help` need not wait for torch.
 MODELS = ("resnet18", "resnet50")
@@ -65,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
         "job scripts set. A checkpoint that is there is resumed at its exact step. Exit status: 0 done, "
         "2 wrong usage, 5 no such data, 6 another rank was lost, 7 damaged data, "
         "143 ended by SIGTERM after a checkpoint.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     _add_what(parser.add_argument_group("what to train"))
@@ -76,64 +76,48 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with manifest.json and shards"
-    )
-    group.add_argument("--model", choices=MODELS, default="resnet50", help="architecture")
-    group.add_argument(
-        "--image-size", type=_int(32, 1024), default=224, metavar="PX", help="side of the input"
-    )
-    group.add_argument(
-        "--batch-size", type=_int(1, 65536), default=32, metavar="N", help="pictures per rank and step"
-    )
-    group.add_argument("--epochs", type=_int(1, 100_000), default=6, metavar="N", help="passes over the data")
+    _add(group, "--data", "folder with manifest.json and shards", type=Path, required=True, metavar="DIR")
+    _add(group, "--model", "architecture", choices=MODELS, default="resnet50")
+    _add(group, "--image-size", "side of the input", type=_int(32, 1024), default=224, metavar="PX")
+    _add(group, "--batch-size", "pictures per rank and step", type=_int(1, 65536), default=32, metavar="N")
+    _add(group, "--epochs", "passes over the data", type=_int(1, 100_000), default=6, metavar="N")
 
 
 def _add_learning(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--recipe", choices=RECIPES, default="small", help="preset; see hpcai/train/recipe.py")
-    group.add_argument(
-        "--base-lr", type=_positive, metavar="LR", help="peak learning rate per global batch of 256"
+    mirror = argparse.BooleanOptionalAction
+    _add(group, "--recipe", "preset, see hpcai/train/recipe.py", choices=RECIPES, default="small")
+    _add(
+        group,
+        "--base-lr",
+        "peak rate per global batch of 256, else the recipe's",
+        type=_positive,
+        metavar="LR",
     )
-    group.add_argument(
-        "--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training pictures"
-    )
-    group.add_argument(
-        "--seed", type=_int(0, 2**31), default=0, metavar="N", help="of weights, order and crops"
-    )
+    _add(group, "--flip", "mirror half of the training pictures, else as the recipe says", action=mirror)
+    _add(group, "--seed", "of weights, order and crops", type=_int(0, 2**31), default=0, metavar="N")
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--comm", choices=COMMS, default="auto", help="how ranks average gradients")
-    group.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="auto tries both and takes the faster"
-    )
-    group.add_argument(
-        "--threads", type=_int(1, 1024), metavar="N", help="per rank; default: the CPUs allotted to it"
-    )
-    group.add_argument(
-        "--cache-mib", type=_int(0, 2**20), default=1024, metavar="MIB", help="for decoded pictures"
-    )
-    group.add_argument(
-        "--stall-timeout-s",
-        type=_positive,
-        default=600.0,
-        metavar="S",
-        help="end with an error after no step for so long",
-    )
+    cpus = "per rank, else the CPUs allotted to it"
+    _add(group, "--comm", "how ranks average gradients", choices=COMMS, default="auto")
+    _add(group, "--precision", "auto tries both and takes the faster", choices=PRECISIONS, default="auto")
+    _add(group, "--threads", cpus, type=_int(1, 1024), metavar="N")
+    _add(group, "--cache-mib", "for decoded pictures", type=_int(0, 2**20), default=1024, metavar="MIB")
+    _add(group, "--stall-timeout-s", "without a step, then end", type=_positive, default=600.0, metavar="S")
 
 
 def _add_record(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--log-every-steps", type=_int(1, 10**6), default=10, metavar="N", help="window of metrics"
-    )
-    group.add_argument("--checkpoint-every-steps", type=_int(1, 10**9), metavar="N", help="besides the time")
-    group.add_argument(
-        "--checkpoint-every-s", type=_positive, default=120.0, metavar="S", help="and at the end"
-    )
-    group.add_argument(
-        "--resume", action=argparse.BooleanOptionalAction, default=True, help="from the checkpoint"
-    )
-    group.add_argument("--run-dir", metavar="DIR", help="instead of $HPCAI_RUN_DIR, else ./hpcai-run")
+    resume = argparse.BooleanOptionalAction
+    _add(group, "--log-every-steps", "window of metrics", type=_int(1, 10**6), default=10, metavar="N")
+    _add(group, "--checkpoint-every-steps", "besides the time", type=_int(1, 10**9), metavar="N")
+    _add(group, "--checkpoint-every-s", "and at the end", type=_positive, default=60.0, metavar="S")
+    _add(group, "--resume", "from the checkpoint that is there", action=resume, default=True)
+    _add(group, "--run-dir", "instead of $HPCAI_RUN_DIR, else ./hpcai-run", metavar="DIR")
+
+
+def _add(group: argparse._ArgumentGroup, flag: str, words: str, **how: Any) -> None:
+    """An option whose help ends with its default, where it has one."""
+    group.add_argument(flag, help=f"{words} (%(default)s)" if "default" in how else words, **how)
 
 
 def _int(least: int, most: int) -> Callable[[str], int]:

@@ -55,16 +55,17 @@ def unequal_tasks(got: str) -> UsageError:
     )
 
 
-def read_world(environ: Environ = os.environ) -> World:
+def read_world(environ: Environ = os.environ, *, alone_is_meant: bool = False) -> World:
     """The world that the launcher describes; `ALONE` without a launcher.
 
     The innermost launcher counts: mpirun or torchrun inside a Slurm job leave Slurm's variables standing.
-    Raises UsageError.
+    Raises UsageError, also for a lone process where several were asked for, unless `alone_is_meant`.
     """
     for marker, read in _LAUNCHERS:
         if marker in environ:
             return read(environ)
-    _reject_lone_process(environ)
+    if not alone_is_meant:
+        _reject_lone_process(environ)
     return ALONE
 
 

@@ -23,6 +23,12 @@ def test_a_launchers_environment_is_read(path: Path) -> None:
         assert {name: getattr(world, name) for name in case["world"]} == case["world"]
 
 
+def test_a_process_may_be_alone_in_a_larger_job_when_that_is_meant() -> None:
+    assert read_world({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, alone_is_meant=True) == ALONE
+    with pytest.raises(UsageError, match="Slurm placed 2,1"):
+        read_world({"SLURM_STEP_TASKS_PER_NODE": "2,1"}, alone_is_meant=True)
+
+
 def world_of(local_size: int) -> World:
     return World(0, local_size, 0, local_size, "n1", "slurm")
 
