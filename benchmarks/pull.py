@@ -3,7 +3,7 @@
     python benchmarks/pull.py [--rounds 7] [--record benchmarks/records]
 
 Each round downloads one data set with each client, in random order, each in a process of its own that is
-measured whole, its start included (`benchmarks/pull_clients.py`). hpcai verifies every chunk and publishes;
+measured whole, its start included (`benchmarks/_pull_clients.py`). hpcai verifies every chunk and publishes;
 the others only write files. The emulator is one slow thread, so wall times mostly tell of it: compare CPU
 seconds. A ratio is the median over rounds of hpcai over the other, with the bootstrap 95 % interval.
 """
@@ -63,7 +63,7 @@ def synthetic(folder: Path) -> None:
 
 def measured(client: str, url: str, target: Path, environ: dict[str, str]) -> dict[str, float]:
     """CPU and wall seconds of one whole process."""
-    words = [sys.executable, HERE / "pull_clients.py", client, url, target]
+    words = [sys.executable, HERE / "_pull_clients.py", client, url, target]
     started = time.perf_counter()
     process = subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -6,7 +6,7 @@ cd -- "$(dirname -- "$0")/../.."
 PATH=$PWD/.venv/bin:$PATH
 cluster=demo-$$
 work=$PWD/.hpcai/$cluster
-export HPCAI_RUNS_ROOT="$PWD/.hpcai/runs"
+export HPCAI_RUNS_ROOT="${HPCAI_RUNS_ROOT:-$PWD/.hpcai/runs}"
 
 type_and_run() {
     printf '\n$ %s\n' "$*" >&2
@@ -17,7 +17,7 @@ stop_everything() {
     status=$?
     trap - EXIT
     trap '' INT TERM
-    type_and_run hpcai local down --name "$cluster"
+    type_and_run hpcai local down --name "$cluster" --purge || :
     rm -rf -- "$work"
     exit "$status"
 }

@@ -101,7 +101,7 @@ def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
     except HpcaiError as error:
         yield finding_of_error(where, error)
         return
-    if data.version is not None and data.version != manifest.version:
+    if data.version is not None and not manifest.has_version(data.version):
         yield Finding(
             "error",
             where,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -95,8 +94,8 @@ class Snapshot:
 class _Training:
     """Where training stands, gathered from the metric lines of one attempt."""
 
-    epochs: int | None
     begun: float
+    epochs: int | None = None
     last: dict[str, float] = field(default_factory=dict)
     step: int | None = None
     evaluations: int = 0
@@ -159,7 +158,6 @@ class RunState:
 
     nodes: int = 1
     data_sets: int = 0
-    epochs: int | None = None
     submitted: float | None = None
     job: JobInfo | None = None
     outcome: Outcome | None = None
@@ -171,11 +169,9 @@ class RunState:
     @classmethod
     def of(cls, resolved: Mapping[str, Any]) -> RunState:
         """The state of a run that has just been submitted, from its resolved spec."""
-        found = re.search(r"--epochs[= ](\d+)", str(resolved.get("command", "")))
         return cls(
             nodes=int(resolved.get("nodes", 1)),
             data_sets=len(resolved.get("data", ())),
-            epochs=int(found[1]) if found else None,
         )
 
     def feed_attempts(self, records: Iterable[Record]) -> None:
@@ -189,7 +185,7 @@ class RunState:
         event = record.get("event")
         if event == "start":
             self.attempts[number] = AttemptSeen(number, str(record.get("node_list", "")), instant)
-            self.training = _Training(self.epochs, instant)
+            self.training = _Training(instant)
             return
         seen = self.attempts.get(number)
         if seen is None:
@@ -236,7 +232,7 @@ class RunState:
         job, number = self.job, self.attempt
         seen = self.attempts.get(number)
         staged = tuple(one for (attempt, _, _), one in sorted(self.staged.items()) if attempt == number)
-        training = self.training if seen and self.training else _Training(self.epochs, now)
+        training = self.training if seen and self.training else _Training(now)
         return Snapshot(
             now=now,
             phase=self._phase(seen, training),

@@ -83,7 +83,10 @@ def _absolute(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    if re.fullmatch(r"azure://[a-z0-9$][a-z0-9-]{2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text) is None:
+    if (
+        re.fullmatch(r"azure://[a-z0-9](?:-?[a-z0-9]){2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text)
+        is None
+    ):
         raise _wrong(
             f"got {text!r}; 'azure://CONTAINER/PREFIX', 'https://HOST/PATH' or 'file:///PATH' "
             "(the folder that holds manifest.json)"
@@ -121,6 +124,9 @@ Name = Annotated[
     ),
 ]
 Variable = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
+Version = Annotated[
+    str, _matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")
+]
 HostList = Annotated[str, AfterValidator(_hostlist)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -146,7 +152,7 @@ class DataSpec(_Model):
         str, _matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
     ]
     source: Annotated[str, AfterValidator(_source)]
-    version: OneLine | None = None
+    version: Version | None = None
 
     @property
     def variable(self) -> str:

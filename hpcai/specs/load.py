@@ -21,6 +21,7 @@ KINDS = {
     "job": ("hpcai.specs.job", "JobSpec"),
     "cluster": ("hpcai.specs.cluster", "ClusterSpec"),
 }
+VERBS = {"job": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
 
 Spec = BaseModel
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
@@ -45,7 +46,10 @@ def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = (
     spec = load(path, overrides)
     if not isinstance(spec, model):
         kind = getattr(spec, "kind", "?")
-        raise UsageError(f"{path} is of kind {kind!r}, which this command does not take")
+        raise UsageError(
+            f"{path} is of kind {kind!r}, which this command does not take",
+            next_step=f"`{VERBS[kind]}` does." if kind in VERBS else None,
+        )
     return spec
 
 

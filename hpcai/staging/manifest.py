@@ -23,6 +23,9 @@ MANIFEST_NAME = "manifest.json"
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
+SHORTEST_VERSION = 8
+
+
 class ManifestError(StageError):
     """A manifest is damaged, contradicts itself or is of a later hpcai."""
 
@@ -70,6 +73,10 @@ class Manifest:
         """32 hex digits that change when any byte of the data or any count changes; ETags do not matter."""
         canonical = json.dumps(self._content(etags=False), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    def has_version(self, digits: str) -> bool:
+        """Whether this is the version of these digits: all 32, or the first 8 or more."""
+        return len(digits) >= SHORTEST_VERSION and self.version.startswith(digits)
 
     @property
     def samples(self) -> int:

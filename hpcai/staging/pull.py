@@ -17,7 +17,7 @@ from typing import Literal
 from hpcai.errors import NotFoundError, StageError
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
+from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError, Shard
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, locked, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Progress, Watcher
@@ -27,7 +27,6 @@ from hpcai.units import about_bytes
 
 _THREADS = 8
 _WRONG_BYTES_TRIES = 3
-_SHORTEST_VERSION = 8
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,10 @@ def _given(scratch: Path | None) -> Path:
 def _require_version(manifest: Manifest, version: str | None, source: Source) -> None:
     if version is None:
         return
-    if len(version) < _SHORTEST_VERSION or not manifest.version.startswith(version):
+    if not manifest.has_version(version):
         raise NotFoundError(
             f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
-            allowed=f"A version is given by its 32 digits, or the first {_SHORTEST_VERSION} or more of them.",
+            allowed=f"A version is given by its 32 digits, or the first {SHORTEST_VERSION} or more of them.",
         )
 
 

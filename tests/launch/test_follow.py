@@ -11,7 +11,7 @@ from hpcai.launch.follow import RunState
 from hpcai.runs.metrics import Value
 from hpcai.slurm.answers import JobInfo
 
-RESOLVED = {"nodes": 2, "command": "python train.py --epochs 4", "data": [{"name": "digits"}]}
+RESOLVED = {"nodes": 2, "command": "python train.py", "data": [{"name": "digits"}]}
 
 
 def state(**job: Any) -> RunState:
@@ -94,7 +94,7 @@ def test_metrics_without_marks_mean_training() -> None:
 
 
 def test_numbers_pace_and_time_left() -> None:
-    made = running(mark("first_step", 112.0))
+    made = running(mark("first_step", 112.0), Value("epochs", 4, 0, 112.0))
     for step in range(1, 21):
         made.feed_values(
             [Value("epoch", step / 10, step, 112.0 + step), Value("loss", 1 / step, step, 112.0 + step)]
@@ -114,7 +114,7 @@ def test_the_epoch_counts_from_1(value: float, epoch: int) -> None:
     assert running(Value("epoch", value, 1, 112.0)).snapshot(113.0).epoch == epoch
 
 
-def test_the_number_of_epochs_can_be_told_by_a_metric() -> None:
+def test_the_number_of_epochs_is_told_by_a_metric() -> None:
     assert running(Value("epochs", 90, 0, 112.0)).snapshot(113.0).epochs == 90
 
 

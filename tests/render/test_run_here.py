@@ -124,13 +124,13 @@ def test_setup_lines_reach_the_command(plainly_here: Here) -> None:
 
 
 def test_data_that_does_not_come_stops_the_job_before_the_command(plainly_here: Here) -> None:
-    data = [{"name": "digits", "source": "azure://data/x", "version": "v 1"}]
+    data = [{"name": "digits", "source": "azure://data/x", "version": "0123456789"}]
     done = plainly_here(command="echo not reached", data=data, env={"REFUSE": "7"})
     assert done.status == 7
     assert [line["event"] for line in plainly_here.attempts()] == ["start", "end"]
     assert plainly_here.attempts()[-1]["exit_status"] == 7
     assert not (plainly_here.run / "logs/0/0.out").exists()
-    assert (plainly_here.python.parent / "called").read_bytes().endswith(b"--version\0v 1\0")
+    assert (plainly_here.python.parent / "called").read_bytes().endswith(b"--version\x000123456789\0")
 
 
 def test_a_run_folder_that_is_gone_stops_nothing(plainly_here: Here) -> None:

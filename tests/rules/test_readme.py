@@ -28,7 +28,8 @@ def name(block: Block) -> str:
     return f"line {block.line}"
 
 
-def run(command: str, environ: dict[str, str]) -> str:
+def run(command: str, environ: dict[str, str]) -> tuple[int, str]:
+    """Its exit status, and all that it prints."""
     path = f"{Path(sys.executable).parent}:{environ.get('PATH', os.environ['PATH'])}"
     done = subprocess.run(
         ["bash", "-c", command],
@@ -39,15 +40,22 @@ def run(command: str, environ: dict[str, str]) -> str:
         text=True,
         check=False,
     )
-    return done.stdout
+    return done.returncode, done.stdout
 
 
 def check(block: Block, environ: dict[str, str]) -> None:
     for step in steps(block):
-        got = run(step.command, environ)
-        assert matches(step.expected, got), (
-            f"$ {step.command}\n--- README says\n{step.expected}\n--- got\n{got}"
-        )
+        status, got = run(step.command, environ)
+        told = f"$ {step.command}\n--- README says\n{step.expected}\n--- got, with status {status}\n{got}"
+        assert matches(step.expected, got), told
+        # What hpcai refuses is shown with its message; all else must succeed.
+        assert (status != 0) == step.expected.startswith("hpcai: "), told
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "console"], ids=name)
+def test_every_session_shows_what_it_prints(block: Block) -> None:
+    for step in steps(block):
+        assert step.expected.replace("...", "").strip(), f"nothing is expected of $ {step.command}"
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:

@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, source: Path) -> Path:  # noqa: ARG001
+def scratch(tmp_path: Path, source: Path) -> Path:
     return tmp_path / "scratch"
 
 

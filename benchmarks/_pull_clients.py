@@ -1,4 +1,4 @@
-"""Downloads a data set with one client: `pull_clients.py CLIENT URL DIR`. Measured by pull.py."""
+"""Downloads a data set with one client: `_pull_clients.py CLIENT URL DIR`. Measured by pull.py."""
 
 from __future__ import annotations
 
