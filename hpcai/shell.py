@@ -123,6 +123,15 @@ def start(
         raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
 
 
+def ends_within(program: Running, timeout_s: float) -> bool:
+    """Whether a program that was started ends by itself in this time."""
+    try:
+        program.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
     """The exit status of a program that uses this process's terminal, 128 + signal when killed."""
     words = [os.fspath(word) for word in argv]

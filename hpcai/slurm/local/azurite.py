@@ -69,9 +69,8 @@ def _install(node: str, npm: list[str], folder: Path) -> None:
 
 def _reason(text: str) -> str:
     """The line of npm's complaint that tells something: not the bare code, not where its log was."""
-    words = [
-        line.partition(" ")[2].partition(" ")[2] for line in text.splitlines() if line.startswith("npm e")
-    ]
+    lines = [line for line in text.splitlines() if line.startswith(("npm error ", "npm ERR! "))]
+    words = [line.split(" ", 2)[2] for line in lines]
     told = [line for line in words if line and not line.startswith(("code ", "errno ", "A complete log"))]
     return told[0] if told else "it gave no reason"
 

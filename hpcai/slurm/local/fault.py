@@ -51,6 +51,7 @@ def resume(name: str, node: str, *, cache: Path | None = None) -> bool:
         held = state.startswith(("drain", "down", "fail"))
         if held:
             lifecycle.ask(cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+            _wait_for(cluster, node)
     return was_dead or held
 
 

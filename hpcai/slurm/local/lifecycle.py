@@ -19,12 +19,12 @@ from hpcai.slurm.local.places import Place
 READY_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 20.0
 STATES_TIMEOUT_S = 5.0
-CANCEL_TIMEOUT_S = 5.0
+CANCEL_TIMEOUT_S = 3.0
 # The supervisor gives each daemon 5 s, and kills it then.
 STOP_TIMEOUT_S = 60.0
 STRAGGLER_GRACE_S = 2.0
 # A daemon that fails this often while the cluster comes up will not come up at all.
-FAILURES_AT_START = 3
+FAILURES_AT_START = 2
 INHERITED = ("HOME", "LOGNAME", "PATH", "TZ", "USER")
 
 

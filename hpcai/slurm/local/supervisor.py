@@ -8,7 +8,6 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -37,7 +36,7 @@ class Daemon:
     environ: Mapping[str, str]
     may_start: Callable[[], bool]
     folder: Path | None = None
-    program: subprocess.Popen[bytes] | None = None
+    program: shell.Running | None = None
     since: float = 0.0
     begun: float = 0.0
     not_before: float = 0.0
@@ -90,7 +89,7 @@ class Supervisor:
                 changed = True
         return changed
 
-    def _run(self, daemon: Daemon) -> subprocess.Popen[bytes]:
+    def _run(self, daemon: Daemon) -> shell.Running:
         with (self._place.logs / f"{daemon.name}.err").open("wb") as log:
             return shell.start(daemon.argv, env=daemon.environ, cwd=daemon.folder, stdout=log, stderr=log)
 
@@ -139,7 +138,7 @@ class Supervisor:
             record.save_daemons(self._place, record.Daemons(own, self._since, running, restarts))
 
     def _stop(self) -> None:
-        """Nodes first and together, then in the reverse order of the start: each still reaches what it needs."""
+        """Nodes first and together, then in the reverse order of the start: each still reaches its needs."""
         nodes = [daemon for daemon in self._daemons if processes.NODE_MARK in daemon.environ]
         for daemon in nodes:
             if daemon.program is not None:
@@ -151,10 +150,8 @@ class Supervisor:
         _log("stopped")
 
 
-def _wait_or_kill(name: str, program: subprocess.Popen[bytes]) -> None:
-    try:
-        program.wait(STOP_GRACE_S)
-    except subprocess.TimeoutExpired:
+def _wait_or_kill(name: str, program: shell.Running) -> None:
+    if not shell.ends_within(program, STOP_GRACE_S):
         _log(f"{name} did not stop within {STOP_GRACE_S:g} s: killed")
         program.kill()
         program.wait()

@@ -1,0 +1,179 @@
+"""`hpcai local`: what it prints, and the exit status of every way to get it wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcai.slurm.local import record
+from hpcai.slurm.local.conf import Shape
+from hpcai.slurm.local.places import Place
+from tests.real_cluster import RealCluster
+
+
+def hpcai(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    base = {key: value for key, value in os.environ.items() if key != "HPCAI_LOCAL"}
+    argv = [sys.executable, "-m", "hpcai", "local", *words]
+    return subprocess.run(argv, capture_output=True, text=True, env={**base, **(environ or {})}, check=False)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> dict[str, str]:
+    """A cache in which the clusters 'alpha' and 'beta' were set up once and are down."""
+    cache = tmp_path / "hpcai"
+    for name in ("alpha", "beta"):
+        where = Place(cache, name)
+        where.state.mkdir(parents=True)
+        shape = Shape(nodes=2, cpus_per_node=4, gpus_per_node=0, memory_mib_per_node=1000, blob=True)
+        made = record.Cluster(
+            shape, where.state, cache / "slurm", "22.05.8", 20000, (20001, 20002), 20003, ("node",)
+        )
+        record.save_cluster(where, made)
+        assert record.load_cluster(where) == made
+    return {"XDG_CACHE_HOME": str(tmp_path)}
+
+
+@pytest.mark.parametrize("words", [["down"], ["env"], ["exec", "true"], ["fault", "drain", "n1"], ["status"]])
+def test_an_unknown_cluster_is_5_with_the_nearest_and_all(words: list[str], site: dict[str, str]) -> None:
+    split = 2 if words[0] == "fault" else 1
+    done = hpcai(*words[:split], "--name", "alhpa", *words[split:], environ=site)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert (
+        "there is no embedded cluster 'alhpa'\nDid you mean 'alpha'? There are: alpha, beta.\n" in done.stderr
+    )
+    assert "hpcai local up --name alhpa" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["env"], ["exec", "true"], ["fault", "resume", "n1"]])
+def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dict[str, str]) -> None:
+    done = hpcai(*words, environ={**site, "HPCAI_LOCAL": "beta"})
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "hpcai: the embedded cluster 'beta' is down\nhpcai local up --name beta\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--name", "No Such"], "'No Such' cannot name a cluster\nA name is 1 to 32 of a-z"),
+        (["--nodes", "0"], "nodes is 0\n1 to 64 are possible."),
+        (["--nodes", "1000"], "nodes is 1000\n1 to 64 are possible."),
+        (["--cpus-per-node", "0"], "cpus_per_node is 0\n"),
+        (["--gpus-per-node", "-1"], "gpus_per_node is -1\n0 to 64 are possible."),
+        (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0\n"),
+        (["--nodes", "two"], "'two' is not a valid integer"),
+    ],
+)
+def test_up_of_what_cannot_be_is_2(words: list[str], told: str, site: dict[str, str]) -> None:
+    done = hpcai("up", *words, environ=site)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_up_on_a_machine_without_apt_is_4(tmp_path: Path) -> None:
+    done = hpcai("up", environ={"XDG_CACHE_HOME": str(tmp_path), "PATH": "/nowhere"})
+    assert done.returncode == 4
+    assert "'apt-get', and it is not on this machine" in done.stderr
+
+
+def test_down_of_what_is_down_is_0(site: dict[str, str]) -> None:
+    done = hpcai("down", "--all", environ=site)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "Cluster 'alpha' was down already.\nCluster 'beta' was down already.\n"
+
+
+def test_down_purge_forgets(site: dict[str, str]) -> None:
+    assert hpcai("down", "--name", "alpha", "--purge", environ=site).returncode == 0
+    assert [
+        entry["name"] for entry in json.loads(hpcai("status", "-o", "json", environ=site).stdout)["clusters"]
+    ] == ["beta"]
+
+
+def test_nothing_there_is_0_and_says_so(tmp_path: Path) -> None:
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    status = hpcai("status", "-o", "json", environ=environ)
+    assert (status.returncode, json.loads(status.stdout)) == (0, {"schema_version": 1, "clusters": []})
+    assert status.stderr == "There is no embedded cluster yet: hpcai local up\n"
+    down = hpcai("down", "--all", environ=environ)
+    assert (down.returncode, down.stderr) == (0, "There is no embedded cluster.\n")
+
+
+def test_status_of_what_is_down(site: dict[str, str]) -> None:
+    table = hpcai("status", environ=site).stdout.splitlines()
+    assert table[0].split() == ["NAME", "STATE", "NODES", "UPTIME_S", "BLOB_ENDPOINT", "SLURM_VERSION"]
+    assert table[1].split() == ["alpha", "down", "n1", "down,", "n2", "down", "-", "-", "22.05.8"]
+    one = hpcai("status", "--name", "beta", "-o", "csv", environ=site).stdout
+    assert one == "name,state,pid,restarts,reason\nn1,down,,0,\nn2,down,,0,\n"
+
+
+@pytest.mark.real
+def test_status_of_what_is_up(cluster: RealCluster) -> None:
+    (one,) = json.loads(hpcai("status", "--name", cluster.name, "-o", "json").stdout)["clusters"]
+    assert (one["state"], one["shape"]["nodes"], len(one["nodes"])) == ("up", 3, 3)
+    assert set(one["pids"]) == {"blob", "munged", "n1", "n2", "n3", "slurmctld", "supervisor"}
+    assert one["blob_endpoint"] == cluster.environ["HPCAI_STORAGE_ENDPOINT"]
+    assert one["uptime_s"] > 0
+
+
+@pytest.mark.real
+def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) -> None:
+    shape = ["--nodes", "3", "--cpus-per-node", "4", "--gpus-per-node", "2", "--blob"]
+    again = hpcai("up", "--name", cluster.name, *shape)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "was up already, in this very shape" in again.stderr
+    other = hpcai("up", "--name", cluster.name, *shape, "--nodes", "2")
+    assert other.returncode == 4
+    assert "in another shape: nodes is 3, not 2\n" in other.stderr
+
+
+@pytest.mark.real
+def test_exec_is_the_program(cluster: RealCluster) -> None:
+    environ = {"HPCAI_LOCAL": cluster.name}
+    done = hpcai("exec", "sh", "-c", "sinfo -h -o %D; echo --name >&2; exit 7", environ=environ)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "3\n", "--name\n")
+    killed = hpcai("exec", "--", "sh", "-c", "kill -9 $$", environ=environ)
+    assert killed.returncode == -9
+    missing = hpcai("exec", "no-such-program", environ=environ)
+    assert missing.returncode == 4
+    assert "'no-such-program' is not on PATH" in missing.stderr
+
+
+@pytest.mark.real
+def test_a_shell_takes_env(cluster: RealCluster) -> None:
+    call = f"{shlex.quote(sys.executable)} -m hpcai local env --name {cluster.name}"
+    done = subprocess.run(
+        ["sh", "-c", f'eval "$({call})"; sinfo -h -o %D; env'], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("3\n")
+    names = {key for key in cluster.environ if key.startswith(("HPCAI_", "SLURM_CONF", "AZURE_"))}
+    assert names <= {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert "account_key" not in done.stdout
+
+
+@pytest.mark.real
+def test_an_unknown_node_is_5_with_all(cluster: RealCluster) -> None:
+    done = hpcai("fault", "kill-node", "--name", cluster.name, "n33")
+    assert done.returncode == 5
+    assert done.stderr.endswith("has no node 'n33'\nDid you mean 'n3'? Its nodes are: n1, n2, n3.\n")
+
+
+@pytest.mark.real
+def test_drain_and_resume(cluster: RealCluster) -> None:
+    def state() -> list[str]:
+        lines = hpcai("status", "--name", cluster.name, "-o", "csv").stdout.splitlines()
+        return lines[2].split(",")
+
+    try:
+        assert hpcai("fault", "drain", "--name", cluster.name, "n2", "--reason", "for a test").returncode == 0
+        assert (state()[1], state()[4]) == ("drained", "for a test")
+    finally:
+        back = hpcai("fault", "resume", "--name", cluster.name, "n2")
+    assert back.stderr == "Node 'n2' is back.\n"
+    assert state()[1] == "idle"
+    again = hpcai("fault", "resume", "--name", cluster.name, "n2")
+    assert (again.returncode, again.stderr) == (0, "Node 'n2' was neither killed nor drained.\n")
