@@ -74,12 +74,14 @@ def start_stubborn_job(cache: Path, name: str, folder: Path, *, orphans: bool) -
 
 def kill_daemons(cache: Path, name: str, names: list[str]) -> None:
     pids = cluster.status(name, cache=cache).pids
-    for daemon in names or sorted(pids, key=lambda one: one != "supervisor"):
-        os.kill(pids[daemon], signal.SIGKILL)
+    killed = [pids[daemon] for daemon in names or sorted(pids, key=lambda one: one != "supervisor")]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(processes.find(pid) for pid in killed))
 
 
 @pytest.mark.parametrize(
-    "killed", [["supervisor"], ["supervisor", "slurmctld", "n1"], []], ids=["one", "some", "all"]
+    "killed", [["supervisor"], ["supervisor", "slurmctld", "n1"], []], ids=["supervisor", "some", "all"]
 )
 def test_down_leaves_nothing_after_kill_9_of(
     killed: list[str], cache: Path, name: str, tmp_path: Path
@@ -87,7 +89,7 @@ def test_down_leaves_nothing_after_kill_9_of(
     cluster.up(name, nodes=2, cache=cache)
     stubborn = start_stubborn_job(cache, name, tmp_path, orphans=False)
     kill_daemons(cache, name, killed)
-    wait_until(lambda: cluster.status(name, cache=cache).state == ("unsupervised" if killed else "down"))
+    assert cluster.status(name, cache=cache).state == ("unsupervised" if killed else "down")
     assert_down_leaves_nothing(cache, name, stubborn)
 
 
@@ -209,7 +211,7 @@ def test_ports_taken_between_look_and_start_are_given_up(
         def first_time_taken(count: int, *, taken: set[int], salt: str) -> list[int]:
             calls.append(salt)
             found = real(count, taken=taken, salt=salt)
-            return found if len(calls) > 1 else [other.getsockname()[1], *found[1:]]
+            return found if len(calls) > 1 else [found[0], other.getsockname()[1]]
 
         monkeypatch.setattr(ports, "free_ports", first_time_taken)
         assert cluster.up(name, nodes=1, cache=cache)
