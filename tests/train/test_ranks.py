@@ -72,18 +72,17 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("comm", ["horovod", "ddp"])
-def test_two_ranks_learn_what_one_process_learns(comm: str) -> None:
-    with two_ranks(comm, [str(ROOT / "tests/train/ranks.py"), comm]) as started:
+def test_two_ranks_learn_what_one_process_learns(comm: str, tmp_path: Path) -> None:
+    with two_ranks(comm, [str(ROOT / "tests/train/ranks.py"), comm, str(tmp_path)]) as started:
         results = [ended(process) for process in started]
     assert [status for status, _, _ in results] == [0] * len(results), results
-    lines = [line for _, out, _ in results for line in out.splitlines() if line.startswith("{")]
-    first, second = sorted((json.loads(line) for line in lines), key=lambda line: line["rank"])
-    assert first["weights"] == second["weights"]
-    assert first["weights"] == pytest.approx(trained_weights(Single(ALONE)), abs=1e-6)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first == pytest.approx(trained_weights(Single(ALONE)), abs=1e-6)
 
 
 def trainer(data: Path, run_dir: Path, comm: str) -> list[str]:
-    tiny = [*TINY, "--batch-size", "3", "--epochs", "4", "--comm", comm]
+    tiny = [*TINY, "--batch-size", "3", "--epochs", "3", "--comm", comm]
     return ["-m", "hpcai.train", "--data", str(data), "--run-dir", str(run_dir), *tiny]
 
 
@@ -123,7 +122,7 @@ def test_a_killed_rank_ends_the_other_and_the_training_goes_on_to_the_same_end(
     whole, resumed = Run(tmp_path / "ddp"), Run(tmp_path / "horovod")
     [mark] = [mark for mark in resumed.marks() if mark.name == "resumed"]
     assert f"resumed at step {mark.step}" in out
-    assert mark.step in (4, 8, 12)
+    assert mark.step in (4, 8)
     assert resumed.metrics()["loss"].values == whole.metrics()["loss"].values
     assert resumed.metrics()["top1"].values == whole.metrics()["top1"].values
 

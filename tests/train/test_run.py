@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_with(
 
 
 def test_a_loss_that_is_no_number_ends_the_training_unsaved(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="The loss is nan within the last steps up to"):
+    with pytest.raises(ToolError, match="The loss is nan in the last steps up to 2: not saved"):
         train(tiny_data, tmp_path, "--base-lr", "1e30", "--checkpoint-every-steps", "100")
     assert not (tmp_path / "outputs").exists()
 
