@@ -58,6 +58,7 @@ def up(
         gpus_per_node=gpus_per_node,
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
+        tell=say,
     )
     say(f"Cluster {name!r} is up." if started else f"Cluster {name!r} was up already, in this very shape.")
     flag = "" if name == cluster.DEFAULT else f" --name {name}"

@@ -21,6 +21,11 @@ OLDEST_NODE = 18
 INSTALL_TIMEOUT_S = 600
 
 
+def is_made(cache: Path) -> bool:
+    """Whether `ensure` will find it without fetching anything; Node.js, too, may have to be fetched."""
+    return (cache / "azurite" / VERSION).is_dir()
+
+
 def ensure(cache: Path) -> tuple[str, ...]:
     """The words that start Azurite's Blob service; npm fetches it the first time, then it is found."""
     cache = cache.absolute()

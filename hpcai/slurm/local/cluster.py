@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
-from hpcai.slurm.local import azurite, lifecycle, ports, processes, record, setup
+from hpcai.slurm.local import azurite, lifecycle, ports, prefix, processes, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, locked, place
-from hpcai.slurm.local.prefix import ensure as ensure_prefix
 from hpcai.specs.site import cache_dir
 
 DEFAULT = "default"
@@ -32,11 +31,13 @@ def up(
     memory_mib_per_node: int | None = None,
     blob: bool = False,
     cache: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Whether the cluster had to be started: False when one of this very shape was up already.
 
     CPUs and memory are this machine's unless given; they may be more than it has.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
+    `tell` is told what takes long the first time.
     Raises ToolError when a cluster of another shape is up, or when this one does not come up.
     """
     where = _place(name, cache)
@@ -53,6 +54,10 @@ def up(
             _same_shape(where, shape)
             return False
         lifecycle.stop(where)
+        if not prefix.is_made(where.cache):
+            tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
+        if blob and not azurite.is_made(where.cache):
+            tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
         _bring_up(where, shape)
     return True
 
@@ -203,10 +208,10 @@ def _nodes(
 
 
 def _bring_up(where: Place, shape: Shape) -> None:
-    prefix = ensure_prefix(where.cache)
+    programs = prefix.ensure(where.cache)
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
     for attempt in range(ATTEMPTS):
-        cluster = setup.set_up(where, shape, prefix, start_azurite, attempt=attempt)
+        cluster = setup.set_up(where, shape, programs, start_azurite, attempt=attempt)
         try:
             lifecycle.start(where, cluster)
         except BaseException as error:

@@ -25,7 +25,6 @@ class Layout:
     """Where a cluster lives: `home` is its state folder by a path that Slurm and sockets can take."""
 
     home: Path
-    hostname: str
     user: str
     controller_port: int
     node_ports: tuple[int, ...]
@@ -36,7 +35,8 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
     home = layout.home
     lines = [
         "ClusterName=local",
-        f"SlurmctldHost={layout.hostname}(127.0.0.1)",
+        # The machine's own name may not be resolvable.
+        "SlurmctldHost=localhost(127.0.0.1)",
         f"SlurmctldPort={layout.controller_port}",
         f"SlurmUser={layout.user}",
         f"SlurmdUser={layout.user}",
@@ -93,8 +93,7 @@ def _nodes(shape: Shape, layout: Layout) -> list[str]:
     default = f"NodeName=DEFAULT {size} RealMemory={shape.memory_mib_per_node}{gpus} State=UNKNOWN"
     named = zip(shape.node_names(), layout.node_ports, strict=True)
     return [default] + [
-        f"NodeName={name} NodeHostname={layout.hostname} NodeAddr=127.0.0.1 Port={port}"
-        for name, port in named
+        f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}" for name, port in named
     ]
 
 

@@ -137,9 +137,13 @@ def _fail_if_hopeless(where: Place, *, late: bool) -> None:
 
 
 def _last_words(where: Place, daemon: str) -> str:
-    lines = list(_lines(where.logs / f"{daemon}.err")) or list(_lines(where.logs / f"{daemon}.log"))
-    told = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()] or lines
-    return told[-1] if told else "it wrote nothing"
+    """The line in which a daemon says why it ended."""
+    lines = [*_lines(where.logs / f"{daemon}.err"), *_lines(where.logs / f"{daemon}.log")]
+    for word in ("fatal", "error", ""):
+        told = [line for line in lines if word in line.lower()]
+        if told:
+            return told[-1]
+    return "it wrote nothing"
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import secrets
-import socket
 from pathlib import Path
 
 from hpcai.errors import ToolError
@@ -64,6 +63,9 @@ def _folders(where: Place, shape: Shape) -> None:
     where.state.chmod(0o700)
     for name in ("run", "state", "log", "secrets", "blob", "dev", "killed"):
         (where.state / name).mkdir(exist_ok=True)
+    # Logs of an earlier life would be taken for this one's; jobcomp.txt is the history of jobs.
+    for log in [*where.logs.glob("*.log"), *where.logs.glob("*.err")]:
+        log.unlink()
     for node in shape.node_names():
         where.killed_mark(node).unlink(missing_ok=True)
         for name in ("spool", "tmp", "scratch"):
@@ -118,7 +120,6 @@ def _taken(where: Place) -> set[int]:
 def _configuration(where: Place, cluster: record.Cluster) -> None:
     layout = Layout(
         home=cluster.home,
-        hostname=socket.gethostname().partition(".")[0],
         user=_user(),
         controller_port=cluster.controller_port,
         node_ports=cluster.node_ports,

@@ -12,7 +12,6 @@ from hpcai.slurm.local.conf import Layout, Shape
 SHAPE = Shape(nodes=3, cpus_per_node=16, gpus_per_node=8, memory_mib_per_node=64000, blob=False)
 LAYOUT = Layout(
     home=Path("/c/local/x"),
-    hostname="box",
     user="me",
     controller_port=26800,
     node_ports=(26801, 26802, 26803),
@@ -29,7 +28,7 @@ def settings() -> dict[str, str]:
 
 def test_nodes_differ_in_port_and_in_every_folder() -> None:
     text = conf.slurm_conf(SHAPE, LAYOUT)
-    assert "NodeName=n2 NodeHostname=box NodeAddr=127.0.0.1 Port=26802" in text
+    assert "NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=26802" in text
     for key in ("TmpFS", "SlurmdSpoolDir", "SlurmdPidFile", "SlurmdLogFile"):
         assert "%n" in settings()[key]
 
@@ -62,7 +61,7 @@ def test_each_pretended_gpu_has_a_device_file() -> None:
 
 def test_without_gpus_none_are_named() -> None:
     shape = Shape(nodes=1, cpus_per_node=1, gpus_per_node=0, memory_mib_per_node=1, blob=False)
-    layout = Layout(Path("/c"), "box", "me", 1, (2,))
+    layout = Layout(Path("/c"), "me", 1, (2,))
     assert conf.gres_conf(shape, layout) == ""
     assert "Gres=" not in conf.slurm_conf(shape, layout).replace("GresTypes=", "")
 
