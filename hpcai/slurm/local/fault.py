@@ -17,7 +17,7 @@ BACK_TIMEOUT_S = 30.0
 def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
     """Ends a node as a power loss does: daemon, steps and job processes at once; it stays dead until resumed.
 
-    The controller learns of it only by the node's silence, some 15 to 30 s later.
+    The controller learns of it only by the node's silence, some 15 s later.
     """
     where, _ = _node(name, node, cache)
     with locked(where.lock):
