@@ -13,6 +13,17 @@ type_and_run() {
     "$@"
 }
 
+# What a demo that was killed has left running ends with the next one.
+end_dead_demos() {
+    for left in "$PWD"/.hpcai/demo-*; do
+        number=${left##*-}
+        if [ -d "$left" ] && ! kill -0 "$number" 2>/dev/null; then
+            hpcai local down --name "demo-$number" --purge || :
+            rm -rf -- "$left"
+        fi
+    done
+}
+
 stop_everything() {
     status=$?
     trap - EXIT
@@ -25,6 +36,8 @@ trap stop_everything EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+end_dead_demos
+mkdir -p -- "$work"
 type_and_run hpcai local up --nodes 2 --cpus-per-node 1 --blob --name "$cluster"
 eval "$(hpcai local env --name "$cluster")"
 

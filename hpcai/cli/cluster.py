@@ -19,7 +19,6 @@ def cluster() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--to",
-    "--output-dir",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write NAME.txt and NAME.json into this folder, which is made when it is missing.",
@@ -37,9 +36,10 @@ def render(file: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
     Without a folder the template goes to stdout, and nothing is written.
 
     \b
-    Exit status: 0 done, 2 wrong usage, 3 the file is wrong, 5 no such file.
+    Exit status: 0 done, 2 wrong usage, 3 the file is wrong, 5 no such file,
+    7 the folder cannot be written.
     """
-    from hpcai.errors import UsageError
+    from hpcai.errors import StageError
     from hpcai.render.cluster import open_parameters, render_cluster
     from hpcai.specs.cluster import ClusterSpec
     from hpcai.specs.load import load_as
@@ -55,7 +55,10 @@ def render(file: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
         for path, text in zip(paths, (template, parameters), strict=True):
             path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write to {str(folder)!r}: {error.strerror}") from error
+        raise StageError(
+            f"{str(folder)!r} cannot be written: {error.strerror}.",
+            next_step="Choose another folder with --to.",
+        ) from error
     for path in paths:
         click.echo(path)
     _say_next(spec.name, *paths, open_parameters(spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hpcai.runs.record import Run
 
 _TAIL_BYTES = 20_000
+_CANCELLED = re.compile(r"\*\*\* (STEP|JOB) \S+ ON \S+ CANCELLED")
 
 
 def tail(path: Path, count: int) -> list[str]:
@@ -37,7 +39,8 @@ def tell_end(run: Run, outcome: Outcome) -> None:
     if outcome.state != "COMPLETED":
         for line in _last_words(run):
             say(f"  | {words.printable(line)}")
-        suggest(f"hpcai logs {run.name}", f"hpcai show {run.name}", "hpcai submit FILE --follow")
+        logs = f"hpcai logs {run.name}" + ("" if _ranks_printed(run) else " --batch")
+        suggest(logs, f"hpcai show {run.name}", f"hpcai submit {run.paths.spec} --follow")
     else:
         suggest(f"hpcai report {run.name}", f"hpcai logs {run.name}", f"hpcai show {run.name}")
 
@@ -47,7 +50,18 @@ def _last_words(run: Run) -> list[str]:
     attempts = run.attempts()
     number = attempts[-1].number if attempts else 0
     errors = [tail(path, 8) for path in run.paths.logs(number) if path.suffix == ".err"]
-    return next((lines for lines in errors if lines), tail(run.paths.batch_log, 8))
+    # That Slurm ended a step tells nobody why.
+    told = [[line for line in lines if not _CANCELLED.search(line)] for lines in errors]
+    return next((lines for lines in told if lines), tail(run.paths.batch_log, 8))
+
+
+def _ranks_printed(run: Run) -> bool:
+    return any(
+        path.stat().st_size
+        for attempt in run.attempts()
+        for path in run.paths.logs(attempt.number)
+        if path.exists()
+    )
 
 
 def suggest(*commands: str) -> None:

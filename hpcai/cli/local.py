@@ -149,7 +149,7 @@ def kill_node(name: str, node: str) -> None:
     from hpcai.slurm.local import fault
 
     fault.kill_node(name, node)
-    say(f"Node {node!r} is dead. Bring it back: hpcai local fault resume {node}")
+    say(f"Node {node!r} is dead. Bring it back: hpcai local fault resume --name {name} {node}")
 
 
 @fault.command()
@@ -163,7 +163,7 @@ def drain(name: str, node: str, reason: str) -> None:
     from hpcai.slurm.local import fault
 
     fault.drain(name, node, reason=reason)
-    say(f"Node {node!r} takes no new jobs. Bring it back: hpcai local fault resume {node}")
+    say(f"Node {node!r} takes no new jobs. Bring it back: hpcai local fault resume --name {name} {node}")
 
 
 @fault.command()

@@ -89,7 +89,9 @@ def staging(staged: Staged) -> str:
 
 def progress(now: Snapshot) -> str:
     """Where training stands: `epoch 3/12  step 120  loss 0.41  top-1 0.912  35.2 images/s  1 min left`."""
-    parts = [f"epoch {now.epoch}/{now.epochs}" if now.epochs else f"epoch {now.epoch}"]
+    parts = []
+    if now.epoch is not None:
+        parts.append(f"epoch {now.epoch}/{now.epochs}" if now.epochs else f"epoch {now.epoch}")
     if now.step is not None:
         parts.append(f"step {now.step}")
     if now.loss is not None:

@@ -55,7 +55,7 @@ def _row(job: JobInfo, now: float, output: str) -> dict[str, Any]:
         "partition": job.partition,
         "nodes": job.node_list or job.nodes,
         "elapsed": span(elapsed_s) if elapsed_s else None,
-        "why": in_words(job) + (f" ({job.reason})" if job.reason and job.state == "PENDING" else ""),
+        "why": in_words(job),
     }
     if output == "table":
         return row

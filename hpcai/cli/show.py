@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job has ended, and end with its status.")
-@click.option("--timeout-s", type=float, help="With --wait: wait no longer than so many seconds.")
+@click.option(
+    "--timeout-s", type=click.FloatRange(min=0), help="With --wait: wait no longer than so many seconds."
+)
 @output_option
 @click.pass_context
 def show(ctx: click.Context, ident: str, waits: bool, timeout_s: float | None, output: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -40,7 +40,7 @@ def submit(
     dry_run: bool,
     follow: bool,
     overrides: tuple[str, ...],
-    where: str,
+    where: Literal["slurm", "local"],
     output: str,
     quiet: bool,
 ) -> None:
@@ -59,7 +59,11 @@ def submit(
     spec = load_as(JobSpec, file, overrides)
     context = find_context()
     if dry_run:
-        click.echo(script.preview(spec, where=_where(where), site=context.site), nl=False)
+        rendered = script.preview(spec, where=where, site=context.site)
+        if output == "table":
+            click.echo(rendered, nl=False)
+        else:
+            emit_object({"script": rendered}, output)
         return
     text = file.read_text(encoding="utf-8")
     if where == "local":
@@ -70,10 +74,6 @@ def submit(
         _follow(ctx, context, run, output, quiet)
         return
     _tell_submitted(run, output, quiet)
-
-
-def _where(where: str) -> Any:
-    return where
 
 
 def _tell_submitted(run: Run, output: str, quiet: bool) -> None:

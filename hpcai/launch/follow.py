@@ -225,7 +225,9 @@ class RunState:
     @property
     def attempt(self) -> int:
         """The number of the attempt that runs or waits."""
-        return max([self.job.restarts if self.job else 0, *self.attempts])
+        # Slurm counts the restart while the nodes of the attempt before are still being cleaned.
+        restarts = self.job.restarts if self.job and self.job.state != "COMPLETING" else 0
+        return max([restarts, *self.attempts])
 
     def snapshot(self, now: float, *, silent_s: float = 0.0) -> Snapshot:
         """The run as it stands."""

@@ -25,7 +25,10 @@ _WAITS = (
     ("BadConstraints", "never starts: no node fits what it asks for"),
     ("NodeDown", "waits: a node that it needs is down"),
     ("ReqNodeNotAvail.*", "waits: a node that it needs is down, drained or reserved"),
-    ("Nodes_required_for_job_are_DOWN.*", "waits: nodes that it needs are down, drained or reserved"),
+    (
+        "Nodes[_ ]required[_ ]for[_ ]job[_ ]are[_ ]DOWN.*",
+        "waits: nodes that it needs are down, drained or reserved",
+    ),
     ("Cleaning", "waits for its former nodes to be cleaned"),
     ("Prolog", "its nodes run their prolog"),
     ("QOS.*", "waits: a limit of its QOS is reached"),

@@ -49,11 +49,17 @@ def pack(
         )
     _refuse_other_content(target)
     folder = scan(source)
-    with _work_folder(target) as work:
-        manifest = _write_splits(folder, work, name, shard_bytes, told)
-        (work / MANIFEST_NAME).write_text(manifest.to_text())
-        if not _holds(target, manifest):
-            _publish(work, target)
+    try:
+        with _work_folder(target) as work:
+            manifest = _write_splits(folder, work, name, shard_bytes, told)
+            (work / MANIFEST_NAME).write_text(manifest.to_text())
+            if not _holds(target, manifest):
+                _publish(work, target)
+    except OSError as error:
+        raise StageError(
+            f"{str(target)!r} cannot be written: {error.strerror}.",
+            next_step="Make room there, or choose another DST.",
+        ) from error
     return manifest
 
 

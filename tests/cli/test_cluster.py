@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from hpcai.cli.cluster import cluster
-from hpcai.errors import NotFoundError, SpecError, UsageError
+from hpcai.errors import NotFoundError, SpecError, StageError
 from hpcai.render.environment import shipped
 
 CONFIG = str(shipped("cluster-configs") / "nd-h100-slurm.yaml")
@@ -35,9 +35,9 @@ def test_both_files_are_written_and_what_is_open_is_said(weird_folder: Path) -> 
     assert "Still to fill in, there or with --set: SubnetId, Credentials." in result.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write to"):
+    with pytest.raises(StageError, match="cannot be written"):
         CliRunner().invoke(
             cluster, ["render", CONFIG, "--to", str(tmp_path / "file/x")], catch_exceptions=False
         )

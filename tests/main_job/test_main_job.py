@@ -21,7 +21,7 @@ kind: job
 name: small
 experiment: main job
 nodes: 2
-ntasks_per_node: 1
+nodelist: n[1-2]
 cpus_per_task: 1
 time_min: 10
 requeue: true
@@ -31,7 +31,7 @@ data:
     source: azure://main-job/digits
 command: >-
   "$HPCAI_PYTHON" -m hpcai.train --data "$HPCAI_DATA_DIGITS" --model resnet18 --image-size 32
-  --batch-size 32 --epochs 6 --log-every-steps 1 --checkpoint-every-steps 5
+  --batch-size 32 --epochs 4 --log-every-steps 1 --checkpoint-every-steps 5
 """
 pytestmark = pytest.mark.real
 
@@ -67,9 +67,10 @@ def finished(cluster: RealCluster, environ: dict[str, str], place: Path) -> Iter
     try:
         run = until(lambda: _submitted(place / "runs root"), 30, "the job is submitted")
         until(lambda: _steps(run) >= 15, 120, "15 steps are trained")
-        dying = run.attempts()[0].node_list
-        assert dying is not None
         hpcai(environ, "local", "fault", "kill-node", "n2", "--name", cluster.name)
+        # It comes back as after a reboot, and the requeued job lands on it again.
+        until(lambda: _state(environ, run) == "PENDING", 60, "the job is requeued")
+        hpcai(environ, "local", "fault", "resume", "n2", "--name", cluster.name)
         out, words = following.communicate(timeout=240)
     finally:
         following.kill()
@@ -82,6 +83,11 @@ def finished(cluster: RealCluster, environ: dict[str, str], place: Path) -> Iter
 def _submitted(runs_root: Path) -> Run | None:
     found = sorted(runs_root.glob("main-job/small-*/resolved.json"))
     return Run(found[0].parent) if found else None
+
+
+def _state(environ: dict[str, str], run: Run) -> str:
+    state: str = json.loads(hpcai(environ, "show", run.name, "-o", "json"))["state"]
+    return state
 
 
 def _steps(run: Run) -> int:
@@ -104,15 +110,14 @@ def test_the_job_was_requeued_and_resumed_where_it_was(finished: tuple[Run, str]
 
 def test_it_learned(finished: tuple[Run, str]) -> None:
     run, _ = finished
-    assert run.metrics()["top1"].values[-1] > 0.8
+    assert run.metrics()["top1"].values[-1] > 0.5
 
 
 def test_every_node_staged_for_itself_and_used_it_again(finished: tuple[Run, str]) -> None:
     run, _ = finished
     lines = {node: [(line["event"], line["attempt"]) for line in found] for node, found in run.data().items()}
     assert lines["n1"] == [("done", 0), ("reused", 1)]
-    assert lines["n2"] == [("done", 0)]
-    assert lines["n3"] == [("done", 1)]
+    assert lines["n2"] == [("done", 0), ("reused", 1)]
     versions = {line["version"] for found in run.data().values() for line in found}
     assert len(versions) == 1
 
@@ -146,3 +151,14 @@ def test_no_secret_is_anywhere(finished: tuple[Run, str], blob: RealBlob, place:
         if file.is_file():
             assert blob.account_key.encode() not in file.read_bytes(), file
     assert run.paths.script.exists()
+
+
+def test_staging_that_fails_ends_the_job_with_its_own_status(environ: dict[str, str], place: Path) -> None:
+    (place / "absent.yaml").write_text(
+        SPEC.replace("main job", "main-job").replace("main-job/digits", "absent/x")
+    )
+    argv = [sys.executable, "-m", "hpcai", "submit", str(place / "absent.yaml"), "--follow"]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert "'absent'" in done.stderr
+    assert "hpcai logs " in done.stderr and " --batch" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -27,6 +28,17 @@ def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
         for process in found:
             processes.send(process, signal.SIGSTOP)
         processes.end(lambda known: lifecycle.remains(where, node=node, also=[*found, *known]), grace_s=0)
+        _forget_steps(where.state, node)
+
+
+def _forget_steps(state: Path, node: str) -> None:
+    """Removes what a restart would: sockets and folders of steps, whose names a requeued job uses again."""
+    spool = processes.spool(state) / node
+    for left in [*spool.glob("*pmix*"), *spool.glob(f"{node}_*"), *(state / "tmp" / node).iterdir()]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def drain(
