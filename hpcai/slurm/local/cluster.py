@@ -73,7 +73,7 @@ def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None)
         _known(name, cache)
     with locked(where.lock):
         had = bool(lifecycle.remains(where))
-        lifecycle.stop(where)
+        lifecycle.stop(where, cancel_jobs=True)
         if purge:
             shutil.rmtree(where.state, ignore_errors=True)
     return had

@@ -82,20 +82,20 @@ def start(where: Place, cluster: record.Cluster) -> None:
     where.ready.touch()
 
 
-def stop(where: Place) -> None:
-    """Cancels the jobs, ends the supervisor, which stops its daemons in order, then whatever is left.
+def stop(where: Place, *, cancel_jobs: bool = False) -> None:
+    """Ends the supervisor, which stops its daemons in order, then whatever is left of the cluster.
 
-    Leaves no process of the cluster, whichever of them were killed before.
+    Jobs that are not cancelled are requeued in the cluster's next life.
     """
     where.ready.unlink(missing_ok=True)
-    jobs = remains(where)
+    found = remains(where)
     daemons = record.load_daemons(where)
     if daemons is not None:
         controller = daemons.running.get("slurmctld")
-        if controller is not None and processes.is_alive(controller.process):
+        if cancel_jobs and controller is not None and processes.is_alive(controller.process):
             _cancel_jobs(where)
         _stop_supervisor(daemons.supervisor)
-    processes.end(lambda known: remains(where, also=[*jobs, *known]), grace_s=STRAGGLER_GRACE_S)
+    processes.end(lambda known: remains(where, also=[*found, *known]), grace_s=STRAGGLER_GRACE_S)
     where.daemons.unlink(missing_ok=True)
     setup.remove_alias(where)
 

@@ -158,6 +158,40 @@ def test_two_ups_at_once_make_one_cluster(cache: Path, name: str) -> None:
         cluster.up(name, nodes=2, gpus_per_node=4, cache=cache)
 
 
+@pytest.mark.long
+def test_up_after_kill_9_of_everything_runs_the_lost_job_again(
+    cache: Path, name: str, tmp_path: Path
+) -> None:
+    cluster.up(name, nodes=1, cache=cache)
+    out = tmp_path / "out"
+    script = f'echo "$SLURM_RESTART_COUNT" >> {out}; test "$SLURM_RESTART_COUNT" && exit; sleep 600'
+    job = run(cache, name, "sbatch", "--parsable", "-o", "/dev/null", "--wrap", script).strip()
+    wait_until(out.exists)
+    saved = place(cache, name).state / "state" / "job_state"
+    run(cache, name, "scontrol", "reconfigure")
+    wait_until(lambda: saved.exists() and saved.stat().st_mtime > out.stat().st_mtime)
+    kill_daemons(cache, name, [])
+    assert cluster.up(name, nodes=1, cache=cache)
+    wait_until(lambda: "JobState=COMPLETED" in run(cache, name, "scontrol", "show", "job", job), timeout_s=60)
+    assert out.read_text() == "\n1\n"
+
+
+def test_ctrl_c_while_it_comes_up_leaves_nothing(cache: Path, name: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from hpcai.slurm.local import cluster, lifecycle\n"
+        "lifecycle._is_ready = lambda *_: print('coming', flush=True)\n"
+        "cluster.up(sys.argv[1], nodes=1, cache=Path(sys.argv[2]))"
+    )
+    argv = [sys.executable, "-c", code, name, str(cache)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        program.stdout.readline()
+        wait_until((place(cache, name).daemons).exists)
+        program.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in program.communicate(timeout=30)[1]
+    assert place(cache, name).state not in processes.marked_states()
+
+
 def test_clusters_side_by_side_share_nothing(cache: Path, name: str) -> None:
     try:
         cluster.up(name, nodes=1, cache=cache)
