@@ -36,7 +36,7 @@ RECIPES = {
     # For a few thousand small pictures of marks that have a right way round, such as digits: every
     # held-out picture is seen whole. Found by trying: benchmarks/records/digits_recipe.md.
     "small": Recipe(
-        base_lr=0.4,
+        base_lr=1.6,
         momentum=0.9,
         weight_decay=5e-4,
         label_smoothing=0.1,
