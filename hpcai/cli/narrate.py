@@ -38,7 +38,7 @@ class Narrator:
 
     def _is_worth_telling(self, before: Snapshot, now: Snapshot) -> bool:
         """After each evaluation, and once a minute between them."""
-        if now.step is None or (now.step == before.step and now.evaluations == before.evaluations):
+        if not now.step or (now.step == before.step and now.evaluations == before.evaluations):
             return False
         return now.evaluations != before.evaluations or now.now - self._last_progress >= PROGRESS_EVERY_S
 
