@@ -21,7 +21,7 @@ _SHARED = frozenset(
 
 def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding | None:
     """A warning when `path` lies on a disk of this machine alone and the nodes are other machines."""
-    elsewhere = sorted({node.hostname for node in nodes} - {"", socket.gethostname()})
+    elsewhere = sorted({node.hostname for node in nodes} - {"", "localhost", socket.gethostname()})
     kind = filesystem(path)
     if not elsewhere or kind is None or kind in _SHARED:
         return None

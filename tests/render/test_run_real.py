@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from hpcai import shell
 from hpcai.render.environment import sbatch_quote
 from hpcai.render.job import render_job, resolve_job
+from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import load_site
 
@@ -86,7 +86,7 @@ def logs(run: Path, attempt: int = 0) -> dict[str, str]:
 
 
 def events(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "attempts.jsonl").read_text().splitlines()]
+    return jsonl.read(run / "attempts.jsonl")
 
 
 @pytest.fixture

@@ -38,10 +38,13 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def steps(block: Block) -> list[Step]:
-    """The commands of a console block with what each prints; a trailing backslash joins lines."""
+    """The commands of a console block with what each prints; a trailing backslash joins lines.
+
+    A recorded session is one command, which may print `$` lines of its own.
+    """
     found: list[Step] = []
     text = block.text.replace("\\\n", "")
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^\$ ", text, maxsplit=1 if block.info == "recorded" else 0, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
         found.append(Step(command, expected))
     return found
