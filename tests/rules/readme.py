@@ -44,7 +44,8 @@ def steps(block: Block) -> list[Step]:
     """
     found: list[Step] = []
     text = block.text.replace("\\\n", "")
-    for part in re.split(r"^\$ ", text, maxsplit=1 if block.info == "recorded" else 0, flags=re.MULTILINE)[1:]:
+    most = 1 if block.info == "recorded" else 0
+    for part in re.split(r"^\$ ", text, maxsplit=most, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
         found.append(Step(command, expected))
     return found
