@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import shlex
 import subprocess
 import sys
 import time
@@ -65,7 +66,7 @@ def test_a_step_is_found_by_its_nodes_folder(tmp_path: Path) -> None:
 
 
 def test_children_that_wiped_their_environment_belong_to_it(tmp_path: Path) -> None:
-    script = f"env -i {sys.executable} -c 'print(flush=True); input()' & echo $!; wait"
+    script = f"env -i {shlex.quote(sys.executable)} -c 'print(flush=True); input()' & echo $!; wait"
     argv = ["sh", "-c", f"exec 3<&0; {script.replace('input()', 'open(3).read()')}"]
     environ = {"PATH": os.environ["PATH"], processes.STATE_MARK: str(tmp_path)}
     with subprocess.Popen(
