@@ -112,6 +112,13 @@ def test_the_script_ends_with_the_first_bad_status_and_ends_the_other_ranks(plai
     assert plainly_here.attempts()[-1]["exit_status"] == done.status
 
 
+@pytest.mark.parametrize("_again", range(5))
+def test_a_killed_rank_is_missed_by_nobody(plainly_here: Here, _again: int) -> None:
+    """Bash forgets the status of a killed child when it happens to look elsewhere: one call in three did."""
+    command = "[[ $SLURM_PROCID = 1 ]] || exec sleep 60; kill -9 $$"
+    assert plainly_here(command=command, ntasks_per_node=3).status == 128 + signal.SIGKILL
+
+
 def test_a_failing_setup_line_stops_with_its_status(plainly_here: Here) -> None:
     done = plainly_here(command="echo not reached", setup=["export A=1", "(exit 5)", "echo not reached"])
     assert done.status == 5
