@@ -43,8 +43,22 @@ hpcai: pip's index has no CPU build of torch for this Python; the default build 
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
 # Raise it when set-up makes something else of the same files: what stands is then brought up to it.
 LAYOUT = 1
-# What the environment's Python brings into the cache: title and MB to fetch.
-FETCH = {"slurm": ("Slurm", 25), "azurite": ("Azurite, the storage emulator", 60)}
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What the environment's Python brings into the cache."""
+
+    title: str
+    megabytes: int
+    is_made: Callable[[Path], bool]
+    ensure: Callable[[Path], object]
+
+
+FETCHES = {
+    "slurm": Fetch("Slurm", 25, prefix.is_made, prefix.ensure),
+    "azurite": Fetch("Azurite, the storage emulator", 60, azurite.is_made, azurite.ensure),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class SetUp:
         """Whether a set-up from these very files has ended well, and what it left is still there."""
         if not self.stamp.is_file() or self.stamp.read_text(encoding="utf-8") != self._key():
             return False
-        return self.packages.python.is_file() and all(in_cache(name, self.cache) for name in FETCH)
+        return self.packages.python.is_file() and all(one.is_made(self.cache) for one in FETCHES.values())
 
     def run(self) -> None:
         """Brings about what is missing; a second caller waits for the first. Raises HpcaiError."""
@@ -160,10 +174,10 @@ class SetUp:
 
     def _fetch_parts(self) -> list[Part]:
         return [
-            Part(f"{title}, from the cache", 0, 0, partial(self._fetch, name))
-            if in_cache(name, self.cache)
-            else Part(title, megabytes, 20, partial(self._fetch, name))
-            for name, (title, megabytes) in FETCH.items()
+            Part(f"{one.title}, from the cache", 0, 0, partial(self._fetch, name))
+            if one.is_made(self.cache)
+            else Part(one.title, one.megabytes, 20, partial(self._fetch, name))
+            for name, one in FETCHES.items()
         ]
 
     def _fetch(self, name: str) -> None:
@@ -196,24 +210,9 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-def in_cache(name: str, cache: Path) -> bool:
-    """Whether `fetch` of this name has ended well before."""
-    if name == "slurm":
-        return any((cache / "slurm").glob("*/prefix.json"))
-    return (cache / "azurite" / azurite.VERSION).is_dir()
-
-
-def fetch(name: str, cache: Path) -> None:
-    """Brings one of FETCH into the cache. Raises ToolError, UnreachableError."""
-    if name == "slurm":
-        prefix.ensure(cache)
-    else:
-        azurite.ensure(cache)
-
-
 def clean(checkout: Path, cache: Path) -> None:
     """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered."""
-    for name in cluster.known(cache=cache):
+    for name in cluster.known(cache=cache) + cluster.leftovers(cache=cache):
         cluster.down(name, cache=cache)
     python = checkout / ".venv" / "bin" / "python"
     processes.end(lambda _: jobs_of(python), grace_s=CLEAN_GRACE_S)
@@ -237,7 +236,7 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
         if not words:
             SetUp(checkout, environ).run()
         elif words[0] == "fetch":
-            fetch(words[1], cache_dir(environ))
+            FETCHES[words[1]].ensure(cache_dir(environ))
         elif words[0] == "clean":
             clean(checkout, cache_dir(environ))
     except HpcaiError as error:

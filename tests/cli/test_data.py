@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from hpcai.staging.push import push
 from tests.real_cluster import RealBlob
 from tests.staging.front import Front, Request, Spoil, front
 from tests.staging.sets import files_of, write_images, write_set
+from tests.waiting import until
 
 HPCAI = (sys.executable, "-m", "hpcai", "data")
 PLAIN = {key: value for key, value in os.environ.items() if not key.startswith(("HPCAI_", "AZURE_"))}
@@ -39,13 +39,6 @@ def start(*words: str | Path, environ: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         argv, env={**PLAIN, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def until(what: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -150,9 +143,9 @@ def test_a_pull_that_was_ended_goes_on_where_it_was(
     with front(blob.endpoint, dam) as through:
         environ = environ_of(through, blob, scratch)
         pulling = start("pull", url, environ=environ)
-        until(lambda: dam.held == 3 and len(through.gets()) == 5)
+        until(lambda: dam.held == 3 and len(through.gets()) == 5, 20, "three requests are held")
         # Two chunks of five have been answered; they are on the disk once their part says so.
-        until(lambda: sum(1 for _ in written_chunks(scratch, folder)) == 2)
+        until(lambda: sum(1 for _ in written_chunks(scratch, folder)) == 2, 20, "two chunks are written")
         pulling.send_signal(how)
         _, words = pulling.communicate(timeout=30)
         assert pulling.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how], words
@@ -188,7 +181,7 @@ def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: P
     with front(blob.endpoint, dam) as through:
         environ = environ_of(through, blob, scratch)
         one = start("pull", large[1], environ=environ)
-        until(lambda: dam.held == 5)
+        until(lambda: dam.held == 5, 20, "five requests are held")
         two = start("pull", large[1], environ=environ)
         assert two.stderr is not None
         assert "waiting for it" in two.stderr.readline()
@@ -208,7 +201,7 @@ def test_the_waiting_pull_takes_over_from_one_that_is_killed(
     with front(blob.endpoint, dam) as through:
         environ = environ_of(through, blob, scratch)
         one = start("pull", large[1], environ=environ)
-        until(lambda: dam.held == 5)
+        until(lambda: dam.held == 5, 20, "five requests are held")
         two = start("pull", large[1], environ=environ)
         assert two.stderr is not None
         assert "waiting for it" in two.stderr.readline()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from hpcai.errors import ToolError
 from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
-from hpcai.slurm.local import processes
+from hpcai.slurm.local import cluster, prefix, processes
 from hpcai.slurm.local.azurite import VERSION as AZURITE
 from tests.waiting import until
 
@@ -41,9 +42,9 @@ def finish(set_up: SetUp) -> None:
     """Leaves what a set-up leaves that has ended well."""
     (set_up.packages.venv / "bin").mkdir(parents=True)
     set_up.packages.python.symlink_to(sys.executable)
-    prefix = set_up.cache / "slurm" / "some-system"
-    prefix.mkdir(parents=True)
-    (prefix / "prefix.json").touch()
+    slurm = set_up.cache / "slurm" / prefix._distribution()
+    slurm.mkdir(parents=True)
+    (slurm / "prefix.json").write_text(json.dumps({"layout": prefix.LAYOUT, "root": str(slurm)}))
     (set_up.cache / "azurite" / AZURITE).mkdir(parents=True)
     set_up.stamp.write_text(set_up._key())
 
@@ -91,7 +92,7 @@ def test_a_half_filled_cache_is_not_taken_for_whole(tmp_path: Path) -> None:
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / ".lock").touch()
     (tmp_path / "azurite" / ".new-1").mkdir(parents=True)
-    assert not any(environment.in_cache(name, tmp_path) for name in environment.FETCH)
+    assert not any(one.is_made(tmp_path) for one in environment.FETCHES.values())
 
 
 def test_a_second_set_up_waits_for_the_first_and_finds_its_work(
@@ -199,6 +200,19 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_clean_ends_clusters_whose_folder_was_deleted(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    mark = {processes.STATE_MARK: str(cache / "local" / "gone")}
+    daemon = subprocess.Popen(["sleep", "60"], env={**os.environ, **mark})
+    try:
+        until(lambda: cluster.leftovers(cache=cache) == ["gone"], 10, "the leftover is seen")
+        environment.clean(tmp_path, cache)
+        assert daemon.wait(10) < 0
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def test_the_search_for_jobs_spares_the_searcher() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import load_site
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -58,21 +58,20 @@ class Slurm:
         (run / "script.sbatch").write_text(render_job(resolved, run), encoding="utf-8")
         return self.command("sbatch", "--parsable", run / "script.sbatch").strip(), run
 
-    def wait(self, job_id: str, *, until: Callable[[dict[str, str]], bool]) -> dict[str, str]:
-        """What scontrol says of the job once it is `until`."""
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
+    def wait(self, job_id: str, *, is_there: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+        """What scontrol says of the job once it `is_there`."""
+
+        def look() -> dict[str, str] | None:
             line = self.command("scontrol", "-o", "show", "job", job_id)
             job = dict(word.partition("=")[::2] for word in line.split())
-            if until(job):
-                return job
-            time.sleep(0.2)
-        pytest.fail(f"job {job_id} did not get there: {line}")
+            return job if is_there(job) else None
+
+        return until(look, 90, f"job {job_id} got there")
 
     def run(self, **fields: Any) -> tuple[dict[str, str], Path]:
         """The job once it has ended, and its run folder."""
         job_id, run = self.submit(**fields)
-        return self.wait(job_id, until=has_ended), run
+        return self.wait(job_id, is_there=has_ended), run
 
 
 def has_ended(job: dict[str, str]) -> bool:
@@ -166,9 +165,9 @@ def test_a_requeued_job_has_a_second_attempt_with_its_own_logs(plainly: Slurm) -
     command = 'echo "attempt $HPCAI_ATTEMPT"; [[ $HPCAI_ATTEMPT = 1 ]] || exec sleep 60'
     job_id, run = plainly.submit(command=command, requeue=True)
     first = run / "logs/0/0.out"
-    plainly.wait(job_id, until=lambda _: first.exists() and first.read_text() != "")
+    plainly.wait(job_id, is_there=lambda _: first.exists() and first.read_text() != "")
     plainly.command("scontrol", "requeue", job_id)
-    job = plainly.wait(job_id, until=has_ended)
+    job = plainly.wait(job_id, is_there=has_ended)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
     assert logs(run, 0)["0.out"] == "attempt 0\n"
     assert logs(run, 1) == {"0.out": "attempt 1\n"}
@@ -188,9 +187,9 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     command = "trap 'echo saved; exit 0' TERM; echo ready; while :; do read -rt 0.1 <> <(:) || true; done"
     job_id, run = plainly.submit(command=command)
     log = run / "logs/0/0.out"
-    plainly.wait(job_id, until=lambda _: log.exists() and "ready" in log.read_text())
+    plainly.wait(job_id, is_there=lambda _: log.exists() and "ready" in log.read_text())
     plainly.command("scancel", job_id)
-    job = plainly.wait(job_id, until=has_ended)
+    job = plainly.wait(job_id, is_there=has_ended)
     assert job["JobState"] == "CANCELLED"
     assert log.read_text() == "ready\nsaved\n"
     assert events(run)[-1]["event"] == "end"

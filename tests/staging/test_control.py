@@ -31,6 +31,7 @@ from hpcai.staging import control
 from hpcai.staging.pull import pull
 from hpcai.staging.push import push
 from tests.staging.sets import files_of, write_set
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -90,14 +91,15 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
 
 def until_it_answers(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
+
+    def it_answers() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
         except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return False
+        return True
+
+    until(it_answers, 30, "the server answers")
 
 
 class Somebody:

@@ -8,19 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from hpcai.runs.metrics import Value, read_values
+from hpcai.runs.metrics import read_values
 from hpcai.runs.record import Run
 from hpcai.train.single import Single
 from hpcai.train.world import ALONE
 from tests.train.ranks import trained_weights
 from tests.train.test_run import TINY
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -88,14 +88,12 @@ def trainer(data: Path, run_dir: Path, comm: str) -> list[str]:
 
 def wait_for_step(run_dir: Path, step: int) -> None:
     """Returns when the checkpoint of a step is in place."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if Value("mark/saved", 0.0, step, 0.0) in [
-            Value(line.name, line.value, line.step, 0.0) for line in read_values(Run(run_dir).paths.metrics())
-        ]:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no checkpoint of step {step} within {DEADLINE_S:g} s")
+
+    def is_saved() -> bool:
+        lines = read_values(Run(run_dir).paths.metrics())
+        return any((line.name, line.step) == ("mark/saved", step) for line in lines)
+
+    until(is_saved, DEADLINE_S, f"the checkpoint of step {step} is there")
 
 
 def test_a_killed_rank_ends_the_other_and_the_training_goes_on_to_the_same_end(

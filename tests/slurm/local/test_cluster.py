@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,19 +12,13 @@ from hpcai.slurm.local import record
 from hpcai.slurm.local.places import place
 from hpcai.specs.site import cache_dir
 from tests.real_cluster import RealBlob, RealCluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
 
 def run(cluster: RealCluster, *words: str) -> str:
     return subprocess.run(words, env=cluster.environ, capture_output=True, text=True, check=True).stdout
-
-
-def wait_until(true: Callable[[], object], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def test_a_program_runs_on_every_node(cluster: RealCluster) -> None:
@@ -69,7 +61,7 @@ def test_steps_are_measured(cluster: RealCluster) -> None:
         return float(done.stdout.strip().rstrip("K") or 0)
 
     try:
-        wait_until(lambda: peak_kib() > 20_000)
+        until(lambda: peak_kib() > 20_000, 60, "the node counts the memory")
     finally:
         run(cluster, "scancel", job)
 
@@ -99,9 +91,9 @@ def test_a_preempted_job_runs_again_soon(cluster: RealCluster, tmp_path: Path) -
     script = 'echo "$SLURM_RESTART_COUNT"; test "$SLURM_RESTART_COUNT" && exit; sleep 600'
     options = ["-N3", "--exclusive", "-o", str(out), "--open-mode=append", "--parsable"]
     job = run(cluster, "sbatch", *options, "--wrap", script).strip()
-    wait_until(lambda: out.exists() and out.read_text() == "\n")
+    until(lambda: out.exists() and out.read_text() == "\n", 60, "the job has written")
     assert run(cluster, "srun", "-p", "urgent", "-N3", "--exclusive", "echo", "urgent") == "urgent\n" * 3
-    wait_until(lambda: "JobState=COMPLETED" in run(cluster, "scontrol", "show", "job", job), timeout_s=40)
+    until(lambda: "JobState=COMPLETED" in run(cluster, "scontrol", "show", "job", job), 40, "the job ends")
     assert out.read_text().splitlines()[-1] == "1"
 
 

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from hpcai.errors import HpcaiError, NotFoundError, ToolError
 from hpcai.slurm.local import cluster, fault, ports, prefix, processes, record
 from hpcai.slurm.local.places import place
 from hpcai.specs.site import cache_dir
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -42,16 +42,18 @@ def name(cache: Path) -> Iterator[str]:
         cluster.down("own", purge=True, cache=cache)
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+def words_in(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
 
 
 def run(cache: Path, name: str, *words: str) -> str:
     environ = {**os.environ, **cluster.environment(name, cache=cache)}
     return subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
+
+
+def until_it_completes(cache: Path, name: str, job: str) -> None:
+    shown = ["scontrol", "show", "job", job]
+    until(lambda: "JobState=COMPLETED" in run(cache, name, *shown), 60, "the job ends")
 
 
 def start_stubborn_job(cache: Path, name: str, folder: Path, *, orphans: bool) -> list[processes.Process]:
@@ -65,9 +67,9 @@ def start_stubborn_job(cache: Path, name: str, folder: Path, *, orphans: bool) -
     (folder / "job.sh").write_text(f"#!/bin/sh\nsrun sh -c {shlex.quote(task)}\n")
     argv = ["sbatch", "-N2", "-n2", "-o", f"{folder}/job.out", "--parsable", f"{folder}/job.sh"]
     job = run(cache, name, *argv).strip()
-    wait_until(lambda: (folder / "pids").exists() and len((folder / "pids").read_text().split()) == 2)
+    until(lambda: len(words_in(folder / "pids")) == 2, 20, "two programs have started")
     if orphans:
-        wait_until(lambda: "JobState=COMPLETED" in run(cache, name, "scontrol", "show", "job", job))
+        until_it_completes(cache, name, job)
     found = [processes.find(int(pid)) for pid in (folder / "pids").read_text().split()]
     return [process for process in found if process is not None]
 
@@ -77,7 +79,7 @@ def kill_daemons(cache: Path, name: str, names: list[str]) -> None:
     killed = [pids[daemon] for daemon in names or sorted(pids, key=lambda one: one != "supervisor")]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(processes.find(pid) for pid in killed))
+    until(lambda: not any(processes.find(pid) for pid in killed), 20, "what was killed is gone")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_what_dies_is_started_again_and_jobs_go_on(cache: Path, name: str, tmp_p
         cache, name, "sbatch", "--parsable", "-o", f"{tmp_path}/out", "--wrap", "sleep 2; echo done"
     ).strip()
     # The controller writes down what it was given a moment later; what it did not, a kill -9 loses.
-    wait_until((place(cache, name).state / "state" / "job_state").exists)
+    until((place(cache, name).state / "state" / "job_state").exists, 20, "Slurm has saved its jobs")
     for daemon in ("munged", "slurmctld", "n1"):
         os.kill(before[daemon], signal.SIGKILL)
 
@@ -134,8 +136,8 @@ def test_what_dies_is_started_again_and_jobs_go_on(cache: Path, name: str, tmp_p
             set(before.values()) - {before["supervisor"]}
         )
 
-    wait_until(is_back)
-    wait_until(lambda: "JobState=COMPLETED" in run(cache, name, "scontrol", "show", "job", job))
+    until(is_back, 20, "the daemons are back")
+    until_it_completes(cache, name, job)
     assert (tmp_path / "out").read_text() == "done\n"
     log = (place(cache, name).logs / "supervisor.log").read_text()
     assert "munged ended with status -9: again in 0.2 s" in log
@@ -166,13 +168,13 @@ def test_up_after_kill_9_of_everything_runs_the_lost_job_again(
     out = tmp_path / "out"
     script = f'echo "$SLURM_RESTART_COUNT" >> {out}; test "$SLURM_RESTART_COUNT" && exit; sleep 600'
     job = run(cache, name, "sbatch", "--parsable", "-o", "/dev/null", "--wrap", script).strip()
-    wait_until(out.exists)
+    until(out.exists, 20, "the job runs")
     saved = place(cache, name).state / "state" / "job_state"
     run(cache, name, "scontrol", "reconfigure")
-    wait_until(lambda: saved.exists() and saved.stat().st_mtime > out.stat().st_mtime)
+    until(lambda: saved.exists() and saved.stat().st_mtime > out.stat().st_mtime, 20, "Slurm has saved")
     kill_daemons(cache, name, [])
     assert cluster.up(name, nodes=1, cache=cache)
-    wait_until(lambda: "JobState=COMPLETED" in run(cache, name, "scontrol", "show", "job", job), timeout_s=60)
+    until_it_completes(cache, name, job)
     assert out.read_text() == "\n1\n"
 
 
@@ -186,7 +188,7 @@ def test_ctrl_c_while_it_comes_up_leaves_nothing(cache: Path, name: str) -> None
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout
         program.stdout.readline()
-        wait_until((place(cache, name).daemons).exists)
+        until((place(cache, name).daemons).exists, 20, "daemons start")
         program.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in program.communicate(timeout=30)[1]
     assert place(cache, name).state not in processes.marked_states()
@@ -274,14 +276,12 @@ def test_a_killed_node_loses_its_job_which_runs_again_elsewhere(
     (tmp_path / "job").write_text(f"#!/bin/sh\nset -- {tmp_path}/job; {script.replace('$0', '$1')}\n")
     options = ["-N2", "--ntasks-per-node=1", "-o", str(out), "--open-mode=append"]
     job = run(cache, name, "sbatch", "--parsable", *options, f"{tmp_path}/job").strip()
-    wait_until(
-        lambda: (tmp_path / "job.pids").exists() and len((tmp_path / "job.pids").read_text().split()) == 2
-    )
+    until(lambda: len(words_in(tmp_path / "job.pids")) == 2, 20, "both tasks run")
     state = run(cache, name, "scontrol", "show", "job", job)
     assert "NodeList=n[1-2]" in state
     fault.kill_node(name, "n2", cache=cache)
     assert "n2" not in cluster.status(name, cache=cache).pids
-    wait_until(lambda: out.read_text().split()[-1:] == ["n[1,3]"], timeout_s=90)
+    until(lambda: out.read_text().split()[-1:] == ["n[1,3]"], 90, "the job starts on other nodes")
     # What a power loss cannot leave behind: a step that reported how its task ended.
     assert "task 1: Killed" not in out.read_text()
     assert "1 n[1,3]" in out.read_text()

@@ -7,13 +7,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hpcai.slurm.local import processes
 from hpcai.slurm.local.processes import Process
+from tests.waiting import until
 
 SLEEP = [sys.executable, "-c", "print(flush=True); input()"]
 
@@ -93,9 +93,7 @@ def test_a_zombie_has_ended() -> None:
         found = processes.find(program.pid)
         assert found is not None
         program.kill()
-        deadline = time.monotonic() + 10
-        while processes.is_alive(found) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: not processes.is_alive(found), 10, "it has ended")
         assert Path(f"/proc/{program.pid}/stat").exists()
         assert processes.find(program.pid) is None
 
