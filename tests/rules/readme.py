@@ -1,7 +1,8 @@
 """Reads the fenced blocks of a Markdown page and compares a console session with what really comes out.
 
 In a `console` block a line `$ COMMAND` is run by bash, and the lines up to the next `$` are what it prints
-(stdout and stderr together). `...` in the expected text stands for anything, as in doctest.
+(stdout and stderr together). A line `...` stands for any lines, also none; within a line it stands for
+anything in that line. Numbers and durations stand for any others: a page can show what really came out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 FENCE = re.compile(
     r"^```(?P<language>\w+)(?: (?P<info>[^\n]*))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+
+VARIES = re.compile(r"(?P<duration>[\d.]+ (?:h|min|s)\b(?: \d+ (?:min|s)\b)?)|(?P<number>\d[\d.,:]*)")
+ANY = {"duration": r"[\d.]+ (?:h|min|s)\b(?: \d+ (?:min|s)\b)?", "number": r"\d[\d.,:]*"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,29 @@ def steps(block: Block) -> list[Step]:
 
 
 def matches(expected: str, got: str) -> bool:
-    """Whether the output is the expected one; `...` stands for anything, space at line ends for nothing."""
-    pattern = ".*".join(re.escape(piece) for piece in _tidy(expected).split("..."))
-    return re.fullmatch(pattern, _tidy(got), flags=re.DOTALL) is not None
+    """Whether the output is the expected one, but for `...`, numbers, and the width of space."""
+    pattern = "".join(map(_line_pattern, _tidy(expected)))
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in _tidy(got))) is not None
 
 
-def _tidy(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+def _line_pattern(line: str) -> str:
+    if line == "...":
+        return r"(?:[^\n]*\n)*?"
+    return r"[^\n]*".join(map(_words_pattern, line.split("..."))) + r"\n"
+
+
+def _words_pattern(words: str) -> str:
+    parts, at = [], 0
+    for found in VARIES.finditer(words):
+        parts += [_plain_pattern(words[at : found.start()]), ANY[str(found.lastgroup)]]
+        at = found.end()
+    return "".join([*parts, _plain_pattern(words[at:])])
+
+
+def _plain_pattern(words: str) -> str:
+    # Columns are as wide as what stands in them.
+    return re.sub(r"(?:\\ )+", " +", re.escape(words))
+
+
+def _tidy(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
