@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.launch.environment import SetUp
-from hpcai.slurm.local.azurite import VERSION as AZURITE
+from tests import full_cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,9 +36,7 @@ def set_up(checkout: Path, tmp_path: Path) -> SetUp:
     done = SetUp(checkout, environ)
     (checkout / "benchmarks").mkdir()
     venv.create(done.packages.venv, symlinks=True)
-    for part in (done.cache / "slurm" / "here", done.cache / "azurite" / AZURITE):
-        part.mkdir(parents=True)
-    (done.cache / "slurm" / "here" / "prefix.json").touch()
+    full_cache.fill(done.cache)
     done.stamp.write_text(done._key())
     return done
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -16,8 +15,8 @@ import pytest
 from hpcai.errors import ToolError
 from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
-from hpcai.slurm.local import cluster, prefix, processes
-from hpcai.slurm.local.azurite import VERSION as AZURITE
+from hpcai.slurm.local import cluster, processes
+from tests import full_cache
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +41,7 @@ def finish(set_up: SetUp) -> None:
     """Leaves what a set-up leaves that has ended well."""
     (set_up.packages.venv / "bin").mkdir(parents=True)
     set_up.packages.python.symlink_to(sys.executable)
-    slurm = set_up.cache / "slurm" / prefix._distribution()
-    slurm.mkdir(parents=True)
-    (slurm / "prefix.json").write_text(json.dumps({"layout": prefix.LAYOUT, "root": str(slurm)}))
-    (set_up.cache / "azurite" / AZURITE).mkdir(parents=True)
+    full_cache.fill(set_up.cache)
     set_up.stamp.write_text(set_up._key())
 
 
