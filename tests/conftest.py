@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.real_cluster"]
+
+settings.register_profile("half", max_examples=50)
+settings.load_profile("half")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,8 +191,9 @@ def pull_as_nobody(source: Path, scratch: Path, tmp_path: Path) -> Callable[[], 
     """Pulls as another user, for whom this Python, which root alone may read, is loaded first."""
     if os.getuid() != 0:
         pytest.skip("only root can be somebody else")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if tempfile.gettempdir() in map(str, folder.parents):
+            folder.chmod(0o755)
     scratch.chmod(0o1777)
 
     def run() -> str:
