@@ -59,9 +59,10 @@ def finding_of_error(where: str, error: HpcaiError) -> Finding:
 
 def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked:
     nodes = client.nodes()
+    mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in breaches(job.spec, client.partitions(), nodes)
+        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins)
     ]
     found += _places(job, runs_root, nodes)
     if has_errors(found):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ def _check_site(context: Context) -> list[Finding]:
 def _check_file(file: Path, overrides: Sequence[str], context: Context) -> Checked:
     from hpcai.check.job import Checked, check_job, finding_of_error, findings_of_file
     from hpcai.errors import NotFoundError, RenderError
-    from hpcai.render.job import resolve_job
+    from hpcai.launch.script import resolve
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load
     from hpcai.specs.mistakes import SpecFileError
@@ -77,7 +76,7 @@ def _check_file(file: Path, overrides: Sequence[str], context: Context) -> Check
     if not isinstance(spec, JobSpec):
         return Checked(())
     try:
-        job = resolve_job(spec, context.site, interpreter=Path(sys.executable))
+        job = resolve(spec, context.site, client=context.slurm)
         return check_job(job, context.slurm, runs_root=context.site.runs_root, environ=os.environ)
     except NotFoundError as error:
         return Checked((finding_of_error("profile", error),))

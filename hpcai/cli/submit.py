@@ -59,7 +59,7 @@ def submit(
     spec = load_as(JobSpec, file, overrides)
     context = find_context()
     if dry_run:
-        rendered = script.preview(spec, where=where, site=context.site)
+        rendered = script.preview(spec, where=where, site=context.site, client=context.slurm)
         if output == "table":
             click.echo(rendered, nl=False)
         else:

@@ -180,8 +180,9 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     def _submit_script(self, args: Sequence[str]) -> FunctionJob:
         """The job of one sbatch, with its run record."""
-        refuse_hopeless(self._spec, self._client)
-        run = create_record(resolve(self._spec, self._site), "slurm", self._site)
+        resolved = resolve(self._spec, self._site, client=self._client)
+        refuse_hopeless(resolved.spec, self._client)
+        run = create_record(resolved, "slurm", self._site)
         with removed_unless_accepted(run):
             job_id = self._client.submit(run.paths.script, args=args)
         run.append_event("submitted", job_id=job_id, where="slurm")

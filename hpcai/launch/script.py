@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpcai.errors import HpcaiError, SlurmError
+from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
 from hpcai.launch import local
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
@@ -17,6 +18,8 @@ from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
+
+LOG = logging.getLogger(__name__)
 
 
 def submit(
@@ -38,7 +41,7 @@ def submit(
             started.wait()
         return started.run
     client = client or SlurmClient()
-    resolved = resolve(spec, site)
+    resolved = resolve(spec, site, client=client)
     refuse_hopeless(resolved.spec, client)
     run = create_record(resolved, where, site, spec_text)
     with removed_unless_accepted(run):
@@ -49,27 +52,48 @@ def submit(
 
 def start_here(spec: JobSpec, *, site: Site | None = None, spec_text: str | None = None) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = create_record(resolve(spec, site), "local", site, spec_text)
+    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text)
     with removed_unless_accepted(run):
         return local.start(run)
 
 
-def resolve(spec: JobSpec, site: Site | None = None) -> ResolvedJob:
-    """The spec with every default explicit, for this interpreter."""
-    return resolve_job(spec, site or load_site(), interpreter=Path(sys.executable))
+def resolve(
+    spec: JobSpec, site: Site | None = None, *, where: Where = "slurm", client: SlurmClient | None = None
+) -> ResolvedJob:
+    """The spec with every default explicit, for this interpreter and the Slurm of `client`."""
+    has_pmix = True
+    if spec.launcher == "horovod" and spec.horovod_controller is None:
+        has_pmix = _has_pmix(client) if where == "slurm" else shutil.which("mpirun") is not None
+    return resolve_job(spec, site or load_site(), interpreter=Path(sys.executable), has_pmix=has_pmix)
 
 
-def preview(spec: JobSpec, *, where: Where = "slurm", site: Site | None = None) -> str:
+def _has_pmix(client: SlurmClient | None) -> bool:
+    """Whether srun starts ranks of MPI; taken for granted where it cannot be asked."""
+    try:
+        return client is None or "pmix" in client.mpi_plugins()
+    except (ToolError, UnreachableError) as error:
+        LOG.warning("srun was not asked for PMIx: %s", error.what)
+        return True
+
+
+def preview(
+    spec: JobSpec,
+    *,
+    where: Where = "slurm",
+    site: Site | None = None,
+    client: SlurmClient | None = None,
+) -> str:
     """The script that `submit` would make, for a run called <name>-<time>; nothing is written."""
     site = site or load_site()
-    return render_job(
-        resolve(spec, site), site.runs_root / spec.experiment / f"{spec.name}-TIME", where=where
-    )
+    run_dir = site.runs_root / spec.experiment / f"{spec.name}-TIME"
+    return render_job(resolve(spec, site, where=where, client=client), run_dir, where=where)
 
 
 def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     """Raises SlurmError for a job that would wait for ever, which Slurm itself may accept."""
-    found = [breach for breach in breaches(spec, client.partitions(), client.nodes()) if breach.is_certain]
+    mpi_plugins = client.mpi_plugins() if spec.needs_pmix else None
+    limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins)
+    found = [breach for breach in limits if breach.is_certain]
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),

@@ -11,7 +11,7 @@ from hpcai.catalog.profiles import Profile, profile
 from hpcai.errors import RenderError
 from hpcai.render import container, options
 from hpcai.render.environment import quote, render
-from hpcai.specs.job import JobSpec, as_json
+from hpcai.specs.job import Controller, JobSpec, as_json
 from hpcai.specs.site import Site
 
 Where = Literal["slurm", "local"]
@@ -41,14 +41,17 @@ class ResolvedJob:
         }
 
 
-def resolve_job(spec: JobSpec, site: Site, *, interpreter: Path, cwd: Path | None = None) -> ResolvedJob:
+def resolve_job(
+    spec: JobSpec, site: Site, *, interpreter: Path, cwd: Path | None = None, has_pmix: bool = True
+) -> ResolvedJob:
     """The job with its profile merged; what the spec says wins over the profile.
 
     `cwd` (default: the current folder) is where the command starts when the spec names no workdir.
+    `has_pmix`: whether ranks of MPI find each other here; where not, Horovod goes by Gloo.
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
-    update: dict[str, Any] = _shape(spec, found)
+    update: dict[str, Any] = {**_shape(spec, found), "horovod_controller": _controller(spec, has_pmix)}
     whole_node = all(update[key] == getattr(found, key) for key in ("ntasks_per_node", "gpus_per_node"))
     if whole_node and spec.mem_gib is None and found.mem_gib is not None:
         update["mem_gib"] = float(found.mem_gib)
@@ -84,6 +87,17 @@ def _shape(spec: JobSpec, found: Profile) -> dict[str, int | None]:
         "gpus_per_node": gpus,
         "cpus_per_task": cpus,
     }
+
+
+def _controller(spec: JobSpec, has_pmix: bool) -> Controller | None:
+    """By what Horovod's ranks find each other; None for another launcher."""
+    if spec.launcher != "horovod" or spec.horovod_controller is not None:
+        return spec.horovod_controller
+    operations = spec.env.get("HOROVOD_CPU_OPERATIONS", "").lower()
+    if operations in ("mpi", "gloo"):
+        # Measured: Horovod 0.28 crashes when the two differ.
+        return "gloo" if operations == "gloo" else "mpi"
+    return "mpi" if has_pmix else "gloo"
 
 
 def _cpu_bind(job: JobSpec, mask: str | None) -> str | None:
@@ -126,7 +140,7 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
         log="torchrun-" if spec.launcher == "torchrun" else "",
         pyxis=pyxis,
         launcher="gloo" if gloo else spec.launcher,
-        mpi=spec.launcher == "mpi" or (spec.launcher == "horovod" and not gloo),
+        mpi=spec.needs_pmix,
         heredoc=_heredoc(spec),
     )
 
@@ -163,10 +177,10 @@ def _step_words(job: ResolvedJob) -> list[str]:
 
 
 def _env(job: JobSpec) -> dict[str, str]:
-    if job.launcher != "horovod":
+    controller = job.horovod_controller
+    if controller is None:
         return job.env
     # Left to itself Horovod takes what it was built with first, and mixing the two crashes it.
-    controller = job.horovod_controller
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 

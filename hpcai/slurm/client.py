@@ -171,6 +171,18 @@ class SlurmClient:
         """Year and month of the release of Slurm's commands here."""
         return self._version
 
+    @functools.cached_property
+    def _mpi_plugins(self) -> frozenset[str]:
+        done = self._run(["srun", "--mpi=list"])
+        try:
+            return parse.mpi_plugins(done.stdout + done.stderr)
+        except ValueError as error:
+            raise SlurmError(f"What srun --mpi=list printed cannot be read: {error}") from error
+
+    def mpi_plugins(self) -> frozenset[str]:
+        """What srun's --mpi takes here: pmix among them where ranks of MPI can find each other."""
+        return self._mpi_plugins
+
     def run_sbatch(self, argv: Sequence[str]) -> shell.Completed:
         """One call of sbatch, without retry."""
         return self._run(argv, env=self._submission_environ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from hpcai.errors import did_you_mean
@@ -23,14 +23,23 @@ class Breach:
     """Whether the job would never start; else it may, later or by another's leave."""
 
 
-def breaches(job: JobSpec, partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo]) -> list[Breach]:
-    """Everything that stands between a job and its start, most telling first."""
+def breaches(
+    job: JobSpec,
+    partitions: Sequence[PartitionInfo],
+    nodes: Sequence[NodeInfo],
+    mpi_plugins: Collection[str] | None = None,
+) -> list[Breach]:
+    """Everything that stands between a job and its start, most telling first.
+
+    `mpi_plugins` are those of `srun --mpi=list`; None where nobody asked.
+    """
+    launching = _launcher_breaches(job, mpi_plugins)
     partition = partition_of(job, partitions)
     if partition is None:
-        return [_no_partition(job, partitions)]
+        return [_no_partition(job, partitions), *launching]
     names = set(partition.node_names)
     members = [node for node in nodes if node.name in names]
-    found = [*_partition_breaches(job, partition), *_node_breaches(job, partition, members)]
+    found = [*_partition_breaches(job, partition), *_node_breaches(job, partition, members), *launching]
     if not any(breach.is_certain for breach in found):
         found += _availability_breaches(job, partition, members)
     return found
@@ -54,6 +63,22 @@ def _no_partition(job: JobSpec, partitions: Sequence[PartitionInfo]) -> Breach:
     hint = did_you_mean(job.partition, names)
     fix = f"The partitions are: {listed}.{' ' + hint if hint else ''}"
     return Breach("partition", f"There is no partition {job.partition!r}.", fix)
+
+
+def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> list[Breach]:
+    if mpi_plugins is None or not job.needs_pmix or "pmix" in mpi_plugins:
+        return []
+    listed = ", ".join(sorted(mpi_plugins))
+    without = f"needs Slurm's PMIx plugin, and srun --mpi=list has only {listed}."
+    if job.launcher == "horovod":
+        return [
+            Breach(
+                "horovod_controller",
+                f"horovod_controller: mpi {without}",
+                "Set horovod_controller to gloo, or leave it out.",
+            )
+        ]
+    return [Breach("launcher", f"launcher: mpi {without}", "Ask who runs this Slurm for the PMIx plugin.")]
 
 
 def _partition_breaches(job: JobSpec, partition: PartitionInfo) -> list[Breach]:

@@ -67,6 +67,24 @@ def expected_start(text: str) -> ExpectedStart:
     return ExpectedStart(start_time, found[2], found[3])
 
 
+def mpi_plugins(text: str) -> frozenset[str]:
+    """The names in what `srun --mpi=list` prints, such as none, pmi2, pmix, pmix_v4.
+
+    Since Slurm 22.05 they stand on stdout; before, on stderr, each behind `srun: `. Raises ValueError.
+    """
+    names: set[str] = set()
+    for line in text.splitlines():
+        word = line.strip().removeprefix("srun: ")
+        versions = re.fullmatch(r"specific pmix plugin versions available: (\S+)", word)
+        if versions:
+            names.update(versions[1].split(","))
+        elif re.fullmatch(r"[\w/]+", word):
+            names.add(word.removeprefix("mpi/"))
+    if not names:
+        raise ValueError(f"{text!r} names no MPI plugin")
+    return frozenset(names)
+
+
 def version(text: str) -> tuple[int, int]:
     """Year and month of the release in what `sinfo --version` prints: `slurm-wlm 22.05.8` is (22, 5).
 

@@ -17,6 +17,7 @@ from hpcai import units
 from hpcai.specs.mistakes import Contradiction
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
+Controller = Literal["mpi", "gloo"]
 Item = TypeVar("Item")
 
 # What people who come from elsewhere write for our keys.
@@ -182,7 +183,8 @@ class JobSpec(_Model):
     experiment: Name = "default"
     command: Shell
     launcher: Launcher = "srun"
-    horovod_controller: Literal["mpi", "gloo"] = "mpi"
+    horovod_controller: Controller | None = None
+    """None: MPI where this Slurm has PMIx, else Gloo."""
     profile: OneLine | None = None
 
     nodes: Count = 1
@@ -215,6 +217,11 @@ class JobSpec(_Model):
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
 
+    @property
+    def needs_pmix(self) -> bool:
+        """Whether Slurm's PMIx tells its ranks of each other."""
+        return self.launcher == "mpi" or (self.launcher == "horovod" and self.horovod_controller != "gloo")
+
     @model_validator(mode="after")
     def _fits_together(self) -> JobSpec:
         found = list(contradictions(self))
@@ -233,14 +240,13 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     for variable in job.env:
         if _RESERVED.fullmatch(variable):
             yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
-    if job.horovod_controller == "gloo" and job.launcher != "horovod":
+    if job.horovod_controller is not None and job.launcher != "horovod":
         yield Contradiction(
             ("horovod_controller", "launcher"),
             f"is only read with launcher: horovod, and launcher is {job.launcher!r}",
         )
-    if job.launcher == "horovod" and job.env.get("HOROVOD_CPU_OPERATIONS", "").lower() == (
-        "gloo" if job.horovod_controller == "mpi" else "mpi"
-    ):
+    operations = job.env.get("HOROVOD_CPU_OPERATIONS", "").lower()
+    if job.horovod_controller is not None and operations in {"mpi", "gloo"} - {job.horovod_controller}:
         # Measured: Horovod 0.28 crashes when the two differ.
         yield Contradiction(
             ("env", "launcher", "horovod_controller"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,29 @@ def test_what_slurm_would_refuse_leaves_no_record(cli: Cli, fields: dict[str, ob
     done = cli("submit", cli.file("true", name="refused", experiment="refused", **fields), status=4)
     assert message in done.stderr
     assert not (cli.runs_root / "refused").exists()
+
+
+def test_a_slurm_without_pmix_runs_horovod_by_gloo_and_refuses_mpi(
+    cli: Cli, cluster: RealCluster, tmp_path: Path
+) -> None:
+    cluster.skip_without_pmix()
+    srun = tmp_path / "srun"
+    real = shutil.which("srun", path=cluster.environ["PATH"])
+    srun.write_text(f'#!/bin/sh\n{real} "$@" | sed /pmix/d\n')
+    srun.chmod(0o755)
+    # HPCAI_LOCAL would put the embedded cluster's own programs first.
+    environ = {name: value for name, value in cli.environ.items() if name != "HPCAI_LOCAL"}
+    without = Cli(cli.folder, {**environ, "PATH": f"{tmp_path}:{environ['PATH']}"})
+    free = cli.file("true", launcher="horovod")
+    assert "export HOROVOD_CONTROLLER=mpi" in cli("submit", "--dry-run", free).stdout
+    assert "export HOROVOD_CONTROLLER=gloo" in without("submit", "--dry-run", free).stdout
+    without("check", free)
+    by_name = cli.file("true", launcher="horovod", horovod_controller="mpi")
+    refused = without("submit", by_name, status=4)
+    assert "horovod_controller: mpi needs Slurm's PMIx plugin" in refused.stderr
+    assert "Set horovod_controller to gloo, or leave it out." in refused.stderr
+    assert "needs Slurm's PMIx plugin" in without("check", by_name, status=3).stdout
+    cli("check", by_name)
 
 
 def test_a_slurmctld_that_does_not_answer_is_6(cli: Cli, cluster: RealCluster, tmp_path: Path) -> None:

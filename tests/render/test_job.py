@@ -176,6 +176,34 @@ def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> No
 
 
 @pytest.mark.parametrize(
+    ("fields", "has_pmix", "controller"),
+    [
+        ({}, True, "mpi"),
+        ({}, False, "gloo"),
+        # What was asked for by name stays; where it cannot run, it is refused before the queue.
+        ({"horovod_controller": "mpi"}, False, "mpi"),
+        ({"horovod_controller": "gloo"}, True, "gloo"),
+        ({"env": {"HOROVOD_CPU_OPERATIONS": "GLOO"}}, True, "gloo"),
+        ({"env": {"HOROVOD_CPU_OPERATIONS": "MPI"}}, False, "mpi"),
+    ],
+)
+def test_horovod_goes_by_gloo_where_there_is_no_pmix(
+    fields: dict[str, Any], has_pmix: bool, controller: str
+) -> None:
+    spec = job(launcher="horovod", **fields)
+    done = resolve_job(spec, SITE, interpreter=INTERPRETER, has_pmix=has_pmix)
+    assert done.to_json()["horovod_controller"] == controller
+    script = render_job(done, HOME / "run").splitlines()
+    assert f"export HOROVOD_CONTROLLER={controller}" in script
+    assert ("  --mpi=pmix \\" in script) == (controller == "mpi")
+    assert any("HOROVOD_GLOO_RENDEZVOUS_ADDR" in line for line in script) == (controller == "gloo")
+
+
+def test_only_horovod_has_a_controller() -> None:
+    assert resolve_job(job(), SITE, interpreter=INTERPRETER, has_pmix=False).spec.horovod_controller is None
+
+
+@pytest.mark.parametrize(
     ("fields", "run_dir", "where", "message"),
     [
         ({"nodes": 2}, "/r", "local", "nodes: 2 cannot run on this machine alone"),

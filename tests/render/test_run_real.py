@@ -15,6 +15,7 @@ from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import load_site
+from tests.real_cluster import RealCluster
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
@@ -89,12 +90,12 @@ def events(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def slurm(cluster: Any, weird_folder: Path) -> Slurm:
+def slurm(cluster: RealCluster, weird_folder: Path) -> Slurm:
     return Slurm(cluster.environ, weird_folder)
 
 
 @pytest.fixture
-def plainly(cluster: Any, tmp_path: Path) -> Slurm:
+def plainly(cluster: RealCluster, tmp_path: Path) -> Slurm:
     return Slurm(cluster.environ, tmp_path)
 
 
@@ -128,15 +129,20 @@ def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slur
     assert "task 1 was never started" in (run / "logs/batch.out").read_text()
 
 
-def test_mpi_ranks_see_each_other(plainly: Slurm) -> None:
+def test_mpi_ranks_see_each_other(cluster: RealCluster, plainly: Slurm) -> None:
+    cluster.skip_without_pmix()
     job, run = plainly.run(command=f'"$HPCAI_PYTHON" -c "{MPI}"', launcher="mpi", nodes=2)
     assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
     assert logs(run) == {"0.out": "0 2 3\n", "1.out": "1 2 3\n"}
 
 
 @pytest.mark.parametrize("controller", ["mpi", "gloo"])
-def test_horovod_ranks_see_each_other_and_their_places(plainly: Slurm, controller: str) -> None:
+def test_horovod_ranks_see_each_other_and_their_places(
+    cluster: RealCluster, plainly: Slurm, controller: str
+) -> None:
     pytest.importorskip("horovod.torch")
+    if controller == "mpi":
+        cluster.skip_without_pmix()
     (plainly.folder / "ranks.py").write_text(HOROVOD)
     job, run = plainly.run(
         command='exec "$HPCAI_PYTHON" ranks.py',

@@ -70,6 +70,15 @@ def test_submit_gives_the_job_id(programs: Programs) -> None:
     assert programs.calls("sbatch") == ["--parsable --hold /runs/a b/script.sbatch"]
 
 
+def test_the_mpi_plugins_are_read_from_where_each_release_prints_them(programs: Programs) -> None:
+    programs.answers("srun", (0, "", "srun: MPI types are...\nsrun: none\nsrun: pmix\n"))
+    assert client(programs).mpi_plugins() == {"none", "pmix"}
+    assert programs.calls("srun") == ["--mpi=list"]
+    programs.answers("srun", (0, "", "srun: warning: of a plugin\n"))
+    with pytest.raises(SlurmError, match="What srun --mpi=list printed cannot be read"):
+        client(programs).mpi_plugins()
+
+
 @pytest.mark.parametrize(
     ("words", "advice"),
     [

@@ -51,6 +51,34 @@ def test_a_job_that_would_never_start(fields: dict[str, object], key: str, what:
     assert breach.fix
 
 
+@pytest.mark.parametrize(
+    ("fields", "key", "fix"),
+    [
+        ({"launcher": "mpi"}, "launcher", "Ask who runs this Slurm"),
+        (
+            {"launcher": "horovod", "horovod_controller": "mpi"},
+            "horovod_controller",
+            "Set horovod_controller to gloo, or leave it out.",
+        ),
+    ],
+)
+def test_mpi_asked_by_name_needs_pmix(fields: dict[str, object], key: str, fix: str) -> None:
+    job = JobSpec.model_validate({"name": "x", "command": "true", **fields})
+    assert breaches(job, [MAIN], NODES, {"none", "pmix", "pmix_v4"}) == []
+    [breach] = breaches(job, [MAIN], NODES, {"none", "pmi2"})
+    assert (breach.key, breach.is_certain) == (key, True)
+    assert "srun --mpi=list has only none, pmi2" in breach.what
+    assert fix in breach.fix
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"launcher": "torchrun"}, {"launcher": "horovod", "horovod_controller": "gloo"}]
+)
+def test_other_launchers_do_without_pmix(fields: dict[str, object]) -> None:
+    job = JobSpec.model_validate({"name": "x", "command": "true", **fields})
+    assert breaches(job, [MAIN], NODES, {"none", "pmi2"}) == []
+
+
 def test_a_job_that_fits() -> None:
     assert found(nodes=2, ntasks_per_node=8, gpus_per_node=2, mem_gib=32, time_min=60) == []
 

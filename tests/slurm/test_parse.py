@@ -19,6 +19,38 @@ def recorded(name: str) -> str:
     return (CASES / name).read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (recorded("22.05-srun-mpi-list.txt"), {"none", "cray_shasta", "pmi2", "pmix", "pmix_v4"}),
+        # As the manuals of sites show them: Slurm with two PMIx, without any, and before 22.05.
+        (
+            "MPI plugin types are...\n\tnone\n\tpmi2\n\tpmix\nspecific pmix plugin versions available: "
+            "pmix_v5,pmix_v4\n",
+            {"none", "pmi2", "pmix", "pmix_v4", "pmix_v5"},
+        ),
+        ("MPI plugin types are...\n\tnone\n\tcray_shasta\n\tpmi2\n", {"none", "cray_shasta", "pmi2"}),
+        (
+            "srun: MPI types are...\nsrun: none\nsrun: openmpi\nsrun: pmi2\nsrun: pmix\nsrun: pmix_v3\n",
+            {"none", "openmpi", "pmi2", "pmix", "pmix_v3"},
+        ),
+        (
+            "srun: MPI types are...\nsrun: cray_shasta\nsrun: none\nsrun: pmi2\n",
+            {"none", "cray_shasta", "pmi2"},
+        ),
+        ("srun: MPI types are...\nsrun: mpi/none\nsrun: mpi/openmpi\n", {"none", "openmpi"}),
+    ],
+)
+def test_the_mpi_plugins_of_several_releases(text: str, names: set[str]) -> None:
+    assert parse.mpi_plugins(text) == names
+
+
+@pytest.mark.parametrize("text", ["", "srun: error: no such plugin\n", "MPI plugin types are...\n"])
+def test_a_list_without_an_mpi_plugin_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="names no MPI plugin"):
+        parse.mpi_plugins(text)
+
+
 @pytest.fixture(scope="module")
 def shown() -> dict[str, JobInfo]:
     return {job.ident: job for job in parse.jobs_of_scontrol(recorded("22.05-scontrol-show-job.txt"))}

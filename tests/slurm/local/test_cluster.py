@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster as embedded
 from hpcai.slurm.local import record
 from hpcai.slurm.local.places import place
@@ -66,9 +67,15 @@ def test_steps_are_measured(cluster: RealCluster) -> None:
         run(cluster, "scancel", job)
 
 
+def test_the_list_of_mpi_plugins_is_that_of_the_plugins_that_are_there(cluster: RealCluster) -> None:
+    loaded = record.load_cluster(place(cache_dir(), cluster.name))
+    assert loaded is not None
+    plugins = loaded.prefix.rglob("slurm/mpi_*.so")
+    assert SlurmClient(cluster.environ).mpi_plugins() == {path.stem.removeprefix("mpi_") for path in plugins}
+
+
 def test_nodes_that_share_the_machine_do_not_collide_in_pmix(cluster: RealCluster) -> None:
-    if "pmix" not in run(cluster, "sh", "-c", "srun --mpi=list 2>&1"):
-        pytest.skip("this distribution's Slurm has no PMIx")
+    cluster.skip_without_pmix()
     script = "echo $PMIX_RANK; test -d $PMIX_SERVER_TMPDIR && echo $PMIX_SERVER_TMPDIR"
     told = run(cluster, "srun", "-N3", "-n6", "--mpi=pmix", "sh", "-c", script).split()
     assert sorted(word for word in told if word.isdigit()) == ["0", "1", "2", "3", "4", "5"]

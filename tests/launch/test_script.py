@@ -1,0 +1,67 @@
+"""What the Slurm of this site decides about a job's script."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpcai.launch.script import preview
+from hpcai.slurm.client import SlurmClient
+from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
+
+HOROVOD = JobSpec(name="a", command="true", launcher="horovod", ntasks_per_node=2)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder that alone is on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return folder
+
+
+def stand_in(programs: Path, name: str, body: str) -> SlurmClient:
+    (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+    (programs / name).chmod(0o755)
+    return SlurmClient({"PATH": f"{programs}:{os.environ['PATH']}"})
+
+
+def controller(spec: JobSpec, runs_root: Path, **given: object) -> str:
+    script = preview(spec, site=Site(runs_root), **given)  # type: ignore[arg-type]
+    [line] = [line for line in script.splitlines() if line.startswith("export HOROVOD_CONTROLLER=")]
+    return line.partition("=")[2]
+
+
+@pytest.mark.parametrize(("plugins", "chosen"), [("none pmi2", "gloo"), ("none pmi2 pmix pmix_v4", "mpi")])
+def test_horovod_goes_by_what_srun_has(programs: Path, tmp_path: Path, plugins: str, chosen: str) -> None:
+    client = stand_in(programs, "srun", f'echo "MPI plugin types are..."; printf "\\t%s\\n" {plugins}')
+    assert controller(HOROVOD, tmp_path, client=client) == chosen
+
+
+def test_without_slurm_and_where_srun_cannot_be_asked_pmix_is_taken_for_granted(
+    programs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert controller(HOROVOD, tmp_path) == "mpi"
+    assert caplog.messages == []
+    client = stand_in(programs, "srun", "echo srun: fatal: broken >&2; exit 1")
+    assert controller(HOROVOD, tmp_path, client=client) == "mpi"
+    assert caplog.messages == ["srun was not asked for PMIx: srun refused: broken"]
+
+
+def test_srun_is_asked_only_when_the_answer_counts(programs: Path, tmp_path: Path) -> None:
+    client = stand_in(programs, "srun", f"touch '{tmp_path}/asked'; exit 1")
+    for fields in ({"launcher": "mpi"}, {"horovod_controller": "gloo"}, {"launcher": "srun"}):
+        preview(HOROVOD.model_copy(update=fields), site=Site(tmp_path), client=client)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_on_this_machine_horovod_goes_by_mpi_where_there_is_mpirun(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(programs))
+    assert controller(HOROVOD, tmp_path, where="local") == "gloo"
+    stand_in(programs, "mpirun", "")
+    assert controller(HOROVOD, tmp_path, where="local") == "mpi"
