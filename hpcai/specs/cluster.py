@@ -94,6 +94,8 @@ class Nodearray(_Model):
     interruptible: bool = False
     max_price: Annotated[float, Field(ge=-1)] = -1
     enable_node_health_checks: bool = False
+    nvme_scratch: bool = False
+    """Whether the local NVMe disks of a node become one scratch at /nvme, for Enroot and hpcai."""
 
     @property
     def partition_name(self) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from hpcai import shell
 from hpcai.catalog.profiles import profiles
 from hpcai.render.cluster import open_parameters, parameter_groups, render_cluster
 from hpcai.render.environment import shipped
-from hpcai.render.job import render_job, resolve_job
-from hpcai.specs.cluster import ClusterSpec
+from hpcai.render.job import ResolvedJob, render_job, resolve_job
+from hpcai.specs.cluster import ClusterSpec, Nodearray
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load, load_as
 from hpcai.specs.site import Site
@@ -54,7 +59,7 @@ class Section:
 def parse(text: str) -> list[Section]:
     """The sections of a template; fails on what the grammar does not hold."""
     sections: list[Section] = []
-    for line in text.splitlines():
+    for line in re.sub(r"'''.*?'''", "a text of several lines", text, flags=re.DOTALL).splitlines():
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
@@ -151,22 +156,184 @@ def test_what_is_the_users_own_stays_open_until_it_is_given(spec: ClusterSpec) -
     assert len([one for group in parameter_groups(spec) for one in group.parameters if one.required]) == 3
 
 
-@pytest.mark.parametrize(
-    "config", sorted(shipped("cluster-configs").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_the_example_job_renders_for_the_cluster_with_nothing_changed_but_its_profile(config: Path) -> None:
-    cluster = load_as(ClusterSpec, config)
-    for array in cluster.nodearrays:
-        if array.machine_type not in profiles():
-            continue
-        overrides = [f"profile={array.machine_type}", f"partition={array.partition_name}"]
-        job = load(TESTS.parent / "examples/digits/resnet50.yaml", overrides)
-        assert isinstance(job, JobSpec)
-        resolved = resolve_job(
-            job, Site(Path("/shared/home/me/runs")), interpreter=Path("/shared/venv/bin/python")
-        )
-        script = render_job(resolved, Path("/shared/home/me/runs/a"))
-        assert f"#SBATCH --partition={array.partition_name}" in script.splitlines()
-        assert "export NCCL_TOPO_FILE=/opt/microsoft/ndv5-topo.xml" in script.splitlines()
-        return
-    pytest.fail(f"{config.name} has no nodearray with a run profile")
+def cloud_init(template: str) -> str:
+    [text] = re.findall(r"CloudInit = '''(.*?)'''", template, re.DOTALL)
+    return str(text)
+
+
+def nd_h100() -> ClusterSpec:
+    return load_as(ClusterSpec, shipped("cluster-configs") / "nd-h100-slurm.yaml")
+
+
+def test_what_a_node_runs_first_holds_nothing_that_a_template_could_read_as_its_own() -> None:
+    text = cloud_init(render_cluster(nd_h100())[0])
+    assert text.startswith("#!/usr/bin/env python3\n")
+    assert not re.search(r"[$\\`]|^\s*[#\[]", text.partition("\n")[2], re.MULTILINE)
+
+
+def test_free_nvme_disks_become_one_scratch_that_everybody_may_write_to(tmp_path: Path) -> None:
+    disks = [
+        {
+            "name": "/dev/sda",
+            "model": "Virtual Disk",
+            "mountpoint": None,
+            "children": [{"name": "/dev/sda1"}],
+        },
+        {"name": "/dev/nvme0n1", "model": "Microsoft NVMe Direct Disk v2", "mountpoint": None},
+        {"name": "/dev/nvme1n1", "model": "Microsoft NVMe Direct Disk v2", "mountpoint": None},
+        {"name": "/dev/nvme2n1", "model": "Microsoft NVMe Direct Disk v2", "mountpoint": "/mnt/taken"},
+        {"name": "/dev/loop0", "model": None, "mountpoint": None},
+    ]
+    calls = first_boot(tmp_path, disks)
+    assert calls == [
+        "mdadm --create /dev/md/nvme --run --force --level=0 --raid-devices=2 /dev/nvme0n1 /dev/nvme1n1",
+        "mkfs.xfs -f -K -L nvme /dev/md/nvme",
+        f"mount {tmp_path}/nvme",
+    ]
+    assert (tmp_path / "nvme").stat().st_mode & 0o7777 == 0o1777
+    assert (tmp_path / "fstab").read_text() == f"LABEL=nvme {tmp_path}/nvme xfs defaults,nofail 0 0\n"
+
+
+def test_a_node_without_a_free_nvme_disk_starts_all_the_same(tmp_path: Path) -> None:
+    assert first_boot(tmp_path, [{"name": "/dev/sda", "model": "Virtual Disk", "mountpoint": None}]) == []
+    assert not (tmp_path / "nvme").exists()
+
+
+def first_boot(folder: Path, disks: list[dict[str, object]]) -> list[str]:
+    """What a node's first program calls; everything that it would change lies in `folder`."""
+    (folder / "disks").write_text(json.dumps({"blockdevices": disks}))
+    for name in ("mdadm", "mkfs.xfs", "mount"):
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"{folder}/calls"\n')
+    (folder / "lsblk").write_text(f'#!/bin/sh\ncat "{folder}/disks"\n')
+    for name in ("lsblk", "mdadm", "mkfs.xfs", "mount"):
+        (folder / name).chmod(0o755)
+    text = cloud_init(render_cluster(nd_h100())[0])
+    program = text.replace(" /nvme", f" {folder}/nvme").replace('"/nvme', f'"{folder}/nvme')
+    program = program.replace("/etc/fstab", str(folder / "fstab"))
+    assert not re.search(r"[ \"]/(nvme|etc)", program), "would touch this machine"
+    shell.run([sys.executable, "-c", program], timeout_s=30, env={"PATH": f"{folder}:{os.environ['PATH']}"})
+    return (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
+
+
+# MicrosoftDocs/azure-compute-docs, ndh100v5-series.md (2025-09-02).
+CORES, GPUS = 96, 8
+
+
+@dataclass(frozen=True)
+class OnTheCluster:
+    """The demo's job with a profile and nothing else, as the InfiniBand cluster's login node renders it."""
+
+    cluster: ClusterSpec
+    array: Nodearray
+    values: dict[str, str]
+    job: ResolvedJob
+    script: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.script.splitlines()
+
+    def exported(self, name: str) -> str:
+        [line] = [line for line in self.lines if line.startswith(f"export {name}=")]
+        return line.partition("=")[2]
+
+
+@pytest.fixture(scope="module")
+def demo() -> OnTheCluster:
+    cluster = nd_h100()
+    [array] = [array for array in cluster.nodearrays if array.machine_type in profiles()]
+    spec = load(TESTS.parent / "examples/digits/resnet50.yaml", [f"profile={array.machine_type}"])
+    assert isinstance(spec, JobSpec)
+    home = Path("/shared/home/user")
+    site = Site(home / "hpcai/runs", storage_account="myaccount")
+    job = resolve_job(spec, site, interpreter=home / "hpcai/.venv/bin/python", cwd=home / "hpcai")
+    script = render_job(job, site.runs_root / "digits/resnet50-digits-20261121-120000")
+    return OnTheCluster(cluster, array, effective(cluster, array), job, script)
+
+
+def effective(cluster: ClusterSpec, array: Nodearray) -> dict[str, str]:
+    """What the template says of a nodearray, with what it inherits."""
+    sections = parse(render_cluster(cluster)[0])
+    values: dict[str, str] = {}
+    for name in ("defaults", "nodearraybase", array.name):
+        for section in sections:
+            if name in (section.name, section.parent and section.parent.name):
+                values.update(section.values)
+    return values
+
+
+def test_the_demos_job_on_the_infiniband_cluster(
+    demo: OnTheCluster, golden: Callable[[Path, str], None]
+) -> None:
+    golden(GOLDEN / "resnet50-digits-on-nd-h100.sbatch", demo.script)
+
+
+def test_it_goes_to_the_default_partition_which_has_the_profiles_size_and_nodes_enough(
+    demo: OnTheCluster,
+) -> None:
+    assert not any("--partition" in line for line in demo.lines)
+    assert (demo.values["slurm.default_partition"], demo.values["slurm.autoscale"]) == ("true", "true")
+    assert demo.array.machine_type == demo.job.spec.profile
+    assert demo.array.max_scaleset_size is not None
+    assert demo.job.spec.nodes <= demo.array.max_count <= demo.array.max_scaleset_size
+
+
+def test_it_takes_whole_nodes_one_rank_per_gpu(demo: OnTheCluster) -> None:
+    for option in (
+        "nodes=2",
+        f"ntasks-per-node={GPUS}",
+        f"gpus-per-node={GPUS}",
+        "cpus-per-task=12",
+        "mem=0",
+    ):
+        assert f"#SBATCH --{option}" in demo.lines
+    # Slurm counts cores there, and the ranks take all of them.
+    assert demo.values["slurm.use_pcpu"] == "true"
+    spec = demo.job.spec
+    assert (spec.ntasks_per_node or 0) * (spec.cpus_per_task or 0) == CORES
+    masks = [int(mask, 16) for mask in (demo.job.cpu_bind or "").removeprefix("mask_cpu:").split(",")]
+    assert len(masks) == GPUS
+    assert functools.reduce(operator.or_, masks) == 2**CORES - 1
+
+
+def test_its_ranks_find_each_other_by_pmix_over_one_infiniband_fabric(demo: OnTheCluster) -> None:
+    # All nodes in one placement group; a Spot node would take the whole job down with it.
+    assert demo.values["slurm.hpc"] == "true"
+    assert demo.values["Azure.MaxScalesetSize"] == "$HPCMaxScalesetSize"
+    assert not demo.array.interruptible
+    assert "  --mpi=pmix \\" in demo.lines
+    assert demo.exported("HOROVOD_CONTROLLER") == demo.exported("HOROVOD_CPU_OPERATIONS") == "mpi"
+    assert demo.exported("UCX_NET_DEVICES") == "mlx5_ib0:1"
+    assert demo.exported("NCCL_SOCKET_IFNAME") == "eth0"
+    assert "NCCL_IB_DISABLE" not in demo.script
+    # The topology file is part of Azure's HPC images alone.
+    assert demo.exported("NCCL_TOPO_FILE") == "/opt/microsoft/ndv5-topo.xml"
+    assert ":ubuntu-hpc:" in demo.array.image_name
+
+
+def test_its_data_goes_to_the_scratch_that_the_cluster_makes_of_nvme_and_enroot_goes_there_too(
+    demo: OnTheCluster,
+) -> None:
+    assert "CloudInit" in demo.values
+    assert 'subprocess.run(["mount", "/nvme"]' in cloud_init(render_cluster(demo.cluster)[0])
+    [line] = [line for line in demo.lines if line.startswith("  for HPCAI_SCRATCH in ")]
+    places = line.split()
+    # Enroot's place on such a cluster is /nvme if that is mounted, else /mnt.
+    assert places.index("/nvme") < places.index("/mnt")
+
+
+def test_what_all_its_nodes_must_see_lies_on_the_shared_folder(demo: OnTheCluster) -> None:
+    sections = parse(render_cluster(demo.cluster)[0])
+    shared = {
+        one.values["mountpoint"]
+        for one in sections
+        if one.values.get("type") == "nfs" and "mountpoint" in one.values
+    }
+    places = [demo.exported("HPCAI_RUN_DIR"), demo.exported("HPCAI_PYTHON"), str(demo.job.workdir)]
+    assert all(any(place.startswith(f"{folder}/") for folder in shared) for place in places)
+
+
+def test_without_a_key_its_nodes_reach_the_data_by_their_identity(demo: OnTheCluster) -> None:
+    assert demo.exported("AZURE_STORAGE_ACCOUNT") == "myaccount"
+    assert "HPCAI_STORAGE_CREDENTIALS" not in demo.script
+    assert demo.values["Azure.Identities"] == "$ManagedIdentity"
