@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,22 @@ def test_torchrun_ranks_see_each_other_and_have_their_own_logs(plainly: Slurm) -
     printed = logs(run)
     assert printed["0.out"] == "0 2 0 3\n"
     assert printed["1.out"] == "1 2 0 3\n"
+
+
+def test_a_script_whose_record_is_gone_runs_by_hand_with_an_output_of_its_own(plainly: Slurm) -> None:
+    job_id, run = plainly.submit(command='echo "rank $SLURM_PROCID"', nodes=2)
+    plainly.wait(job_id, is_there=has_ended)
+    kept = plainly.folder / "kept.sbatch"
+    (run / "script.sbatch").rename(kept)
+    shutil.rmtree(run)
+    # Slurm itself opens --output, before the first line of the script.
+    job_id = plainly.command("sbatch", "--parsable", kept).strip()
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "FAILED"
+    job_id = plainly.command("sbatch", "--parsable", "--output=by-hand-%j.out", kept).strip()
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED"
+    printed = (plainly.folder / f"by-hand-{job_id}.out").read_text()
+    assert sorted(printed.splitlines()) == ["rank 0", "rank 1"]
+    assert not run.exists()
 
 
 def test_a_requeued_job_has_a_second_attempt_with_its_own_logs(plainly: Slurm) -> None:
