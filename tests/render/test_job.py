@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,30 @@ def test_every_script_in_sbatch_is_a_golden() -> None:
     }
 
 
-@pytest.mark.parametrize("script", [*shipped("sbatch").glob("*.sbatch"), *GOLDEN.glob("*.sbatch")], ids=str)
+def test_the_readme_of_sbatch_names_every_script_with_its_job_file() -> None:
+    page = (shipped("sbatch") / "README.md").read_text()
+    named = re.findall(r"^\| \[(\S+)\.sbatch\]\(\1\.sbatch\) \| \[\1\.yaml\]", page, re.MULTILINE)
+    assert sorted(named) == sorted(path.stem for path in shipped("sbatch").glob("*.sbatch"))
+
+
+SCRIPTS = [
+    *shipped("sbatch").glob("*.sbatch"),
+    *GOLDEN.glob("*.sbatch"),
+    *(GOLDEN.parent / "cluster").glob("*.sbatch"),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_is_bash(script: Path) -> None:
     assert shell.run(["bash", "-n", script], timeout_s=10).stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not on PATH")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_shellcheck_finds_nothing_in_a_script(script: Path) -> None:
+    # SC2016: what stands in single quotes is meant for the shell of each task, which expands it there.
+    argv = ["shellcheck", "--shell=bash", "--exclude=SC2016", script]
+    assert shell.run(argv, timeout_s=60, check=False).stdout == ""
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
