@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import sys
@@ -197,3 +198,15 @@ def test_mpi_ranks_start_through_mpirun(here: Here) -> None:
     done = here(command=f"{quote(sys.executable)} -c {quote(code)}", launcher="mpi", ntasks_per_node=2)
     assert (done.status, done.stdout) == (0, ""), done.stderr
     assert (here.log("0.out"), here.log("1.out")) == ("0 2 3\n", "1 2 3\n")
+
+
+def test_a_rendezvous_server_that_does_not_start_is_told_however_quickly_it_ended(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    script = here.render(launcher="horovod", horovod_controller="gloo", command="true")
+    # Bash forgets the server's pipe as soon as it notices its end: here, before it is read.
+    noticed = 'while [[ -n "${HPCAI_SERVER_PID:-}" ]]; do sleep 0.01; done'
+    text, count = re.subn("(?m)^read -r HOROVOD_GLOO", f"{noticed}\n\\g<0>", script.read_text())
+    assert count == 1
+    script.write_text(text)
+    done = shell.run(["bash", script], timeout_s=30, check=False, env={"PATH": os.environ["PATH"]})
+    assert (done.status, done.stderr) == (1, "Horovod's rendezvous server did not start: see above\n")
