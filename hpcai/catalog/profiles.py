@@ -47,7 +47,7 @@ def profile(name: str) -> Profile:
     known = profiles()
     if name not in known:
         raise NotFoundError(
-            f"there is no run profile for the VM size {name!r}",
+            f"There is no run profile for the VM size {name!r}.",
             allowed=f"Profiles: {', '.join(known)}.",
             next_step=did_you_mean(name, known),
         )

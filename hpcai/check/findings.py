@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["error", "warning", "ok"]
+Severity = Literal["error", "warning", "note", "ok"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found. An `ok` says what was looked at and is as it should be."""
+    """One thing that a check found.
+
+    An `ok` says what was looked at and is as it should be; a `note`, what could not be looked at from here.
+    """
 
     severity: Severity
     where: str

@@ -29,8 +29,15 @@ class Checked:
 def check_job(
     job: ResolvedJob, client: SlurmClient | None, *, runs_root: Path, environ: Mapping[str, str]
 ) -> Checked:
-    """Everything that can be known of a job before the queue; nothing is submitted or written."""
+    """Everything that can be known of a job before the queue; nothing is submitted or written.
+
+    Raises RenderError.
+    """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
+    refused = places.refuses_writing(runs_root)
+    findings += [refused] if refused else []
+    # Raises RenderError for what no script can carry; Slurm is not needed to see that.
+    render_job(job, runs_root / job.spec.experiment / job.spec.name)
     if client is None:
         findings.append(Finding("warning", "slurm", "There is no Slurm here: its limits were not looked at."))
         return Checked(tuple(findings))
@@ -110,4 +117,4 @@ def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
             "Set version to what is there, or push the version that the job names.",
         )
         return
-    yield Finding("ok", where, f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}")
+    yield Finding("ok", where, f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}.")

@@ -1,10 +1,12 @@
-"""Whether a folder of this machine is one that the cluster's nodes see too."""
+"""The folders that jobs need: whether the nodes see them too, and whether they can be written."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check.findings import Finding
@@ -17,6 +19,59 @@ _SHARED = frozenset(
         *("ceph", "fuse.ceph", "glusterfs", "fuse.glusterfs"),
     )
 )
+
+
+RUNS = "runs folder"
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def refuses_writing(root: Path) -> Finding | None:
+    """An error when the runs folder can neither be written nor made."""
+    folder = existing(root)
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return Finding(
+        "error",
+        RUNS,
+        f"{str(root)!r} cannot be written: {str(folder)!r} is not a folder that you may write to.",
+        "export HPCAI_RUNS_ROOT=FOLDER names another place; all nodes must see it.",
+    )
+
+
+def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+    """What can be known from here of the nodes' own scratch, which only nodes on this machine show."""
+    where = "scratch"
+    if place is None:
+        what = "HPCAI_SCRATCH is not set: each node takes the first of /mnt/nvme, /nvme, /mnt/resource, /mnt."
+        yield Finding("note", where, what, "srun ls -ld /mnt/nvme /nvme /mnt/resource /mnt  # tells")
+        return
+    here = [node.name for node in nodes if node.hostname in ("localhost", socket.gethostname())]
+    elsewhere = [node.name for node in nodes if node.name not in here]
+    folders = dict.fromkeys(place.replace("%n", name) for name in here)
+    bad = [folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
+    for folder in bad:
+        yield Finding(
+            "error",
+            where,
+            f"{folder!r} is not a folder that you may write to (HPCAI_SCRATCH).",
+            f"mkdir -p {shlex.quote(folder)}",
+        )
+    if folders and not bad:
+        free = min(shutil.disk_usage(folder).free for folder in folders)
+        yield Finding("ok", where, f"{place} can be written on {_names(here)}; {free / 1e9:.1f} GB are free.")
+    if elsewhere or not nodes:
+        name = elsewhere[0] if elsewhere else "NODE"
+        what = f"{place} (HPCAI_SCRATCH) was not looked at: it is on the nodes' own disks."
+        path = shlex.quote(place.replace("%n", name))
+        yield Finding("note", where, what, f"srun -w {name} df -h {path}  # tells")
+
+
+def _names(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more nodes" if len(names) > most else "")
 
 
 def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding | None:

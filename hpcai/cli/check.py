@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from hpcai.cli.context import Context, find_context
-from hpcai.cli.output import emit_rows, output_option
+from hpcai.cli.output import emit_rows, output_option, put, quiet_option
 
 if TYPE_CHECKING:
     from hpcai.check.findings import Finding
     from hpcai.check.job import Checked
+    from hpcai.slurm.answers import ExpectedStart
+    from hpcai.specs.load import Spec
 
 COLUMNS = ("file", "severity", "where", "what", "fix")
-_COLORS = {"error": "red", "warning": "yellow", "ok": "green"}
+_COLORS = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
 # An end of time that Slurm tells when a job without a time limit stands before this one.
 _FAR_S = 365 * 86400
 
@@ -27,32 +29,56 @@ _FAR_S = 365 * 86400
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. nodes=4.")
 @output_option
+@quiet_option("the files (without FILE: the parts of the site) that have errors")
 @click.pass_context
-def check(ctx: click.Context, files: tuple[Path, ...], overrides: tuple[str, ...], output: str) -> None:
+def check(
+    ctx: click.Context, files: tuple[Path, ...], overrides: tuple[str, ...], output: str, quiet: bool
+) -> None:
     """Tell what is wrong with this site or a file, before the queue does.
 
     Without FILE, this site: Slurm, its partitions, scratch, the runs folder, storage, the interpreter.
     With FILEs, each of them: mistakes, limits of the partition, data sets, and when Slurm would start it.
-    Nothing is submitted or written.
+    Nothing is submitted or written. A note says what could not be looked at from here.
 
     \b
-    Exit status: 0 nothing keeps jobs from running, 3 errors were found, 4 there is no Slurm,
-    5 there is no such file, 6 Slurm does not answer.
+    Exit status: 0 nothing keeps jobs from running, 2 a FILE cannot be read or --set is wrong,
+    3 errors were found, 4 there is no Slurm, 5 a FILE does not exist, 6 Slurm does not answer.
     """
-    from hpcai.check.findings import has_errors
-
     context = find_context()
     if files:
-        found = {str(file): _with_verdict(_check_file(file, overrides, context)) for file in files}
+        looks = {str(file): _look_at(file, overrides, context) for file in files}
     else:
-        found = {"": _check_site(context)}
-    if output == "table":
-        for name, findings in found.items():
-            _print(name, findings)
+        looks = {"": _look(_check_site(context))}
+    if quiet:
+        for word in _ids_of_errors(looks):
+            put(word)
+    elif output == "table":
+        for name, look in looks.items():
+            _print(name, look.findings)
     else:
-        rows = [_row(name, one) for name, findings in found.items() for one in findings]
+        rows = [_row(name, one) for name, look in looks.items() for one in look.findings]
         emit_rows(rows, COLUMNS, output, kind="findings")
-    ctx.exit(3 if any(map(has_errors, found.values())) else 0)
+    # What the caller typed wrong goes before what an author wrote wrong.
+    ctx.exit(next((status for status in (5, 2, 3) if status in {look.status for look in looks.values()}), 0))
+
+
+class _Look(NamedTuple):
+    """What was found, and the exit status that it alone would give."""
+
+    findings: Sequence[Finding]
+    status: int
+
+
+def _look(findings: Sequence[Finding]) -> _Look:
+    from hpcai.check.findings import has_errors
+
+    return _Look(findings, 3 if has_errors(findings) else 0)
+
+
+def _ids_of_errors(looks: Mapping[str, _Look]) -> Iterator[str]:
+    for name, look in looks.items():
+        wrong = [finding.where for finding in look.findings if finding.severity == "error"]
+        yield from [name] if name and wrong else dict.fromkeys(wrong)
 
 
 def _check_site(context: Context) -> list[Finding]:
@@ -61,27 +87,36 @@ def _check_site(context: Context) -> list[Finding]:
     return check_site(context.site, context.client, environ=os.environ)
 
 
-def _check_file(file: Path, overrides: Sequence[str], context: Context) -> Checked:
-    from hpcai.check.job import Checked, check_job, finding_of_error, findings_of_file
-    from hpcai.errors import NotFoundError, RenderError
-    from hpcai.launch.script import resolve
-    from hpcai.specs.job import JobSpec
+def _look_at(file: Path, overrides: Sequence[str], context: Context) -> _Look:
+    """The findings of one file. What keeps it from being read hides no other file's findings."""
+    from hpcai.check.job import finding_of_error, findings_of_file
+    from hpcai.errors import NotFoundError, RenderError, UsageError
     from hpcai.specs.load import load
     from hpcai.specs.mistakes import SpecFileError
 
     try:
         spec = load(file, overrides)
+        return _look(_check_spec(spec, context))
     except SpecFileError as error:
-        return Checked(tuple(findings_of_file(error)))
-    if not isinstance(spec, JobSpec):
-        return Checked(())
-    try:
-        job = resolve(spec, context.site, client=context.slurm)
-        return check_job(job, context.slurm, runs_root=context.site.runs_root, environ=os.environ)
-    except NotFoundError as error:
-        return Checked((finding_of_error("profile", error),))
+        return _look(findings_of_file(error))
     except RenderError as error:
-        return Checked((finding_of_error("file", error),))
+        return _look([finding_of_error("file", error)])
+    except (NotFoundError, UsageError) as error:
+        return _Look([finding_of_error("file", error)], error.exit_status)
+
+
+def _check_spec(spec: Spec, context: Context) -> list[Finding]:
+    from hpcai.check.cluster import check_cluster
+    from hpcai.check.job import check_job
+    from hpcai.launch.script import resolve
+    from hpcai.specs.cluster import ClusterSpec
+    from hpcai.specs.job import JobSpec
+
+    if isinstance(spec, ClusterSpec):
+        return check_cluster(spec)
+    assert isinstance(spec, JobSpec)
+    job = resolve(spec, context.site, client=context.slurm)
+    return _with_start(check_job(job, context.slurm, runs_root=context.site.runs_root, environ=os.environ))
 
 
 def _row(name: str, finding: Finding) -> dict[str, Any]:
@@ -94,33 +129,35 @@ def _row(name: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _with_verdict(checked: Checked) -> list[Finding]:
-    """The findings of a file, and at their end, when nothing speaks against it, when the job would start."""
+def _with_start(checked: Checked) -> list[Finding]:
+    """The findings of a job, and at their end, when nothing speaks against it, when it would start."""
     from hpcai.check.findings import Finding, has_errors
 
     if has_errors(checked.findings):
         return list(checked.findings)
-    return [*checked.findings, Finding("ok", "start", _start(checked))]
+    if checked.expected is None:
+        return [
+            *checked.findings,
+            Finding("ok", "script", "Renders; when it would start only Slurm can tell."),
+        ]
+    return [*checked.findings, Finding("ok", "start", _start(checked.expected))]
 
 
-def _start(checked: Checked) -> str:
+def _start(expected: ExpectedStart) -> str:
     from hpcai.cli.words import moment
 
-    if checked.expected is None:
-        return "nothing wrong was found"
     now = time.time()
-    start = checked.expected.start_time
-    if start - now > _FAR_S:
-        return f"in partition {checked.expected.partition}, and Slurm cannot tell when"
-    return f"{moment(max(start, now), now)} on {checked.expected.node_list}, says Slurm"
+    if expected.start_time - now > _FAR_S:
+        return f"In partition {expected.partition}, and Slurm cannot tell when."
+    return f"{moment(max(expected.start_time, now), now)} on {expected.node_list}, says Slurm."
 
 
 def _print(name: str, findings: Sequence[Finding]) -> None:
     """One finding per line, its fix below it."""
     if name:
-        click.secho(name, bold=True)
+        put(click.style(name, bold=True))
     for finding in findings:
         severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
-        click.echo(f"{severity} {finding.where}: {finding.what}")
+        put(f"{severity} {finding.where}: {finding.what}")
         if finding.fix:
-            click.echo(f"{'':<8} {finding.fix}")
+            put(f"{'':<8} {finding.fix}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hpcai.cli.output import say
+from hpcai.cli.output import put, say
 
 
 @click.group()
@@ -47,7 +47,7 @@ def render(file: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
     spec = load_as(ClusterSpec, file, overrides)
     template, parameters = render_cluster(spec)
     if folder is None:
-        click.echo(template, nl=False)
+        put(template, end="")
         return
     paths = folder / f"{spec.name}.txt", folder / f"{spec.name}.json"
     try:
@@ -60,7 +60,7 @@ def render(file: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
             next_step="Choose another folder with --to.",
         ) from error
     for path in paths:
-        click.echo(path)
+        put(path)
     _say_next(spec.name, *paths, open_parameters(spec))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.data_progress import TransferLine, transfer_line
-from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option, say
+from hpcai.cli.output import emit_object, emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
     from hpcai.staging.manifest import Manifest
@@ -41,7 +41,7 @@ def data() -> None:
     "--shard-mib", type=click.FloatRange(min=0.01), default=128, show_default=True, help="Size of a shard."
 )
 @output_option
-@quiet_option
+@quiet_option("the data set's version")
 def pack(src: Path, dst: Path, name: str, shard_mib: float, output: str, quiet: bool) -> None:
     """Pack folders of images into tar shards.
 
@@ -67,7 +67,7 @@ def pack(src: Path, dst: Path, name: str, shard_mib: float, output: str, quiet: 
 @click.argument("url")
 @click.option("--replace", is_flag=True, help="Replace another data set that lies at URL.")
 @output_option
-@quiet_option
+@quiet_option("the data set's version")
 def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> None:
     """Upload a packed data set.
 
@@ -96,7 +96,7 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
 @click.option("--verify", is_flag=True, help="Check what is here already by content, not by size alone.")
 @click.option("--record", type=_FOLDER, help="Add a line on this pull to this file (JSON lines).")
 @output_option
-@quiet_option
+@quiet_option("the folder's path")
 def pull(
     url: str,
     to: Path | None,
@@ -117,41 +117,50 @@ def pull(
     Exit status 2: URL is no source, or the folder holds something else. 4: refused. 5: no such container,
     data set or version. 6: no answer. 7: damaged or changed at the source, or no space here.
     """
-    from hpcai.staging.node_cache import link
-    from hpcai.staging.progress import Watcher
-    from hpcai.staging.pull import pull as pull_data
-
     if to is not None and scratch is not None:
         raise click.UsageError("--to and --scratch both name a place. Give one of them.")
     environ = _environ(url)
-    folder = None if to is not None else scratch or _scratch(environ)
-    with transfer_line("bytes") as line, _ended_at_once(line, _PULL_STOPPED):
-        done = pull_data(
-            url,
-            environ,
-            to=to,
-            scratch=folder,
-            version=version,
-            verify=verify,
-            watcher=Watcher(line.say, line.told),
-        )
+    done = _pulled(url, environ, to, scratch, version, verify)
     if link_path is not None:
-        link(link_path, done.path)
+        _link(link_path, done)
     say(_closing(done, verify))
     name = link_path.name if link_path is not None else done.name
     row = done.record(data=name, source=url, attempt=_attempt(environ))
     if record is not None:
         _append(record, row)
     if quiet or output == "table":
-        click.echo(done.path)
+        put(done.path)
     else:
         emit_object(row, output)
+
+
+def _pulled(
+    url: str,
+    environ: Mapping[str, str],
+    to: Path | None,
+    scratch: Path | None,
+    version: str | None,
+    verify: bool,
+) -> Pulled:
+    from hpcai.staging.progress import Watcher
+    from hpcai.staging.pull import pull
+
+    folder = None if to is not None else scratch or _scratch(environ)
+    with transfer_line("bytes") as line, _ended_at_once(line, _PULL_STOPPED):
+        watcher = Watcher(line.say, line.told)
+        return pull(url, environ, to=to, scratch=folder, version=version, verify=verify, watcher=watcher)
+
+
+def _link(path: Path, done: Pulled) -> None:
+    from hpcai.staging.node_cache import link
+
+    link(path, done.path)
 
 
 @data.command("ls")
 @click.argument("url")
 @output_option
-@quiet_option
+@quiet_option("the URLs (of one data set: the paths of its shards)")
 def list_(url: str, output: str, quiet: bool) -> None:
     """List the data sets below a URL, or the shards of the one that is there.
 
@@ -214,7 +223,7 @@ def _emit(
 ) -> None:
     if quiet:
         for row in rows:
-            click.echo(row[id_column])
+            put(row[id_column])
     else:
         emit_rows(rows, columns, output, kind=kind)
 

@@ -18,22 +18,34 @@ from hpcai.launch.watch import LONGEST_INTERVAL_S, Watcher
 from hpcai.runs.record import Run
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.reasons import in_words
 
 DETACHED = 130
 _DRAW_EVERY_S = 0.25
 
 
-def follow(run: Run, client: SlurmClient) -> Outcome:
-    """How the run's job ended, told while it goes on.
+class Detached(click.exceptions.Exit):
+    """Ctrl-C while a job goes on; `state` is the last that Slurm told."""
 
-    Ctrl-C leaves it running and exits with 130.
-    """
+    def __init__(self, state: str | None) -> None:
+        super().__init__(DETACHED)
+        self.state = state
+
+
+def follow(run: Run, client: SlurmClient) -> Outcome:
+    """How the run's job ended, told while it goes on. Ctrl-C leaves it running and raises Detached."""
+    watcher = Watcher(run, client)
     try:
-        return _watch(Watcher(run, client), run)
+        return _watch(watcher, run)
     except KeyboardInterrupt:
         say(f"\nNo longer following; job {run.job_id} goes on.")
         suggest(f"hpcai show {run.name} --wait", f"hpcai logs -f {run.name}", f"hpcai cancel {run.name}")
-        raise click.exceptions.Exit(DETACHED) from None
+        # That Slurm has taken the job is known before its first answer to a question.
+        raise Detached(_state(watcher) or "PENDING") from None
+
+
+def _state(watcher: Watcher) -> str | None:
+    return watcher.state.job.state if watcher.state.job else None
 
 
 def follow_local(started: LocalJob) -> Outcome:
@@ -44,7 +56,7 @@ def follow_local(started: LocalJob) -> Outcome:
 def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outcome:
     """How the run's job ended, without a word until then.
 
-    Raises WaitTimeout. Ctrl-C leaves the job running and exits with 130.
+    Raises WaitTimeout. Ctrl-C leaves the job running and raises Detached.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     watcher = Watcher(run, client)
@@ -52,15 +64,17 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     def is_late(snapshot: Snapshot) -> None:
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
             raise WaitTimeout(
-                f"{run.name} has not ended within {timeout_s:g} s: it {snapshot.words or 'goes on'}",
+                f"{run.name} has not ended within {timeout_s:g} s: it {snapshot.words or 'goes on'}.",
                 next_step=f"hpcai show {run.name} --wait",
             )
 
     try:
         return _until_end(watcher, is_late)
     except KeyboardInterrupt:
-        say(f"\nNo longer waiting; job {run.job_id} goes on.")
-        raise click.exceptions.Exit(DETACHED) from None
+        # A run without a job is of another process of this machine.
+        job = f"job {run.job_id}" if watcher.is_in_slurm else run.name
+        _tell_detached(job, run.name)
+        raise Detached(_state(watcher)) from None
 
 
 def _watch(watcher: Watcher, run: Run) -> Outcome:
@@ -100,18 +114,30 @@ def _tail(run: Run, snapshot: Snapshot) -> list[str]:
 
 
 def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> Outcome:
-    """How a job ended that has no record. Raises WaitTimeout, NotFoundError once Slurm has forgotten it."""
+    """How a job ended that has no record.
+
+    Raises WaitTimeout, NotFoundError once Slurm has forgotten it, and Detached after Ctrl-C.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.5
     try:
         while True:
-            outcome = outcome_of_job(client.job(job.job_id))
+            job = client.job(job.job_id)
+            outcome = outcome_of_job(job)
             if outcome is not None:
                 return outcome
             if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(f"Job {job.job_id} has not ended within {timeout_s:g} s")
+                raise WaitTimeout(
+                    f"Job {job.job_id} has not ended within {timeout_s:g} s: it {in_words(job)}.",
+                    next_step=f"hpcai show {job.job_id} --wait",
+                )
             time.sleep(pause_s)
             pause_s = min(LONGEST_INTERVAL_S, pause_s * 1.2)
     except KeyboardInterrupt:
-        say(f"\nNo longer waiting; job {job.job_id} goes on.")
-        raise click.exceptions.Exit(DETACHED) from None
+        _tell_detached(f"job {job.job_id}", str(job.job_id))
+        raise Detached(job.state) from None
+
+
+def _tell_detached(what: str, ident: str) -> None:
+    say(f"\nNo longer waiting; {what} goes on.")
+    suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {ident}", f"hpcai cancel {ident}")

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.output import emit_rows, output_option, say
+from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
     from hpcai.slurm.local.cluster import Status
 
 name_option = click.option(
     "--name", default="default", show_default=True, envvar="HPCAI_LOCAL", help="Which embedded cluster."
+)
+
+SHOWN = ("name", "state", "nodes", "uptime_s", "blob_endpoint", "slurm_version")
+NODE_SHOWN = ("name", "state", "pid", "restarts", "reason")
+COLUMNS = (
+    *("name", "state", "uptime_s", "shape", "slurm_version", "pids", "nodes", "blob_endpoint"),
+    "folder",
 )
 
 
@@ -71,20 +78,26 @@ def up(
 @click.option("--purge", is_flag=True, help="Also delete job numbers, Blob data and scratch.")
 def down(name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""
+    from hpcai.errors import NotFoundError
     from hpcai.slurm.local import cluster
 
     names = cluster.known() + cluster.leftovers() if everything else [name]
     for one in names:
-        was_up = cluster.down(one, purge=purge)
+        try:
+            was_up = cluster.down(one, purge=purge)
+        except NotFoundError as error:
+            # Nobody who wants a cluster to be down wants it up.
+            raise NotFoundError(error.what, allowed=error.allowed, next_step="hpcai local status") from error
         say(f"Cluster {one!r} is down." if was_up else f"Cluster {one!r} was down already.")
     if not names:
         say("There is no embedded cluster.")
 
 
 @local.command()
-@click.option("--name", help="Only this cluster, node by node.")
+@click.option("--name", help="Only this cluster; the table is then its nodes.")
 @output_option
-def status(name: str | None, output: str) -> None:
+@quiet_option("the clusters' names")
+def status(name: str | None, output: str, quiet: bool) -> None:
     """Show clusters, their nodes, processes and storage."""
     from hpcai.slurm.local import cluster
 
@@ -92,17 +105,16 @@ def status(name: str | None, output: str) -> None:
     found = [cluster.status(one) for one in names]
     if not found:
         say("There is no embedded cluster yet: hpcai local up")
-    if output in ("json", "jsonl"):
-        emit_rows([_in_full(one) for one in found], [], output, kind="clusters")
+    if quiet:
+        for one in found:
+            put(one.name)
+    elif output != "table":
+        emit_rows([_in_full(one) for one in found], COLUMNS, output, kind="clusters")
     elif name is None:
-        columns = ["name", "state", "nodes", "uptime_s", "blob_endpoint", "slurm_version"]
-        emit_rows(
-            [{**_in_full(one), "nodes": _in_short(one)} for one in found], columns, output, kind="clusters"
-        )
+        rows = [{**_in_full(one), "nodes": _in_short(one)} for one in found]
+        emit_rows(rows, COLUMNS, output, kind="clusters", shown=SHOWN)
     else:
-        emit_rows(
-            _in_full(found[0])["nodes"], ["name", "state", "pid", "restarts", "reason"], output, kind="nodes"
-        )
+        emit_rows(_in_full(found[0])["nodes"], NODE_SHOWN, output, kind="nodes")
 
 
 def _in_full(one: Status) -> dict[str, Any]:
@@ -122,7 +134,7 @@ def env(name: str) -> None:
     from hpcai.slurm.local import cluster
 
     for key, value in cluster.environment(name).items():
-        click.echo(f"export {key}={shlex.quote(value)}")
+        put(f"export {key}={shlex.quote(value)}")
 
 
 @local.command("exec", context_settings={"allow_interspersed_args": False})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from hpcai.cli.context import Context, find_context
-from hpcai.cli.output import say
+from hpcai.cli.output import put_bytes, say
 from hpcai.cli.target import Target, complete_ident, find_target, is_local
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ def logs(ctx: click.Context, ident: str, follow: bool, rank: int, attempt: int |
 
 def _print(context: Context, run: Run, rank: int, attempt: int | None, batch: bool) -> None:
     if batch:
-        _Pipe(run.paths.batch_log, sys.stdout.buffer).copy()
+        _Pipe(run.paths.batch_log, sys.stdout).copy()
         return
     number = _attempt(context, run, attempt)
     _require_rank(context, run, number, rank)
-    _Pipe(run.paths.log(number, rank, "out"), sys.stdout.buffer).copy()
-    _Pipe(run.paths.log(number, rank, "err"), sys.stderr.buffer).copy()
+    _Pipe(run.paths.log(number, rank, "out"), sys.stdout).copy()
+    _Pipe(run.paths.log(number, rank, "err"), sys.stderr).copy()
 
 
 def _attempt(context: Context, run: Run, attempt: int | None) -> int:
@@ -161,12 +161,12 @@ class _Reader:
             say(f"==> attempt {number} <==")
         self._number = number
         if self._batch:
-            self._pipes = [_Pipe(self._run.paths.batch_log, sys.stdout.buffer)]
+            self._pipes = [_Pipe(self._run.paths.batch_log, sys.stdout)]
             return
         paths = self._run.paths
         self._pipes = [
-            _Pipe(paths.log(number, self._rank, "out"), sys.stdout.buffer),
-            _Pipe(paths.log(number, self._rank, "err"), sys.stderr.buffer),
+            _Pipe(paths.log(number, self._rank, "out"), sys.stdout),
+            _Pipe(paths.log(number, self._rank, "err"), sys.stderr),
         ]
 
     def _copy(self) -> None:
@@ -177,7 +177,7 @@ class _Reader:
 class _Pipe:
     """Copies a growing file to a stream, each byte once, whatever the bytes are."""
 
-    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+    def __init__(self, path: Path, stream: TextIO | None) -> None:
         self._path = path
         self._stream = stream
         self.offset = 0
@@ -190,11 +190,10 @@ class _Pipe:
                     self.offset = 0
                 file.seek(self.offset)
                 while chunk := file.read(_CHUNK):
-                    self._stream.write(chunk)
+                    put_bytes(self._stream, chunk)
                     self.offset += len(chunk)
         except FileNotFoundError:
             return
-        self._stream.flush()
 
 
 def _print_job(context: Context, target: Target, follow: bool) -> None:
@@ -206,7 +205,7 @@ def _print_job(context: Context, target: Target, follow: bool) -> None:
     path = Path(job.stdout) if job.stdout else None
     if path is None or not (path.exists() or follow):
         raise ToolError(f"Job {job.job_id} has no output file that can be read here: {job.stdout!r}")
-    pipe = _Pipe(path, sys.stdout.buffer)
+    pipe = _Pipe(path, sys.stdout)
     pipe.copy()
     next_ask = 0.0
     while follow and not job.is_final:

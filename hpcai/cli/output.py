@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO, TypeVar
 
 import click
+
+from hpcai.errors import StageError
 
 SCHEMA_VERSION = 1
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -29,47 +31,119 @@ def output_option(function: F) -> F:
     )(function)
 
 
-def quiet_option(function: F) -> F:
-    """Adds `-q/--quiet`, passed as `quiet`: ids only."""
-    return click.option("-q", "--quiet", is_flag=True, help="Print ids only.")(function)
+def quiet_option(what: str) -> Callable[[F], F]:
+    """Adds `-q/--quiet`, passed as `quiet`: print `what` alone, which is what names the thing in a script."""
+    return click.option("-q", "--quiet", is_flag=True, help=f"Print {what} and nothing else.")
+
+
+class OutputError(StageError):
+    """Stdout could not be written: a full disk, or nothing there."""
+
+
+def put(text: object, *, end: str = "\n") -> None:
+    """Data to stdout. Raises OutputError."""
+    with _written(sys.stdout):
+        click.echo(f"{text}{end}", nl=False)
+
+
+def put_bytes(stream: TextIO | None, data: bytes) -> None:
+    """Bytes as they are to stdout or stderr. Raises OutputError."""
+    with _written(stream):
+        assert stream is not None
+        stream.buffer.write(data)
+        stream.flush()
+
+
+@contextmanager
+def _written(stream: TextIO | None) -> Iterator[None]:
+    if stream is None:
+        raise OutputError("What would be printed is lost: stdout is closed.")
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_error(error, "stderr" if stream is sys.stderr else "stdout") from error
+
+
+def output_error(error: OSError, name: str = "stdout") -> OutputError:
+    """Our error for a stream that cannot be written."""
+    return OutputError(
+        f"What would be printed is lost: {name} cannot be written ({error.strerror}).",
+        next_step="Print to another place, or make room there.",
+    )
 
 
 def say(words: str) -> None:
-    """Words for a person, to stderr."""
-    click.echo(words, err=True)
+    """Words for a person, to stderr. Where nobody can hear them, the work goes on without."""
+    try:
+        click.echo(words, err=True)
+    except OSError:
+        drop(sys.stderr)
 
 
-def emit_rows(rows: Sequence[Row], columns: Sequence[str], output: str, *, kind: str) -> None:
-    """Rows to stdout; `kind` names them in JSON: {"schema_version": 1, kind: [...]}."""
-    if output == "json":
-        click.echo(
-            json.dumps({"schema_version": SCHEMA_VERSION, kind: [dict(row) for row in rows]}, indent=2)
-        )
-    elif output == "jsonl":
-        for row in rows:
-            click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **row}))
-    elif output == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([[_cell(row.get(column)) for column in columns] for row in rows])
+def drop(stream: TextIO) -> None:
+    """From now on, what is written to the stream is lost; also what waits in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def emit_rows(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    output: str,
+    *,
+    kind: str,
+    shown: Sequence[str] | None = None,
+) -> None:
+    """Rows to stdout: `columns` are the keys of JSON and of CSV, `shown` (default: them too) the table's.
+
+    `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}.
+    """
+    if output == "table":
+        _table(rows, columns if shown is None else shown)
+        return
+    cut = [{column: row.get(column) for column in columns} for row in rows]
+    if output == "csv":
+        _csv([columns, *(row.values() for row in cut)])
+    elif output == "json":
+        _json({"schema_version": SCHEMA_VERSION, kind: cut}, indent=2)
     else:
-        _table(rows, columns)
+        for row in cut:
+            _json({"schema_version": SCHEMA_VERSION, **row})
 
 
 def emit_object(value: Row, output: str) -> None:
     """One thing in full to stdout: a two-column table, or one JSON object."""
     if output in ("json", "jsonl"):
-        indent = 2 if output == "json" else None
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=indent))
+        _json({"schema_version": SCHEMA_VERSION, **value}, indent=2 if output == "json" else None)
     else:
         rows = [{"field": key, "value": item} for key, item in value.items()]
         emit_rows(rows, ["field", "value"], output, kind="fields")
 
 
+def _json(value: Row, *, indent: int | None = None) -> None:
+    import json
+
+    put(json.dumps(value, indent=indent))
+
+
+def _csv(lines: Iterable[Iterable[object]]) -> None:
+    import csv
+    import io
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
+    put(text.getvalue(), end="")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    if isinstance(value, (dict, list, tuple)):
+        import json
+
+        return json.dumps(value)
+    return str(value)
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> None:
@@ -77,4 +151,4 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     grid += [[_cell(row.get(column)) or "-" for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
     for line in grid:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.context import find_context
-from hpcai.cli.output import emit_rows, output_option, quiet_option, say
+from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
     from hpcai.slurm.answers import JobInfo
 
-COLUMNS = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
+SHOWN = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
+COLUMNS = (
+    *("run", "job", "job_id", "state", "partition", "nodes", "node_list", "elapsed_s", "why", "reason"),
+    *("restarts", "record"),
+)
 _ORDER = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")
 
 
 @click.command()
 @output_option
-@quiet_option
+@quiet_option("the job ids")
 def queue(output: str, quiet: bool) -> None:
     """List your jobs.
 
@@ -33,40 +37,45 @@ def queue(output: str, quiet: bool) -> None:
         say("No job of yours waits or runs.")
     if quiet:
         for job in jobs:
-            click.echo(job.ident)
+            put(job.ident)
     elif jobs or output != "table":
-        emit_rows([_row(job, now, output) for job in jobs], COLUMNS, output, kind="jobs")
+        rows = [_for_people(job, now) if output == "table" else _row(job, now) for job in jobs]
+        emit_rows(rows, COLUMNS, output, kind="jobs", shown=SHOWN)
 
 
 def _place(job: JobInfo) -> tuple[int, int]:
     return (_ORDER.index(job.state) if job.state in _ORDER else len(_ORDER), job.job_id)
 
 
-def _row(job: JobInfo, now: float, output: str) -> dict[str, Any]:
-    from hpcai.cli.words import span
+def _row(job: JobInfo, now: float) -> dict[str, Any]:
     from hpcai.slurm.reasons import in_words
 
-    elapsed_s = job.elapsed_s(now)
     folder = run_folder(job)
-    row: dict[str, Any] = {
+    return {
         "run": folder.name if folder else job.name,
         "job": job.ident,
+        "job_id": job.job_id,
         "state": job.state,
         "partition": job.partition,
-        "nodes": job.node_list or job.nodes,
-        "elapsed": span(elapsed_s) if elapsed_s else None,
-        "why": in_words(job),
-    }
-    if output == "table":
-        return row
-    return row | {
-        "job_id": job.job_id,
-        "reason": job.reason,
-        "elapsed_s": round(elapsed_s, 1),
-        "restarts": job.restarts,
         "nodes": job.nodes,
         "node_list": job.node_list,
+        "elapsed_s": round(job.elapsed_s(now), 1),
+        "why": in_words(job),
+        "reason": job.reason,
+        "restarts": job.restarts,
         "record": str(folder) if folder else None,
+    }
+
+
+def _for_people(job: JobInfo, now: float) -> dict[str, Any]:
+    """The same as a person reads it."""
+    from hpcai.cli.words import span
+
+    elapsed_s = job.elapsed_s(now)
+    return {
+        **_row(job, now),
+        "nodes": job.node_list or job.nodes,
+        "elapsed": span(elapsed_s) if elapsed_s else None,
     }
 
 

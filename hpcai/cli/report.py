@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hpcai.cli.output import emit_object, emit_rows, output_option, say
+from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 
 
 @click.command("report", short_help="Make the report of one or more runs.")
@@ -19,7 +19,8 @@ from hpcai.cli.output import emit_object, emit_rows, output_option, say
     help="Folder for the report.  [default: <runs root>/<experiment>/reports/<runs>]",
 )
 @output_option
-def report(ids: tuple[str, ...], directory: Path | None, output: str) -> None:
+@quiet_option("the path of the page (.html)")
+def report(ids: tuple[str, ...], directory: Path | None, output: str, quiet: bool) -> None:
     """Make the report of one or more runs: one page that needs nothing beside it, and Markdown.
 
     ID is a Slurm job id, a run's name, experiment/name, a beginning of either that fits one run only,
@@ -27,10 +28,8 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str) -> None:
     report of the same runs. The paths of the page and of the Markdown go to stdout.
 
     \b
-    Ends with
-      2  when no ID is given, or one fits two runs
-      5  when there is no such run; the nearest name is given
-      7  when a record cannot be read or the folder cannot be written
+    Exit status: 0, 2 no ID, or one that fits two runs, 5 no such run, 7 a record cannot be
+    read or the folder cannot be written.
     """
     from hpcai.report.build import build_report, default_folder
     from hpcai.runs.record import find_run
@@ -40,17 +39,12 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str) -> None:
     runs = list(dict.fromkeys(find_run(runs_root, ident) for ident in ids))
     made = build_report(runs, directory.absolute() if directory else default_folder(runs))
     paths = {"html": str(made.html_path), "markdown": str(made.markdown_path)}
-    if output == "table":
+    if quiet:
+        put(made.html_path)
+    elif output == "table":
         for path in paths.values():
-            click.echo(path)
+            put(path)
         say("The .html is one file that you can open and send; the .md has its figures beside it.")
-    elif output == "csv":
-        emit_rows(
-            [{"form": form, "path": path} for form, path in paths.items()],
-            ["form", "path"],
-            output,
-            kind="files",
-        )
     else:
         figures = [str(path) for path in made.figure_paths]
         emit_object({**paths, "figures": figures, "runs": [run.ident for run in runs]}, output)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-import traceback
+from typing import TextIO
 
 import click
 
 from hpcai import __version__
+from hpcai.cli.output import drop, output_error, say
 from hpcai.errors import HpcaiError, did_you_mean
 
 # Word -> (module below hpcai.cli, the line in `hpcai --help`). Each module holds a click command
@@ -72,17 +72,56 @@ def run() -> None:
     except click.exceptions.Abort:
         status = 130
     except click.ClickException as error:
-        error.show()
+        _show(error)
         status = error.exit_code
     except HpcaiError as error:
-        click.echo(f"hpcai: {error}", err=True)
+        say(f"hpcai: {error}")
         status = error.exit_status
     except BrokenPipeError:
         # The reader of our output has gone (`hpcai ... | head`): not our failure, and nothing to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except Exception as error:  # noqa: BLE001 -- the last door
-        traceback.print_exception(error)
-        click.echo("hpcai: this is a defect in hpcai. Please report it with the lines above.", err=True)
-        status = 1
+        status = _unforeseen(error)
+    if not _is_flushed(sys.stdout):
+        # Else Python tries again at its end, and fails with a status of its own.
+        drop(sys.stdout)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    try:
+        error.show()
+    except OSError:
+        drop(sys.stderr)
+
+
+def _unforeseen(error: Exception) -> int:
+    """The exit status after an error that nobody foresaw, which is told."""
+    if isinstance(error, OSError) and _is_of_click(error):
+        # What click itself prints to stdout, such as help.
+        lost = output_error(error)
+        say(f"hpcai: {lost}")
+        return lost.exit_status
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip())
+    say("hpcai: this is a defect in hpcai. Please report it with the lines above.")
+    return 1
+
+
+def _is_of_click(error: Exception) -> bool:
+    """Whether click's own printing raised it."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__") == click.echo.__module__
+
+
+def _is_flushed(stream: TextIO | None) -> bool:
+    """Whether everything that was printed has gone out."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        return False
+    return True

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.context import Context, find_context
-from hpcai.cli.output import emit_object, output_option, say
+from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.target import Target, complete_ident, find_target, is_local
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
     from hpcai.runs.attempts import RunAttempt
+    from hpcai.runs.record import Run
+    from hpcai.slurm.answers import JobInfo
 
 
 @click.command()
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     "--timeout-s", type=click.FloatRange(min=0), help="With --wait: wait no longer than so many seconds."
 )
 @output_option
+@quiet_option("the run's name, or the job id where there is no run,")
 @click.pass_context
-def show(ctx: click.Context, ident: str, waits: bool, timeout_s: float | None, output: str) -> None:
+def show(
+    ctx: click.Context, ident: str, waits: bool, timeout_s: float | None, output: str, quiet: bool
+) -> None:
     """Show one job in full.
 
     ID is a Slurm job id, a run's name, experiment/run, or @last.
@@ -38,13 +43,37 @@ def show(ctx: click.Context, ident: str, waits: bool, timeout_s: float | None, o
         raise click.UsageError("--timeout-s goes with --wait.")
     context = find_context()
     target = _find(context, ident)
-    outcome = _wait(context, target, timeout_s) if waits else None
     if waits:
-        target = _find(context, ident)
-    facts = _facts(target)
-    emit_object(_for_people(facts) if output == "table" else facts, output)
-    if outcome is not None:
-        ctx.exit(outcome.status)
+        _wait_and_tell(ctx, context, target, timeout_s, output, quiet)
+    else:
+        _tell(_facts(target), output, quiet)
+
+
+def _wait_and_tell(
+    ctx: click.Context, context: Context, target: Target, timeout_s: float | None, output: str, quiet: bool
+) -> None:
+    from hpcai.cli.following import Detached
+
+    ident = _ident(target)
+    try:
+        outcome = _wait(context, target, timeout_s)
+    except Detached as left:
+        if quiet or output != "table":
+            _tell(_facts(target) | ({"state": left.state} if left.state else {}), output, quiet)
+        raise
+    _tell(_facts(_find(context, ident)), output, quiet)
+    ctx.exit(outcome.status)
+
+
+def _ident(target: Target) -> str:
+    return target.run.ident if target.run else str(target.job_id)
+
+
+def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
+    if quiet:
+        put(facts.get("run") or facts["job_id"])
+    else:
+        emit_object(_for_people(facts) if output == "table" else facts, output)
 
 
 def _find(context: Context, ident: str) -> Target:
@@ -72,8 +101,6 @@ def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
 
 def _facts(target: Target) -> dict[str, Any]:
     """Everything that is known, as JSON's own types."""
-    from hpcai.slurm.reasons import in_words
-
     run, job, outcome = target.run, target.job, target.outcome
     facts: dict[str, Any] = {}
     if run is not None:
@@ -83,32 +110,38 @@ def _facts(target: Target) -> dict[str, Any]:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
     elif run is not None and is_local(run):
         facts |= {"state": "RUNNING", "why": "runs on the machine that started it"}
-    if job is not None:
-        facts |= {
-            "state": job.state,
-            "why": in_words(job),
-            "reason": job.reason,
-            "partition": job.partition,
-            "nodes": job.nodes,
-            "node_list": job.node_list,
-            "submitted": job.submit_time,
-            "started": job.start_time,
-            "ended": job.end_time if job.is_final else None,
-            "time_limit_s": job.time_limit_s,
-            "restarts": job.restarts,
-            "workdir": job.workdir,
-            "script": job.command,
-        }
-    if run is not None:
-        resolved = run.resolved()
-        facts |= {
-            "command": resolved.get("command"),
-            "nodes": resolved.get("nodes"),
-            "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),
-            "script": str(run.paths.script),
-            "attempts": [_attempt(attempt) for attempt in run.attempts()],
-        }
-    return facts
+    return facts | (_of_slurm(job) if job is not None else {}) | (_of_record(run) if run is not None else {})
+
+
+def _of_slurm(job: JobInfo) -> dict[str, Any]:
+    from hpcai.slurm.reasons import in_words
+
+    return {
+        "state": job.state,
+        "why": in_words(job),
+        "reason": job.reason,
+        "partition": job.partition,
+        "nodes": job.nodes,
+        "node_list": job.node_list,
+        "submitted": job.submit_time,
+        "started": job.start_time,
+        "ended": job.end_time if job.is_final else None,
+        "time_limit_s": job.time_limit_s,
+        "restarts": job.restarts,
+        "workdir": job.workdir,
+        "script": job.command,
+    }
+
+
+def _of_record(run: Run) -> dict[str, Any]:
+    resolved = run.resolved()
+    return {
+        "command": resolved.get("command"),
+        "nodes": resolved.get("nodes"),
+        "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),
+        "script": str(run.paths.script),
+        "attempts": [_attempt(attempt) for attempt in run.attempts()],
+    }
 
 
 def _attempt(attempt: RunAttempt) -> dict[str, Any]:

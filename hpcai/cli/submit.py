@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcai.cli.context import Context, find_context
-from hpcai.cli.output import emit_object, emit_rows, output_option, quiet_option, say
+from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
-    from hpcai.launch.local import LocalJob
+    from hpcai.render.job import Where
     from hpcai.runs.record import Run
+    from hpcai.specs.job import JobSpec
 
 
 @click.command()
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     help="Through Slurm, or as processes of this machine until they end.",
 )
 @output_option
-@quiet_option
+@quiet_option("the run's name")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -40,7 +42,7 @@ def submit(
     dry_run: bool,
     follow: bool,
     overrides: tuple[str, ...],
-    where: Literal["slurm", "local"],
+    where: Where,
     output: str,
     quiet: bool,
 ) -> None:
@@ -49,46 +51,63 @@ def submit(
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
     3 the file is wrong, 4 Slurm refused, 5 no such file or profile, 6 Slurm does not answer,
-    130 no longer followed. With --follow, or --where local, a job that fails ends this
-    command with the job's own status.
+    7 no record or nothing on stdout can be written, 130 no longer followed. With --follow, or
+    --where local, a job that fails ends this command with the job's own status.
     """
-    from hpcai.launch import script
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load_as
 
     spec = load_as(JobSpec, file, overrides)
     context = find_context()
     if dry_run:
-        rendered = script.preview(spec, where=where, site=context.site, client=context.slurm)
-        if output == "table":
-            click.echo(rendered, nl=False)
-        else:
-            emit_object({"script": rendered}, output)
-        return
+        _print_script(spec, where, context, output)
+    elif where == "local":
+        _run_here(ctx, spec, file, context, output, quiet)
+    else:
+        run = _submit(spec, file, context)
+        with _named_anyway(run):
+            if follow:
+                _follow(ctx, context, run, output, quiet)
+            else:
+                _tell_submitted(run, output, quiet)
+
+
+def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
+    from hpcai.launch import script
+
+    rendered = script.preview(spec, where=where, site=context.site, client=context.slurm)
+    if output == "table":
+        put(rendered, end="")
+    else:
+        emit_object({"script": rendered}, output)
+
+
+def _submit(spec: JobSpec, file: Path, context: Context) -> Run:
+    from hpcai.launch import script
+
     text = file.read_text(encoding="utf-8")
-    if where == "local":
-        _run_here(ctx, lambda: script.start_here(spec, site=context.site, spec_text=text), output, quiet)
-        return
-    run = script.submit(spec, site=context.site, client=context.client, spec_text=text)
-    if follow:
-        _follow(ctx, context, run, output, quiet)
-        return
-    _tell_submitted(run, output, quiet)
+    return script.submit(spec, site=context.site, client=context.client, spec_text=text)
+
+
+@contextmanager
+def _named_anyway(run: Run) -> Iterator[None]:
+    """Inside, a stdout that cannot be written hides no job that is in the queue: stderr names it."""
+    try:
+        yield
+    except OutputError:
+        say(f"{run.name} is job {run.job_id}.")
+        raise
 
 
 def _tell_submitted(run: Run, output: str, quiet: bool) -> None:
     from hpcai.cli.ending import commands_after_submit, suggest
 
     if quiet:
-        click.echo(run.name)
+        put(run.name)
         return
     if output == "table":
-        emit_rows(
-            [{"run": run.name, "job": run.job_id, "record": str(run.path)}],
-            ["run", "job", "record"],
-            output,
-            kind="runs",
-        )
+        row = {"run": run.name, "job": run.job_id, "record": str(run.path)}
+        emit_rows([row], list(row), output, kind="runs")
     else:
         emit_object(_facts(run), output)
     suggest(*commands_after_submit(run))
@@ -98,24 +117,34 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     from hpcai.cli import following
 
     if quiet:
-        click.echo(run.name)
+        put(run.name)
     else:
         say(f"{run.name} is job {run.job_id}.")
-    _tell_end(ctx, run, following.follow(run, context.client), output)
+    try:
+        outcome = following.follow(run, context.client)
+    except following.Detached as left:
+        _emit(run, output, state=left.state)
+        raise
+    _tell_end(ctx, run, outcome, output)
 
 
-def _run_here(ctx: click.Context, start: Callable[[], LocalJob], output: str, quiet: bool) -> None:
+def _run_here(
+    ctx: click.Context, spec: JobSpec, file: Path, context: Context, output: str, quiet: bool
+) -> None:
     # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
+    from hpcai.launch import script
 
-    with start() as started:
+    text = file.read_text(encoding="utf-8")
+    with script.start_here(spec, site=context.site, spec_text=text) as started:
         if quiet:
-            click.echo(started.run.name)
+            put(started.run.name)
         try:
             outcome = following.follow_local(started)
         except KeyboardInterrupt:
             started.stop()
             say(f"\n{started.run.name} was ended.")
+            _emit(started.run, output, state="CANCELLED", cause="cancelled")
             raise click.exceptions.Exit(following.DETACHED) from None
     _tell_end(ctx, started.run, outcome, output)
 
@@ -124,12 +153,16 @@ def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str) -> No
     from hpcai.cli.ending import tell_end
 
     tell_end(run, outcome)
-    if output != "table":
-        emit_object(
-            {**_facts(run), "state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status},
-            output,
-        )
+    _emit(run, output, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
+
+
+def _emit(
+    run: Run, output: str, *, state: str | None, cause: str | None = None, exit_status: int | None = None
+) -> None:
+    """What a program is told at the end of following; a person has been told in words."""
+    if output != "table":
+        emit_object({**_facts(run), "state": state, "cause": cause, "exit_status": exit_status}, output)
 
 
 def _facts(run: Run) -> dict[str, Any]:

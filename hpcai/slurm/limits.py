@@ -156,24 +156,29 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
 
 
 def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
-    if not nodes:
-        return []
-    found = []
-    needs = _needs(job, partition)
-    for need in needs:
-        fitting = [node for node in nodes if need.has(node) >= need.amount]
-        if len(fitting) < min(job.nodes, len(nodes)):
-            most = max(need.has(node) for node in nodes)
-            have = f"{len(fitting)} of the {_nodes(len(nodes))}" if fitting else "no node"
-            found.append(
-                Breach(
-                    need.key,
-                    f"The job asks for {_number(need.amount)} {need.unit} per node, and {have} of "
-                    f"partition {partition.name!r} {'have' if len(fitting) > 1 else 'has'} so many.",
-                    f"The largest node has {_number(most)}; ask for less, or name another partition.",
-                )
-            )
-    return found
+    return [
+        Breach(need.key, _too_little(need, job, partition, nodes), "Ask for less, or name another partition.")
+        for need in _needs(job, partition)
+        if nodes and _fitting(need, nodes) < min(job.nodes, len(nodes))
+    ]
+
+
+def _fitting(need: _Need, nodes: Sequence[NodeInfo]) -> int:
+    return sum(need.has(node) >= need.amount for node in nodes)
+
+
+def _too_little(need: _Need, job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> str:
+    where, asked = f"partition {partition.name!r}", f"{_number(need.amount)} {need.unit}"
+    fitting = _fitting(need, nodes)
+    if fitting == 0:
+        most = _number(max(need.has(node) for node in nodes))
+        return f"The job asks for {asked} per node, and the largest node of {where} has {most} {need.unit}."
+    asking = f"The job asks for {_nodes(job.nodes)} with {asked} each"
+    least = _number(min(need.has(node) for node in nodes))
+    return (
+        f"{asking}, and only {fitting} of the {_nodes(len(nodes))} of {where} "
+        f"{'has' if fitting == 1 else 'have'} that; the smallest has {least} {need.unit}."
+    )
 
 
 def _availability_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:

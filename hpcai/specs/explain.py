@@ -115,11 +115,12 @@ def _message(detail: ErrorDetails, path: Path) -> str:
         return f"got {got!r}; {' or '.join(repr(choice) for choice in choices)}{hint}"
     if kind in ("greater_than_equal", "greater_than"):
         limit = context.get("ge", context.get("gt"))
-        return f"got {got!r}; at least {limit}" if "ge" in context else f"got {got!r}; more than {limit}"
+        return f"got {got!r}; it must be {'at least' if 'ge' in context else 'more than'} {limit}"
     if kind in ("less_than_equal", "less_than"):
-        return f"got {got!r}; at most {context.get('le', context.get('lt'))}"
+        limit = context.get("le", context.get("lt"))
+        return f"got {got!r}; it must be {'at most' if 'le' in context else 'less than'} {limit}"
     if kind == "too_short":
-        return f"got {got!r}; at least {context['min_length']} item"
+        return f"got {got!r}; it must hold at least {context['min_length']} item"
     if kind in _ARTICLES:
         return f"got {got!r}; {_ARTICLES[kind]}{_hint(str(path[-1]), kind, got)}"
     return f"got {got!r}; {detail['msg']}"

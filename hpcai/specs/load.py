@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from hpcai.catalog.profiles import profiles
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
 from hpcai.specs import explain
-from hpcai.specs.mistakes import Mistake, SpecFileError
+from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
 from hpcai.specs.yaml_text import Document, Place, key_text, parse
 from hpcai.specs.yaml_text import Path as KeyPath
 
@@ -41,15 +43,11 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool =
 def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()) -> AnySpec:
     """The spec in a file that must be of this kind.
 
-    Raises UsageError for a file of another kind, and what `load` raises.
+    Raises UsageError for a file of another kind, whatever else is wrong in it, and what `load` raises.
     """
-    spec = load(path, overrides)
-    if not isinstance(spec, model):
-        kind = getattr(spec, "kind", "?")
-        raise UsageError(
-            f"{path} is of kind {kind!r}, which this command does not take",
-            next_step=f"`{VERBS[kind]}` does." if kind in VERBS else None,
-        )
+    path = Path(path)
+    spec = load_text(_read(path), str(path), overrides, base=path.absolute().parent, only=model)
+    assert isinstance(spec, model)
     return spec
 
 
@@ -60,8 +58,12 @@ def load_text(
     *,
     base: Path | None = None,
     check_paths: bool = True,
+    only: type[BaseModel] | None = None,
 ) -> Spec:
-    """The spec in a YAML text; `origin` stands in messages for the file's name."""
+    """The spec in a YAML text; `origin` stands in messages for the file's name.
+
+    With `only`, a file of another kind raises UsageError before anything else in it is looked at.
+    """
     document = parse(text, origin)
     if document.data is None and not document.mistakes:
         raise SpecFileError([Mistake(origin, 1, 1, "", "is empty; a spec begins with 'kind: job'")])
@@ -72,6 +74,8 @@ def load_text(
         raise SpecFileError([*document.mistakes, document.place(()).mistake("", message)])
     for override in overrides:
         _override(document, override)
+    if only is not None:
+        _require_kind(document, origin, only)
     return _validated(document, base or Path.cwd(), check_paths)
 
 
@@ -81,11 +85,11 @@ def _read(path: Path) -> str:
     except FileNotFoundError as error:
         near = nearest(path.name, _names_beside(path))
         hint = f"Did you mean {str(path.with_name(near))!r}?" if near else None
-        raise NotFoundError(f"there is no file {str(path)!r}", next_step=hint) from error
+        raise NotFoundError(f"There is no file {str(path)!r}.", next_step=hint) from error
     except IsADirectoryError as error:
-        raise UsageError(f"{str(path)!r} is a folder; name a YAML file in it") from error
+        raise UsageError(f"{str(path)!r} is a folder.", next_step="Name a YAML file in it.") from error
     except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -106,7 +110,10 @@ def _override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     origin = f"--set {override}"
     if not equals or not key:
-        raise UsageError(f"got {origin!r}; write --set KEY=VALUE, e.g. --set nodes=4 or --set env.SEED=7")
+        raise UsageError(
+            f"Got {origin!r}, which sets nothing.",
+            allowed="Write --set KEY=VALUE, such as --set nodes=4 or --set env.SEED=7.",
+        )
     value = _override_value(text, origin)
     if value.mistakes:
         raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
@@ -143,7 +150,7 @@ def _step(target: Any, part: str, override: str) -> str | int:
     if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
         return int(part)
     size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
-    raise UsageError(f"got '--set {override}'; {part!r} does not fit into {size}")
+    raise UsageError(f"Got '--set {override}': {part!r} does not fit into {size}.")
 
 
 def _forget(document: Document, path: KeyPath) -> None:
@@ -153,12 +160,22 @@ def _forget(document: Document, path: KeyPath) -> None:
             del table[known]
 
 
+def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> None:
+    kind = document.data.get("kind")
+    if kind in VERBS and KINDS[kind][1] != only.__name__:
+        raise UsageError(
+            f"{origin!r} is of kind {kind!r}, which this command does not take.",
+            next_step=VERBS[kind].replace("FILE", shlex.quote(origin)),
+        )
+
+
 def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
     _anchor_workdir(document, base)
     found = list(_path_mistakes(document)) if check_paths else []
+    unknown = list(_unknown_profile(document))
     try:
         spec = model.model_validate(document.data)
     except ValidationError as error:
@@ -168,8 +185,19 @@ def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
     keys = {mistake.key for mistake in mistakes}
     mistakes += [mistake for mistake in found if mistake.key not in keys]
     if mistakes:
-        raise SpecFileError(mistakes)
+        raise SpecFileError([*mistakes, *unknown])
+    if unknown:
+        raise UnknownNames(unknown)
     return spec
+
+
+def _unknown_profile(document: Document) -> Iterator[Mistake]:
+    name = document.data.get("profile")
+    if not isinstance(name, str) or name in profiles():
+        return
+    hint = did_you_mean(name, profiles())
+    message = f"got {name!r}; profiles are {', '.join(profiles())}" + (f". {hint}" if hint else "")
+    yield document.place(("profile",)).mistake("profile", message)
 
 
 def _keep_env_as_written(document: Document) -> None:

@@ -34,6 +34,12 @@ class SpecFileError(SpecError):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes), next_step=next_step)
 
 
+class UnknownNames(SpecFileError):
+    """A file in which nothing is wrong but names that nothing has, such as a VM size without a profile."""
+
+    exit_status = 5
+
+
 @dataclass(frozen=True)
 class Contradiction:
     """Fields that do not fit together; `keys` are the fields that were read, the one to change first.

@@ -12,6 +12,14 @@ BUSY = (408, 429, 500, 502, 503, 504)
 CONTAINER_MISSING = "ContainerNotFound"
 
 
+class RefusedError(ToolError):
+    """The service answered, and these credentials do not open what was asked for; `code` is its own word."""
+
+    def __init__(self, code: str | None, what: str, *, allowed: str, next_step: str) -> None:
+        super().__init__(what, allowed=allowed, next_step=next_step)
+        self.code = code
+
+
 def translate(location: BlobLocation, what: str, status: int, code: str | None) -> HpcaiError:
     """Our error for an answer of Blob storage to a request for `what`."""
     if status == 404 and code == CONTAINER_MISSING:
@@ -19,7 +27,8 @@ def translate(location: BlobLocation, what: str, status: int, code: str | None) 
     if status == 404:
         return NoSuchBlob(f"{what} does not exist.")
     if status in (401, 403):
-        return ToolError(
+        return RefusedError(
+            code,
             f"{what} was refused by {location.account!r} (HTTP {status}, {code or 'no reason given'}).",
             allowed="The key, SAS or role must allow it and not have expired.",
             next_step="Check HPCAI_STORAGE_CREDENTIALS, or the roles of your identity (Storage Blob Data).",

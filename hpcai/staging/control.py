@@ -7,6 +7,7 @@ retries are off: `hpcai.staging.retry` decides.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import re
 from collections.abc import Callable
@@ -127,17 +128,7 @@ class Container:
             raise self._translated(path, error) from error
 
     def _translated(self, path: str, error: AzureError) -> HpcaiError:
-        what = f"{path!r} at {self._location.url}"
-        if not isinstance(error, HttpResponseError) or error.status_code is None:
-            return unanswered(self._location, _root(error))
-        if error.status_code in BUSY:
-            return BusyError(
-                f"{what} cannot be served now (HTTP {error.status_code}).", retry_after_s=_asked_s(error)
-            )
-        code = getattr(error, "error_code", None)
-        # An enumeration's member when the SDK knows the code, else a text.
-        code_text = str(getattr(code, "value", code)) if code else None
-        return translate(self._location, f"The blob {what}", error.status_code, code_text)
+        return _translated(self._location, f"The blob {path!r} at {self._location.url}", error)
 
 
 class _AlreadyThere(Exception):
@@ -146,6 +137,20 @@ class _AlreadyThere(Exception):
 
 def container_names(location: BlobLocation, credentials: Credentials) -> list[str]:
     """The containers of the account, as far as the credentials allow to list them; else none."""
+    try:
+        return list_containers(location, credentials)
+    except (AzureError, HpcaiError):
+        return []
+
+
+def list_containers(
+    location: BlobLocation, credentials: Credentials, *, most: int | None = None, timeout_s: float = 20.0
+) -> list[str]:
+    """The containers of the account, or the first of them: one small request that proves the credentials.
+
+    `timeout_s` holds for the connection and again for the answer. Raises RefusedError, which carries the
+    service's own code, UnreachableError and ToolError.
+    """
     from azure.storage.blob import BlobServiceClient
 
     try:
@@ -153,11 +158,18 @@ def container_names(location: BlobLocation, credentials: Credentials) -> list[st
             location.endpoint,
             credential=_sdk_credential(location, credentials),
             retry_total=0,
+            connection_timeout=timeout_s,
+            read_timeout=timeout_s,
             **_transport(location),
         ) as service:
-            return [str(item.name) for item in service.list_containers()]
-    except (AzureError, HpcaiError):
-        return []
+            found = service.list_containers(results_per_page=most)
+            return [str(item.name) for item in itertools.islice(found, most)]
+    except ClientAuthenticationError as error:
+        if error.status_code is None:
+            raise _nobody(location) from error
+        raise _translated(location, "The list of containers", error) from error
+    except AzureError as error:
+        raise _translated(location, "The list of containers", error) from error
 
 
 def retry_after_s(location: BlobLocation, credentials: Credentials, path: str) -> float | None:
@@ -229,6 +241,19 @@ def _container_client(location: BlobLocation, credentials: Credentials) -> Conta
 def _transport(location: BlobLocation) -> dict[str, Any]:
     # No proxy of the environment leads to this machine itself; None is how requests is told so.
     return {"proxies": {"http": None, "https": None}} if location.is_on_this_machine else {}
+
+
+def _translated(location: BlobLocation, what: str, error: AzureError) -> HpcaiError:
+    if not isinstance(error, HttpResponseError) or error.status_code is None:
+        return unanswered(location, _root(error))
+    if error.status_code in BUSY:
+        return BusyError(
+            f"{what} cannot be served now (HTTP {error.status_code}).", retry_after_s=_asked_s(error)
+        )
+    code = getattr(error, "error_code", None)
+    # An enumeration's member when the SDK knows the code, else a text.
+    code_text = str(getattr(code, "value", code)) if code else None
+    return translate(location, what, error.status_code, code_text)
 
 
 def _root(error: AzureError) -> str:

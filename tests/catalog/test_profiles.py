@@ -34,5 +34,7 @@ def test_the_folder_of_the_topology_file_is_mounted(known: Profile) -> None:
 
 
 def test_an_unknown_size_is_not_found_with_the_nearest() -> None:
-    with pytest.raises(NotFoundError, match=r"'ND96isr_H100'\n.*\nDid you mean 'Standard_ND96isr_H100_v5'\?"):
+    with pytest.raises(
+        NotFoundError, match=r"'ND96isr_H100'\.\n.*\nDid you mean 'Standard_ND96isr_H100_v5'\?"
+    ):
         profile("ND96isr_H100")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from hpcai.cli.cluster import cluster
-from hpcai.errors import NotFoundError, SpecError, StageError
+from hpcai.errors import NotFoundError, SpecError, StageError, UsageError
 from hpcai.render.environment import shipped
 
 CONFIG = str(shipped("cluster-configs") / "nd-h100-slurm.yaml")
@@ -48,7 +48,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     [
         (["no-such.yaml"], NotFoundError),
         ([CONFIG, "--set", "nodearrays=null"], SpecError),
-        ([CONFIG, "--set", "kind=job"], SpecError),
+        ([CONFIG, "--set", "kind=job"], UsageError),
     ],
 )
 def test_a_wrong_file_ends_in_its_error(arguments: list[str], error: type[Exception]) -> None:

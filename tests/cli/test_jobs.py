@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -150,6 +152,34 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
 
 
+def test_a_job_whose_name_cannot_be_printed_is_named_on_stderr(cli: Cli) -> None:
+    for words in (("-q",), ("-o", "json"), ("-o", "csv"), ("-q", "--follow")):
+        with Path("/dev/full").open("w") as full:
+            argv = [sys.executable, "-m", "hpcai", "submit", cli.file("true", name="untold"), *words]
+            done = subprocess.run(
+                argv, env=cli.environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 7, done.stderr
+        told, what, _ = done.stderr.splitlines()
+        name, _, job_id = told.removesuffix(".").partition(" is job ")
+        assert cli.run(name).job_id == int(job_id)
+        assert what.startswith("hpcai: What would be printed is lost: stdout cannot be written")
+
+
+def test_the_queue_has_the_same_columns_in_every_form(cli: Cli) -> None:
+    run = cli.submit(FOREVER, name="queued")
+    until(lambda: begun(run), 30, "the job runs")
+    (job,) = cli.json("queue")["jobs"]
+    (head, row) = csv.reader(io.StringIO(cli("queue", "-o", "csv").stdout))
+    assert head == list(job) and "elapsed_s" in head
+    assert dict(zip(head, row, strict=True))["record"] == job["record"]
+    assert (
+        cli("queue", "-q").stdout == f"{run.job_id}\n"
+        and cli("show", "-q", "@last").stdout == f"{run.name}\n"
+    )
+    cli("cancel", run.name)
+
+
 def test_a_batch_part_that_a_signal_ends_is_128_and_the_signal(cli: Cli) -> None:
     run = cli.submit(FOREVER)
     until(lambda: begun(run), 30, "the job runs")
@@ -159,14 +189,17 @@ def test_a_batch_part_that_a_signal_ends_is_128_and_the_signal(cli: Cli) -> None
 
 
 def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
-    following = cli.start("submit", "--follow", cli.file(FOREVER, name="long"))
+    following = cli.start("submit", "--follow", "-o", "json", cli.file(FOREVER, name="long"))
     run = until(
         lambda: next((Run(path) for path in cli.runs_root.glob("default/long-*")), None), 30, "a record"
     )
     until(lambda: begun(run), 30, "the job runs")
     following.send_signal(signal.SIGINT)
-    _, words = following.communicate(timeout=20)
+    said, words = following.communicate(timeout=20)
     assert following.returncode == 130, words
+    facts = json.loads(said)
+    assert (facts["run"], facts["job_id"], facts["cause"]) == (run.name, run.job_id, None)
+    assert facts["state"] in ("RUNNING", "PENDING")
     assert f"job {run.job_id} goes on" in words and f"hpcai cancel {run.name}" in words
     waiting = cli.json("queue")["jobs"]
     assert [(job["run"], job["state"]) for job in waiting] == [(run.name, "RUNNING")]
@@ -257,7 +290,8 @@ def test_a_slurmctld_that_does_not_answer_is_6(cli: Cli, cluster: RealCluster, t
 def test_check_of_this_site_and_of_files(cli: Cli) -> None:
     site = {row["where"]: row for row in cli.json("check")["findings"]}
     assert site["partition main"]["severity"] == "ok" and "3 nodes" in site["partition main"]["what"]
-    assert site["storage"]["what"].endswith("opened by an account key")
+    assert site["storage"]["what"].endswith("is opened by the account key.")
+    assert {row["severity"] for row in site.values()} == {"ok"}, site
     good = cli.json("check", cli.file("true", nodes=2))["findings"]
     assert [(row["severity"], row["where"]) for row in good] == [("ok", "start")]
     bad = cli("check", cli.file("true", nodes=9, gpus_per_node=3), status=3).stdout

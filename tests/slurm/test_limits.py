@@ -32,13 +32,23 @@ def found(**fields: object) -> list[Breach]:
         ({"partition": "wide"}, "nodes", "takes jobs of 2 nodes or more, not 1"),
         ({"time_min": 61}, "time_min", "allows 0-01:00:00, not 61 minutes"),
         ({"partition": "maim"}, "partition", "There is no partition 'maim'"),
-        ({"gpus_per_node": 5}, "gpus_per_node", "5 GPUs per node, and no node"),
+        (
+            {"gpus_per_node": 5},
+            "gpus_per_node",
+            "5 GPUs per node, and the largest node of partition 'main' has 4 GPUs.",
+        ),
         (
             {"nodes": 2, "gpus_per_node": 4},
             "gpus_per_node",
-            "1 of the 2 nodes of partition 'main' has so many",
+            "asks for 2 nodes with 4 GPUs each, and only 1 of the 2 nodes of partition 'main' has that; "
+            "the smallest has 2 GPUs.",
         ),
-        ({"nodes": 2, "mem_gib": 48}, "mem_gib", "48 GiB of memory per node"),
+        ({"nodes": 2, "mem_gib": 48}, "mem_gib", "2 nodes with 48 GiB of memory each"),
+        (
+            {"mem_gib": 4000},
+            "mem_gib",
+            "4000 GiB of memory per node, and the largest node of partition 'main' has 64 GiB of memory.",
+        ),
         ({"ntasks_per_node": 9}, "ntasks_per_node", "9 CPUs per node"),
         ({"ntasks_per_node": 2, "cpus_per_task": 5}, "cpus_per_task", "10 CPUs per node"),
         ({"nodes": 2, "partition": "wide", "cpus_per_task": 5}, "cpus_per_task", "5 CPUs per node"),

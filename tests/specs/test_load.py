@@ -46,12 +46,12 @@ def test_a_file_that_is_missing_is_not_found_with_the_nearest_name(tmp_path: Pat
     (tmp_path / "train.yaml").write_text("kind: job\n", encoding="utf-8")
     with pytest.raises(NotFoundError, match=r"Did you mean '.*train\.yaml'"):
         load(tmp_path / "trian.yaml")
-    with pytest.raises(NotFoundError, match="there is no file"):
+    with pytest.raises(NotFoundError, match="There is no file"):
         load(tmp_path / "no" / "folder.yaml")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder; name a YAML file in it"):
+    with pytest.raises(UsageError, match=r"is a folder\.\nName a YAML file in it"):
         load(tmp_path)
 
 

@@ -1,0 +1,45 @@
+"""What `hpcai check` may say of folders that it can or cannot look at."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from hpcai.check import places
+from hpcai.slurm.answers import NodeInfo
+
+HERE = [NodeInfo(name, "IDLE", hostname=socket.gethostname()) for name in ("n1", "n2")]
+AWAY = [NodeInfo("far", "IDLE", hostname="another-machine")]
+
+
+def test_scratch_of_nodes_on_this_machine_is_looked_at(tmp_path: Path) -> None:
+    place = f"{tmp_path}/%n"
+    (tmp_path / "n1").mkdir()
+    [missing] = places.scratch(place, HERE)
+    assert (missing.severity, missing.fix) == ("error", f"mkdir -p {tmp_path}/n2")
+    (tmp_path / "n2").mkdir()
+    [good] = places.scratch(place, HERE)
+    assert good.severity == "ok"
+    assert good.what.startswith(f"{place} can be written on n1, n2; ")
+
+
+def test_scratch_of_other_machines_is_never_ok(tmp_path: Path) -> None:
+    for nodes in (AWAY, []):
+        [note] = places.scratch(str(tmp_path), nodes)
+        assert note.severity == "note"
+        assert "was not looked at" in note.what
+    ok, note = places.scratch(str(tmp_path), [*HERE, *AWAY])
+    assert (ok.severity, note.severity) == ("ok", "note")
+    assert note.fix == f"srun -w far df -h {tmp_path}  # tells"
+
+
+def test_no_scratch_is_no_claim() -> None:
+    assert [found.severity for found in places.scratch(None, HERE)] == ["note"]
+
+
+def test_a_runs_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    assert places.refuses_writing(tmp_path / "new/folder") is None
+    (tmp_path / "file").write_text("")
+    found = places.refuses_writing(tmp_path / "file/runs")
+    assert found is not None and found.severity == "error"
+    assert f"'{tmp_path}/file' is not a folder that you may write to" in found.what

@@ -1,0 +1,111 @@
+"""`hpcai check FILE...` without Slurm: findings for every file, claiming no more than was seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLUSTER = Path(__file__).parents[2] / "cluster-configs/nd-h100-slurm.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.yaml").write_text('kind: job\nname: x\ncommand: "true"\n')
+    (tmp_path / "bad.yaml").write_text('kind: job\nname: x\nnodes: two\ncommand: "true"\n')
+    return tmp_path
+
+
+def hpcai(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HPCAI_", "AZURE_"))}
+    variables = {
+        "HPCAI_RUNS_ROOT": str(folder / "runs"),
+        "XDG_CACHE_HOME": str(folder),
+        "PATH": "/nonexistent",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "hpcai", *words],
+        env={**kept, **variables, **environ},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
+    done = hpcai(folder, "check", "good.yaml", "bad.yaml", "goood.yaml", "-o", "json")
+    assert done.returncode == 5, done.stderr
+    found = [
+        (row["file"], row["severity"], row["where"], row["what"])
+        for row in json.loads(done.stdout)["findings"]
+        if row["where"] != "slurm"
+    ]
+    assert found == [
+        ("good.yaml", "ok", "script", "Renders; when it would start only Slurm can tell."),
+        ("bad.yaml", "error", "bad.yaml:3:8", "nodes: got 'two'; a whole number"),
+        ("goood.yaml", "error", "file", "There is no file 'goood.yaml'."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        (("good.yaml",), 0),
+        (("good.yaml", "bad.yaml"), 3),
+        (("good.yaml", "bad.yaml", "."), 2),
+        (("none.yaml", "bad.yaml", "."), 5),
+        (("good.yaml", "--set", "nodes"), 2),
+    ],
+)
+def test_the_exit_status_of_several_files(files: tuple[str, ...], status: int, folder: Path) -> None:
+    assert hpcai(folder, "check", *files).returncode == status
+
+
+def test_quiet_names_the_files_with_errors(folder: Path) -> None:
+    done = hpcai(folder, "check", "-q", "good.yaml", "bad.yaml", "none.yaml")
+    assert (done.returncode, done.stdout) == (5, "bad.yaml\nnone.yaml\n")
+
+
+def test_a_cluster_is_rendered_and_what_was_checked_is_said(folder: Path) -> None:
+    done = hpcai(folder, "check", str(CLUSTER))
+    assert done.returncode == 0, done.stderr
+    assert "warning  parameters: Still to fill in before the cluster can start: Region, " in done.stdout
+    assert "ok       template: Renders to " in done.stdout
+    assert "(nodearrays: hpc, htc); CycleCloud was not asked." in done.stdout
+    assert "\nok       start: " not in done.stdout
+
+
+def test_a_job_that_could_keep_no_record_is_an_error(folder: Path) -> None:
+    done = hpcai(folder, "check", "good.yaml", HPCAI_RUNS_ROOT=str(folder / "good.yaml/runs"))
+    assert done.returncode == 3
+    assert "error    runs folder: " in done.stdout
+    assert "export HPCAI_RUNS_ROOT=FOLDER" in done.stdout
+
+
+def test_the_kind_is_looked_at_before_the_rest(folder: Path) -> None:
+    (folder / "a cluster.yaml").write_text("kind: cluster\nname: x\nnonsense: 1\n")
+    done = hpcai(folder, "submit", "a cluster.yaml")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "hpcai: 'a cluster.yaml' is of kind 'cluster', which this command does not take.\n"
+        "hpcai cluster render 'a cluster.yaml'\n",
+    )
+    done = hpcai(folder, "cluster", "render", "bad.yaml")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "hpcai submit bad.yaml")
+
+
+def test_a_profile_that_does_not_exist_has_a_place(folder: Path) -> None:
+    (folder / "size.yaml").write_text('kind: job\nname: x\nprofile: ND96isr_H100\ncommand: "true"\n')
+    done = hpcai(folder, "submit", "size.yaml")
+    assert done.returncode == 5
+    assert done.stderr.startswith("hpcai: size.yaml:3:10: profile: got 'ND96isr_H100'; profiles are ")
+    assert done.stderr.endswith("Did you mean 'Standard_ND96isr_H100_v5'?\n")
+    checked = hpcai(folder, "check", "size.yaml")
+    assert (checked.returncode, "error    size.yaml:3:10: profile: " in checked.stdout) == (3, True)
+    both = hpcai(folder, "submit", "size.yaml", "--set", "nodes=0")
+    assert (both.returncode, len(both.stderr.splitlines())) == (3, 2)
