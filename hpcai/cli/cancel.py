@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpcai.cli.context import Context, find_context
+from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import say
-from hpcai.cli.target import Target, complete_ident, find_target
+from hpcai.cli.target import Target, find_target
 
 if TYPE_CHECKING:
+    from hpcai.cli.context import Context
     from hpcai.slurm.answers import JobInfo
 
 WAIT_S = 60.0
@@ -29,6 +30,8 @@ def cancel(ident: str) -> None:
     4 it had ended before, 5 no such job, 6 Slurm does not answer, 8 it is still ending
     after a minute.
     """
+    from hpcai.cli.context import find_context
+
     context = find_context()
     target = find_target(context, ident)
     _require_alive(target)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from hpcai.cli.context import Context, find_context
+from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import put_bytes, say
-from hpcai.cli.target import Target, complete_ident, find_target, is_local
+from hpcai.cli.target import Target, find_target, is_local
 
 if TYPE_CHECKING:
+    from hpcai.cli.context import Context
     from hpcai.launch.follow import Snapshot
     from hpcai.runs.record import Run
 
@@ -39,6 +40,8 @@ def logs(ctx: click.Context, ident: str, follow: bool, rank: int, attempt: int |
     Exit status: 0, 2 the name fits two runs, 4 no such rank or attempt, or no output yet,
     5 no such job, 6 Slurm does not answer, 130 no longer following after Ctrl-C.
     """
+    from hpcai.cli.context import find_context
+
     context = find_context()
     target = find_target(context, ident, ask_slurm=False)
     if target.run is None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 
 
 @click.command("report", short_help="Make the report of one or more runs.")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_ident)
 @click.option(
     "-d",
     "--to",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.context import Context, find_context
+from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
-from hpcai.cli.target import Target, complete_ident, find_target, is_local
+from hpcai.cli.target import Target, find_target, is_local
 
 if TYPE_CHECKING:
+    from hpcai.cli.context import Context
     from hpcai.launch.ends import Outcome
     from hpcai.runs.attempts import RunAttempt
     from hpcai.runs.record import Run
@@ -41,6 +42,8 @@ def show(
     """
     if timeout_s is not None and not waits:
         raise click.UsageError("--timeout-s goes with --wait.")
+    from hpcai.cli.context import find_context
+
     context = find_context()
     target = _find(context, ident)
     if waits:

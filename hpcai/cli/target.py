@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import click
-
-from hpcai.cli.context import Context
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hpcai.cli.context import Context
     from hpcai.launch.ends import Outcome
     from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
@@ -66,25 +63,3 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
 def is_local(run: Run) -> bool:
     """Whether the run's processes are of the machine that submitted it."""
     return any(event.get("event") == "submitted" and event.get("where") == "local" for event in run.events())
-
-
-def complete_ident(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Names and job ids of runs that begin so, newest first; from the records alone, Slurm is not asked."""
-    from click.shell_completion import CompletionItem
-
-    from hpcai.errors import StageError
-    from hpcai.runs.record import list_runs
-    from hpcai.specs.site import load_site
-
-    try:
-        runs = list_runs(load_site().runs_root)[:200]
-        numbers = [(str(run.job_id), run) for run in runs[:20] if incomplete.isdigit() and run.job_id]
-    except StageError:
-        return []
-    names = [(run.ident if "/" in incomplete else run.name, run) for run in runs]
-    last = [("@last", runs[0])] if runs else []
-    return [
-        CompletionItem(word, help=run.ident)
-        for word, run in [*last, *names, *numbers]
-        if word.startswith(incomplete)
-    ]

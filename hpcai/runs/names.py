@@ -1,0 +1,40 @@
+"""The names of runs from the names of folders: no record is opened, so thousands are listed in an instant."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcai.runs.paths import RunPaths
+
+# Every run is made with the UTC time of its making in its name.
+_STAMP = re.compile(r"-(\d{8}-\d{6})(?:-(\d+))?$")
+
+
+def list_names(runs_root: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Experiment and name of every run below the root, newest first; no root is no runs.
+
+    Unlike `list_runs`, takes a run that has just begun to be made for one.
+    """
+    found = []
+    for experiment, folder in _folders(os.fspath(runs_root)):
+        for name, path in _folders(folder):
+            stamp = _STAMP.search(name)
+            # A name without a time was given by a person, as folders that are no runs are.
+            if stamp is not None or RunPaths(Path(path)).resolved.exists():
+                age = (stamp[1], int(stamp[2] or 1)) if stamp else ("", 0)
+                found.append((age, experiment, name))
+    found.sort(reverse=True)
+    return [(experiment, name) for _, experiment, name in found]
+
+
+def _folders(parent: str) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_dir():
+                    yield entry.name, entry.path
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
