@@ -54,7 +54,7 @@ def find_program(name: str, *, env: Mapping[str, str] | None = None, next_step: 
     """
     found = shutil.which(name, path=None if env is None else env.get("PATH"))
     if found is None:
-        raise ProgramMissing(f"{name!r} is not on PATH", next_step=next_step)
+        raise ProgramMissing(f"{name!r} is not on PATH.", next_step=next_step)
     return Path(found)
 
 
@@ -86,9 +86,9 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
     except subprocess.TimeoutExpired as error:
-        raise ProgramTimedOut(f"{Path(words[0]).name} did not answer within {timeout_s:g} s") from error
+        raise ProgramTimedOut(f"{Path(words[0]).name} did not answer within {timeout_s:g} s.") from error
     outcome = Completed(tuple(words), done.returncode, done.stdout, done.stderr)
     if check and outcome.status != 0:
         raise ProgramFailed(outcome)
@@ -120,7 +120,7 @@ def start(
             start_new_session=new_session,
         )
     except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
 
 
 def ends_within(program: Running, timeout_s: float) -> bool:
@@ -138,7 +138,7 @@ def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) ->
     try:
         status = subprocess.call(words, env=None if env is None else dict(env))
     except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH") from error
+        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
     return status if status >= 0 else 128 - status
 
 

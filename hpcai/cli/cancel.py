@@ -52,7 +52,7 @@ def _require_alive(target: Target) -> None:
 
     if target.outcome is not None:
         raise ToolError(
-            f"{target.name} cannot be cancelled: it {ended(target.outcome)}",
+            f"{target.name} cannot be cancelled: it {ended(target.outcome)}.",
             next_step=f"hpcai show {target.run.name if target.run else target.job_id}",
         )
 
@@ -63,8 +63,8 @@ def _end_processes(target: Target) -> None:
 
     if target.run is None or not local.stop(target.run):
         raise ToolError(
-            f"{target.name} cannot be cancelled: Slurm knows no job of it, and no process of it runs here",
-            next_step="hpcai show ID tells what its record holds.",
+            f"{target.name} cannot be cancelled: Slurm knows no job of it, and no process of it runs here.",
+            next_step=f"hpcai show {target.run.name if target.run else target.job_id}",
         )
 
 
@@ -80,7 +80,7 @@ def _wait_for_end(context: Context, job: JobInfo) -> None:
             return
         if time.monotonic() >= deadline:
             raise WaitTimeout(
-                f"Job {job.job_id} was told to end and is still ending after {WAIT_S:g} s",
+                f"Job {job.job_id} was told to end and is still ending after {WAIT_S:g} s.",
                 next_step=f"hpcai show {job.job_id} --wait",
             )
         time.sleep(0.3)

@@ -42,7 +42,7 @@ class Context:
         if self.slurm is not None:
             return self.slurm
         raise self.why_no_slurm or ToolError(
-            "There is no Slurm here: sbatch is not on PATH, and no embedded cluster is up",
+            "There is no Slurm here: sbatch is not on PATH, and no embedded cluster is up.",
             next_step="`hpcai local up` starts a Slurm on this machine.",
         )
 

@@ -145,7 +145,14 @@ def execute(name: str, command: tuple[str, ...]) -> None:
     from hpcai import shell
     from hpcai.slurm.local import cluster
 
-    shell.become(command, env={**os.environ, **cluster.environment(name)})
+    environ = {**os.environ, **cluster.environment(name)}
+    try:
+        shell.become(command, env=environ)
+    except shell.ProgramMissing as error:
+        flag = "" if name == cluster.DEFAULT else f" --name {name}"
+        raise shell.ProgramMissing(
+            error.what, next_step=f"hpcai local env{flag}  # prints the PATH that was searched"
+        ) from error
 
 
 @local.group()

@@ -69,14 +69,14 @@ def _attempt(context: Context, run: Run, attempt: int | None) -> int:
     numbers = [one.number for one in run.attempts() if one.start is not None]
     if not numbers:
         raise ToolError(
-            f"{run.name} has printed nothing: {_state(context, run)}",
-            next_step=f"hpcai logs -f {run.name} prints it as it comes, --batch what Slurm said.",
+            f"{run.name} has printed nothing: {_state(context, run)}.",
+            next_step=f"`hpcai logs -f {run.name}` prints it as it comes, --batch what Slurm said.",
         )
     if attempt is None:
         return numbers[-1]
     if attempt not in numbers:
         made = f"its attempts are 0 to {numbers[-1]}" if numbers[-1] else "its only attempt is 0"
-        raise ToolError(f"{run.name} has no attempt {attempt}: {made}", next_step=f"hpcai show {run.name}")
+        raise ToolError(f"{run.name} has no attempt {attempt}: {made}.", next_step=f"hpcai show {run.name}")
     return attempt
 
 
@@ -88,11 +88,11 @@ def _require_rank(context: Context, run: Run, number: int, rank: int) -> None:
         return
     if not ranks:
         raise ToolError(
-            f"No rank of {run.name} has printed anything in attempt {number}: {_state(context, run)}",
-            next_step=f"hpcai logs --batch {run.name} prints what Slurm and the batch part said.",
+            f"No rank of {run.name} has printed anything in attempt {number}: {_state(context, run)}.",
+            next_step=f"`hpcai logs --batch {run.name}` prints what Slurm and the batch part said.",
         )
     raise ToolError(
-        f"{run.name} has no rank {rank} in attempt {number}: {_state(context, run)}",
+        f"{run.name} has no rank {rank} in attempt {number}: {_state(context, run)}.",
         allowed=f"Its ranks are 0 to {ranks[-1]}." if ranks[-1] else "Its only rank is 0.",
     )
 
@@ -207,7 +207,10 @@ def _print_job(context: Context, target: Target, follow: bool) -> None:
     assert job is not None
     path = Path(job.stdout) if job.stdout else None
     if path is None or not (path.exists() or follow):
-        raise ToolError(f"Job {job.job_id} has no output file that can be read here: {job.stdout!r}")
+        raise ToolError(
+            f"Job {job.job_id} has no output file that can be read here: {job.stdout!r}.",
+            next_step=f"hpcai show {job.job_id}",
+        )
     pipe = _Pipe(path, sys.stdout)
     pipe.copy()
     next_ask = 0.0

@@ -45,7 +45,7 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     Raises UsageError for no runs, StageError when a file cannot be read or written.
     """
     if not runs:
-        raise UsageError("A report needs at least one run")
+        raise UsageError("A report needs at least one run.")
     figures = _make_folder(out_dir)
     page = make_page(collect(list(dict.fromkeys(runs))))
     for plot in page.plots.values():
@@ -66,7 +66,7 @@ def _make_folder(out_dir: Path) -> Path:
         figures.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StageError(
-            f"{str(out_dir)!r} cannot be made: {error.strerror}", next_step="hpcai report ID -d DIR"
+            f"{str(out_dir)!r} cannot be made: {error.strerror}.", next_step="hpcai report ID -d DIR"
         ) from error
     return figures
 

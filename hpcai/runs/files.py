@@ -55,13 +55,13 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise StageError(f"{str(path)!r} cannot be read: {reason}") from error
+        raise StageError(f"{str(path)!r} cannot be read: {reason}.") from error
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StageError(f"{str(path)!r} is damaged: it is not JSON ({error})") from error
+        raise StageError(f"{str(path)!r} is damaged: it is not JSON ({error}).") from error
     if not isinstance(value, dict):
-        raise StageError(f"{str(path)!r} is damaged: it holds no JSON object")
+        raise StageError(f"{str(path)!r} is damaged: it holds no JSON object.")
     _require_known_version(path, value.get("schema_version"))
     return value
 
@@ -70,7 +70,7 @@ def _require_known_version(path: Path, version: object) -> None:
     if isinstance(version, int) and 1 <= version <= SCHEMA_VERSION:
         return
     raise StageError(
-        f"{str(path)!r} has schema_version {version!r}",
+        f"{str(path)!r} has schema_version {version!r}.",
         allowed=f"This hpcai reads versions 1 to {SCHEMA_VERSION}.",
         next_step="pip install --upgrade hpcai",
     )

@@ -67,7 +67,7 @@ def write_line(descriptor: int, line: bytes, *, torn: bool) -> None:
 def cannot_write(path: Path, error: OSError) -> StageError:
     """The error for a record file that cannot be written."""
     return StageError(
-        f"{str(path)!r} cannot be written: {error.strerror or error}",
+        f"{str(path)!r} cannot be written: {error.strerror or error}.",
         next_step="Free space or correct the permissions; HPCAI_RUNS_ROOT names another place for runs.",
     )
 
@@ -112,7 +112,7 @@ def _bytes_from(path: Path, offset: int) -> tuple[bytes, int]:
     except (FileNotFoundError, NotADirectoryError):
         return b"", 0
     except OSError as error:
-        raise StageError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise StageError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
 
 
 def _parse(data: bytes) -> list[Record]:

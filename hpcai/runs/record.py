@@ -161,7 +161,7 @@ def create_run(
 def _require_folder_name(what: str, value: str) -> None:
     if not _NAME.fullmatch(value) or len(value) > 200:
         raise UsageError(
-            f"{value!r} cannot be the name of {'an' if what == 'experiment' else 'a'} {what}",
+            f"{value!r} cannot be the name of {'an' if what == 'experiment' else 'a'} {what}.",
             allowed="Letters, digits, '.', '_' and '-' are allowed, a letter or digit first.",
         )
 
@@ -219,8 +219,8 @@ def find_run(runs_root: Path, ident: str) -> Run:
     runs = list_runs(runs_root)
     if not runs:
         raise NotFoundError(
-            f"There is no run {ident!r}: {str(runs_root)!r} holds no runs",
-            next_step="hpcai submit FILE makes one; HPCAI_RUNS_ROOT names another place to look.",
+            f"There is no run {ident!r}: {str(runs_root)!r} holds no runs.",
+            next_step="`hpcai submit FILE` makes one; HPCAI_RUNS_ROOT names another place to look.",
         )
     if ident == "@last":
         return runs[0]
@@ -255,20 +255,20 @@ def _job_id(run: Run) -> int | None:
 def _not_found(runs: Sequence[Run], ident: str) -> NotFoundError:
     if ident.isdigit():
         return NotFoundError(
-            f"No run has the Slurm job id {ident}",
+            f"No run has the Slurm job id {ident}.",
             next_step=f"The newest run is {runs[0].ident!r}; @last names it.",
         )
     known = {name: run for run in reversed(runs) for name in (_STAMP.sub("", run.name), run.name, run.ident)}
     near = nearest(ident, known)
     hint = f"Did you mean {known[near].name!r}?" if near else f"The newest run is {runs[0].ident!r}."
-    return NotFoundError(f"There is no run {ident!r}", next_step=hint)
+    return NotFoundError(f"There is no run {ident!r}.", next_step=hint)
 
 
 def _ambiguous(ident: str, fitting: Sequence[Run], shown: int = 4) -> UsageError:
     names = ", ".join(repr(run.ident) for run in fitting[:shown])
     more = f" and {len(fitting) - shown} more" if len(fitting) > shown else ""
     return UsageError(
-        f"{ident!r} fits {len(fitting)} runs: {names}{more}",
+        f"{ident!r} fits {len(fitting)} runs: {names}{more}.",
         next_step="Give the whole name; @last is the newest run of all.",
     )
 

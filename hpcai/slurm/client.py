@@ -113,7 +113,7 @@ class SlurmClient:
             return parse.expected_start(done.stderr)
         except ValueError as error:
             raise SlurmError(
-                f"sbatch --test-only printed no expected start: {done.stderr.strip()!r}"
+                f"sbatch --test-only printed no expected start: {done.stderr.strip()!r}."
             ) from error
 
     def job(self, job_id: int) -> JobInfo:
@@ -123,7 +123,7 @@ class SlurmClient:
         Raises NotFoundError when there is no such job.
         """
         unknown = NotFoundError(
-            f"Slurm knows no job {job_id}; an ended job it forgets after a while",
+            f"Slurm knows no job {job_id}; an ended job it forgets after a while.",
             next_step="`hpcai queue` lists your jobs.",
         )
         try:
@@ -197,7 +197,7 @@ class SlurmClient:
             return parse_text(text)
         except (ValueError, KeyError) as error:
             raise SlurmError(
-                f"What {' '.join(argv[:3])} printed cannot be read: {error}",
+                f"What {' '.join(argv[:3])} printed cannot be read: {error}.",
                 next_step="Please report it with that command's output and that of `sinfo --version`.",
             ) from error
 
@@ -218,8 +218,8 @@ class SlurmClient:
             done = shell.run(argv, timeout_s=self._timeout_s, env=env or self._query_environ(), check=False)
         except shell.ProgramMissing as error:
             raise shell.ProgramMissing(
-                f"{argv[0]!r} is not on PATH: this machine has no Slurm",
-                next_step="Go to the cluster's login node, or start a Slurm here: hpcai local up",
+                f"{argv[0]!r} is not on PATH: this machine has no Slurm.",
+                next_step="Go to the cluster's login node; `hpcai local up` starts a Slurm here.",
             ) from error
         if done.status != 0:
             raise _failure(done)
@@ -259,7 +259,7 @@ class _Submission:
             self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
             raise
         except ValueError as error:
-            raise SlurmError(f"sbatch did not name the job: {error}") from error
+            raise SlurmError(f"sbatch did not name the job: {error}.") from error
 
     def _accepted(self) -> int | None:
         jobs = self.client.jobs_without_retry()
@@ -270,18 +270,18 @@ def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundEr
     words = _words_of(done)
     if _NO_CONFIG.search(done.stderr):
         return SlurmError(
-            f"{done.program} finds no cluster: {words}",
-            next_step="Set SLURM_CONF to the site's slurm.conf, or start a Slurm here: hpcai local up",
+            f"{done.program} finds no cluster: {words}.",
+            next_step="Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here.",
         )
     if _NO_ANSWER.search(done.stderr):
         return UnreachableError(
-            f"slurmctld does not answer: {words}",
+            f"slurmctld does not answer: {words}.",
             next_step="`scontrol ping` tells whether it runs; try again later.",
         )
     if _UNKNOWN_JOB.search(done.stderr):
-        return NotFoundError(f"Slurm knows no such job: {words}", next_step="`hpcai queue` lists your jobs.")
+        return NotFoundError(f"Slurm knows no such job: {words}.", next_step="`hpcai queue` lists your jobs.")
     advice = next((advice for sign, advice in _ADVICE if sign.lower() in words.lower()), None)
-    return SlurmError(f"{done.program} refused: {words}", next_step=advice)
+    return SlurmError(f"{done.program} refused: {words}.", next_step=advice)
 
 
 def _words_of(done: shell.Completed) -> str:
@@ -290,4 +290,4 @@ def _words_of(done: shell.Completed) -> str:
         done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.status} and said nothing"
     )
     lines = [re.sub(r"^\S+: (error|fatal): ", "", line.strip()) for line in text.splitlines() if line.strip()]
-    return "; ".join(dict.fromkeys(reversed(lines)))
+    return "; ".join(dict.fromkeys(reversed(lines))).rstrip(".")

@@ -48,7 +48,9 @@ def no_container(location: BlobLocation, known: Sequence[str]) -> NotFoundError:
     """Our error for a container that is missing; `known` are those that exist, as far as may be told."""
     return NotFoundError(
         f"There is no container {location.container!r} in the storage account {location.account!r}.",
-        allowed=f"It has {', '.join(known[:5])}{' and more' if len(known) > 5 else ''}." if known else None,
+        allowed=f"There are: {', '.join(known[:5])}{' and more' if len(known) > 5 else ''}."
+        if known
+        else None,
         next_step=did_you_mean(location.container, known)
         or f"`hpcai data push DIR {location.url}` makes it.",
     )

@@ -32,7 +32,9 @@ def scan(source: Path) -> ImageFolder:
     if not source.is_dir():
         beside = [each.name for each in source.parent.iterdir()] if source.parent.is_dir() else []
         what = "is not a folder" if source.exists() else "does not exist"
-        raise NotFoundError(f"{str(source)!r} {what}.", next_step=did_you_mean(source.name, beside))
+        raise NotFoundError(
+            f"{str(source)!r} {what}.", allowed=_LAYOUT, next_step=did_you_mean(source.name, beside)
+        )
     roots = _split_roots(source)
     classes = {split: _folders(root) for split, root in roots.items()}
     class_names = _same_classes(source, classes)

@@ -159,7 +159,7 @@ def _require_safe_transport(endpoint: str, environ: Mapping[str, str]) -> None:
     if parts.scheme == "http" and not is_loopback(host) and host not in allowed:
         raise UsageError(
             f"{endpoint!r} would send data and credentials over http, readable by the network.",
-            allowed="http is for this machine itself and for hosts in HPCAI_ALLOW_HTTP.",
+            allowed="Plain http is for this machine itself and for hosts in HPCAI_ALLOW_HTTP.",
             next_step=f"Use https, or export HPCAI_ALLOW_HTTP={host}",
         )
 

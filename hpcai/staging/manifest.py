@@ -157,6 +157,16 @@ def parse_manifest(text: str | bytes, origin: str) -> Manifest:
         return _manifest(Fields(document, ""))
     except Malformed as error:
         raise _damaged(origin, str(error)) from error
+    except _Newer as error:
+        # A push would destroy what a later hpcai can read.
+        raise ManifestError(
+            f"The manifest {origin!r} was written by a later hpcai: {error}.",
+            next_step="pip install --upgrade hpcai",
+        ) from error
+
+
+class _Newer(Exception):
+    """Part of a sentence: which version was got, and which are read."""
 
 
 def _damaged(origin: str, why: str) -> ManifestError:
@@ -168,6 +178,8 @@ def _damaged(origin: str, why: str) -> ManifestError:
 
 def _manifest(document: Fields) -> Manifest:
     schema = document.count("schema_version")
+    if schema > SCHEMA_VERSION:
+        raise _Newer(f"its schema_version is {schema}, and this one reads {SCHEMA_VERSION}")
     if schema != SCHEMA_VERSION:
         raise Malformed(f"schema_version is {schema}, and this hpcai reads {SCHEMA_VERSION}")
     document.only("schema_version", "kind", "version", "name", "class_names", "splits")

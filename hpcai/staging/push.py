@@ -56,7 +56,7 @@ def push(
     if not isinstance(location, BlobLocation):
         raise UsageError(
             f"{url!r} is not in Blob storage.",
-            allowed="push takes azure://CONTAINER/PREFIX or an https Blob URL.",
+            allowed="A push takes azure://CONTAINER/PREFIX or an https Blob URL.",
         )
     _require_shards(folder, manifest)
     # The SDK takes longer to import than the mistakes above take to find.
@@ -177,7 +177,7 @@ class _Push:
         if not replace:
             raise UsageError(
                 f"{self._location.url} holds {there.name!r} of version {there.version[:12]} already.",
-                allowed="push goes to a new URL, or to one that holds the same data set.",
+                allowed="A push goes to a new URL, or to one that holds the same data set.",
                 next_step="Choose another URL, or replace what is there with --replace.",
             )
         self._retry.call(MANIFEST_NAME, lambda: self._container.delete(MANIFEST_NAME))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 from hpcai.errors import HpcaiError, NotFoundError, StageError, did_you_mean
 from hpcai.staging.chunks import Buffer, read_chunk
@@ -95,11 +97,12 @@ def _no_data_set(source: Source) -> NotFoundError:
     except HpcaiError:
         # The look around is a courtesy; what was asked for is missing either way.
         return NotFoundError(what)
-    name = source.url.rpartition("/")[2]
+    name = unquote(source.url.rpartition("/")[2])
     return NotFoundError(
         what,
         allowed=_there(entries),
-        next_step=did_you_mean(name, beside) or "`hpcai data ls URL` lists the data sets below a URL.",
+        next_step=did_you_mean(name, set(beside) - {name})
+        or f"hpcai data ls {shlex.quote((above or source).url)}",
     )
 
 
@@ -148,10 +151,20 @@ class FolderSource:
         try:
             below = sorted(self._folder.iterdir())
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError(f"There is no folder {str(self._folder)!r}.") from error
+            raise self._no_folder() from error
         shown = [each for each in below if not each.name.startswith(".")]
         folders = tuple(each.name for each in shown if each.is_dir())
         return Entries(folders, {each.name: each.stat().st_size for each in shown if each.is_file()})
+
+    def _no_folder(self) -> NotFoundError:
+        """With the nearest name beside it, or the nearest folder above it that is there."""
+        there = next((folder for folder in self._folder.parents if folder.is_dir()), Path("/"))
+        name = self._folder.relative_to(there).parts[0]
+        near = did_you_mean(name, [each.name for each in there.iterdir() if each.is_dir()])
+        return NotFoundError(
+            f"There is no folder {str(self._folder)!r}.",
+            next_step=near or f"hpcai data ls {shlex.quote(there.as_uri())}",
+        )
 
     def below(self, name: str) -> FolderSource:
         return FolderSource(self._folder / name)

@@ -96,7 +96,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         with suppress(OSError):
             draft.unlink()
         raise StageError(
-            f"The checkpoint {str(path)!r} cannot be written: {error}",
+            f"The checkpoint {str(path)!r} cannot be written: {error}.",
             next_step="The one before it still stands; free space and submit again to go on from it.",
         ) from error
 
@@ -154,7 +154,7 @@ def load(path: Path) -> Checkpoint:
     except _DAMAGES as error:
         why = str(error).partition("\n")[0] or repr(error)
         raise StageError(
-            f"The checkpoint {str(path)!r} is damaged: {why}",
+            f"The checkpoint {str(path)!r} is damaged: {why}.",
             next_step="Remove it to go on from the one before, or start anew with --no-resume.",
         ) from error
 

@@ -83,7 +83,7 @@ class ImageSet:
         except (ValueError, OSError) as error:
             raise StageError(
                 f"Sample {place.key!r} of {str(self._paths[place.shard])!r} is not a picture that can be "
-                f"decoded: {error}",
+                f"decoded: {error}.",
                 next_step="`hpcai data pull URL --verify` repairs a pulled data set.",
             ) from error
 

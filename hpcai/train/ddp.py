@@ -96,7 +96,7 @@ def connect_ddp(world: World, device: torch.device) -> Ddp:
     except (dist.DistError, RuntimeError) as error:
         raise UnreachableError(
             f"Rank {world.rank} of {world.size} could not meet the others at {address}:{port}: "
-            f"{str(error).splitlines()[0]}",
+            f"{str(error).splitlines()[0].rstrip('.')}.",
             next_step="MASTER_ADDR and MASTER_PORT name another place.",
         ) from error
     return Ddp(world, device)

@@ -88,7 +88,7 @@ def connect_horovod(world: World, bucket_bytes: int = BUCKET_BYTES) -> Horovod:
         import horovod.torch as hvd
     except ImportError as error:
         raise ToolError(
-            f"Horovod cannot be used: {error}",
+            f"Horovod cannot be used: {str(error).rstrip('.')}.",
             next_step="`./dev demo` builds it for the installed torch; --comm ddp needs nothing more.",
         ) from error
     hvd.init()

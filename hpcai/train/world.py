@@ -194,7 +194,7 @@ def _slurm_head(environ: Environ) -> str | None:
     try:
         return parse_hostlist(nodes)[0]
     except ValueError as error:
-        raise UsageError(f"Slurm's list of nodes cannot be read: {error}") from error
+        raise UsageError(f"Slurm's list of nodes cannot be read: {error}.") from error
 
 
 def allotted_cpus(world: World, environ: Environ = os.environ) -> int:

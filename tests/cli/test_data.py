@@ -308,6 +308,35 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         assert run.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (("ls", "file://{folder}/im%20agse"), "Did you mean 'im ages'?"),
+        (("ls", "file://{folder}/none/set"), "hpcai data ls file://{folder}"),
+        (("pull", "file://{folder}/im%20ages", "--to", "{folder}/out"), "hpcai data ls file://{folder}"),
+        (("pack", "{folder}/none", "{folder}/out", "--name", "x"), "Expected are folders of JPEG or PNG"),
+    ],
+)
+def test_a_missing_source_says_what_to_type_next(
+    words: tuple[str, ...], next_step: str, images: Path, tmp_path: Path
+) -> None:
+    run = data(*(word.format(folder=tmp_path) for word in words))
+    assert run.returncode == 5, run.stderr
+    assert run.stderr.splitlines()[-1].startswith(next_step.format(folder=tmp_path)), run.stderr
+
+
+def test_a_manifest_of_a_later_hpcai_asks_for_that_hpcai(tmp_path: Path) -> None:
+    write_set(tmp_path / "set", {"a.tar": 10})
+    path = tmp_path / "set/manifest.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    run = data("ls", (tmp_path / "set").as_uri())
+    assert run.returncode == 7
+    assert run.stderr.endswith(
+        "was written by a later hpcai: its schema_version is 2, and this one reads 1.\n"
+        "pip install --upgrade hpcai\n"
+    )
+
+
 def test_a_folder_is_listed_like_a_container(tmp_path: Path) -> None:
     write_set(tmp_path / "sets/one", {"a.tar": 10})
     (tmp_path / "sets/two").mkdir()

@@ -108,7 +108,7 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--rank", "99"), "has no rank 99 in attempt 0: it completed\nIts ranks are 0 to 1."),
+        (("--rank", "99"), "has no rank 99 in attempt 0: it completed.\nIts ranks are 0 to 1."),
         (("--attempt", "3"), "has no attempt 3: its only attempt is 0"),
     ],
 )

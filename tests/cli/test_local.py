@@ -147,7 +147,10 @@ def test_exec_is_the_program(cluster: RealCluster) -> None:
     assert killed.returncode == -9
     missing = hpcai("exec", "no-such-program", environ=environ)
     assert missing.returncode == 4
-    assert "'no-such-program' is not on PATH" in missing.stderr
+    assert missing.stderr == (
+        "hpcai: 'no-such-program' is not on PATH.\n"
+        f"hpcai local env --name {cluster.name}  # prints the PATH that was searched\n"
+    )
 
 
 @pytest.mark.real

@@ -77,7 +77,7 @@ def test_csv_has_one_row_per_fact(root: Path, tmp_path: Path) -> None:
             2,
             "hpcai: 'solver' fits 2 runs: 'demo/solver-20261118-114640', 'demo/solver-20261118-113640'",
         ),
-        (["solvr"], 5, "hpcai: There is no run 'solvr'\nDid you mean 'solver-20261118-114640'?"),
+        (["solvr"], 5, "hpcai: There is no run 'solvr'.\nDid you mean 'solver-20261118-114640'?"),
         (["4711"], 5, "hpcai: No run has the Slurm job id 4711"),
         (["@last", "-d", "/dev/null/x"], 7, "hpcai: '/dev/null/x' cannot be made: Not a directory"),
     ],
@@ -90,7 +90,7 @@ def test_exit_statuses(root: Path, argv: list[str], status: int, says: str) -> N
 def test_no_runs_at_all(tmp_path: Path) -> None:
     done = hpcai(tmp_path / "none", "@last")
     assert done.returncode == 5
-    assert "holds no runs\nhpcai submit FILE makes one" in done.stderr
+    assert "holds no runs.\n`hpcai submit FILE` makes one" in done.stderr
 
 
 def test_a_record_that_cannot_be_read(root: Path) -> None:

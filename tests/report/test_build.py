@@ -256,7 +256,7 @@ def test_no_runs_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error(plain: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StageError, match=r"cannot be made: Not a directory\nhpcai report ID -d DIR"):
+    with pytest.raises(StageError, match=r"cannot be made: Not a directory\.\nhpcai report ID -d DIR"):
         build_report([plain], tmp_path / "file" / "report")
 
 

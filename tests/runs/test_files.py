@@ -32,7 +32,7 @@ def test_an_unknown_version_is_refused_by_name(tmp_path: Path, version: str) -> 
         files.read_json(path)
     shown = {"null": "None", '"1"': "'1'"}.get(version, version)
     assert str(raised.value).splitlines() == [
-        f"{str(path)!r} has schema_version {shown}",
+        f"{str(path)!r} has schema_version {shown}.",
         "This hpcai reads versions 1 to 1.",
         "pip install --upgrade hpcai",
     ]

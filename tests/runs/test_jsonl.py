@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error_with_the_next_step() -> None:
     with pytest.raises(
-        StageError, match=r"'/dev/full' cannot be written: No space left on device\n.*HPCAI_RUNS_ROOT"
+        StageError, match=r"'/dev/full' cannot be written: No space left on device\.\n.*HPCAI_RUNS_ROOT"
     ):
         jsonl.append(Path("/dev/full"), {"a": 1})
 

@@ -101,7 +101,7 @@ def test_a_name_that_is_no_folder_is_refused(root: Path, name: str) -> None:
 
 def test_a_root_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StageError, match=r"cannot be written: Not a directory\n.*HPCAI_RUNS_ROOT"):
+    with pytest.raises(StageError, match=r"cannot be written: Not a directory\.\n.*HPCAI_RUNS_ROOT"):
         create_run(tmp_path / "file", "demo", "digits", spec_text="", resolved={}, script="")
 
 
@@ -136,7 +136,7 @@ def test_folders_that_are_no_runs_are_not_listed(make: Make, root: Path) -> None
 
 def test_no_root_is_no_runs(root: Path) -> None:
     assert list_runs(root) == []
-    with pytest.raises(NotFoundError, match=r"holds no runs\nhpcai submit FILE"):
+    with pytest.raises(NotFoundError, match=r"holds no runs\.\n`hpcai submit FILE"):
         find_run(root, "12")
 
 
@@ -182,14 +182,14 @@ def test_a_name_of_two_runs_is_refused_with_both(
     make(experiment="b")
     with pytest.raises(UsageError) as raised:
         find_run(root, "digits")
-    assert "fits 2 runs: 'b/digits-20261118-110640', 'a/digits-20261118-110640'\n" in str(raised.value)
+    assert "fits 2 runs: 'b/digits-20261118-110640', 'a/digits-20261118-110640'.\n" in str(raised.value)
     assert find_run(root, "a/digits-20261118-110640").experiment == "a"
 
 
 def test_a_name_of_many_runs_is_refused_with_the_newest(make: Make, root: Path) -> None:
     for _ in range(7):
         make()
-    with pytest.raises(UsageError, match=r"fits 7 runs: .* and 3 more\n.*@last"):
+    with pytest.raises(UsageError, match=r"fits 7 runs: .* and 3 more\.\n.*@last"):
         find_run(root, "dig")
 
 

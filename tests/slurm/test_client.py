@@ -113,7 +113,7 @@ def test_the_line_that_says_most_comes_first(programs: Programs) -> None:
     with pytest.raises(SlurmError) as caught:
         client(programs).submit(Path("/runs/script.sbatch"))
     assert caught.value.what == (
-        "sbatch refused: Batch job submission failed: Invalid; invalid partition: nope"
+        "sbatch refused: Batch job submission failed: Invalid; invalid partition: nope."
     )
 
 

@@ -93,7 +93,8 @@ SHARD = "splits.train.shards.0"
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("schema_version", 2, "schema_version is 2, and this hpcai reads 1"),
+        ("schema_version", 2, "was written by a later hpcai: its schema_version is 2, and this one reads 1"),
+        ("schema_version", 0, "schema_version is 0, and this hpcai reads 1"),
         ("schema_version", True, "schema_version is True, not a whole number"),
         ("schema_version", KeyError, "schema_version is missing"),
         ("kind", "job", "kind is 'job', not 'manifest'"),

@@ -1,0 +1,102 @@
+"""Every message of an error is made of sentences, and a command to type stands alone, as typed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# These parts' messages are still uneven.
+LATER = ("hpcai/slurm/local/", "hpcai/launch/", "hpcai/render/")
+MODULES = [
+    path
+    for path in sorted((ROOT / "hpcai").rglob("*.py"))
+    if not path.relative_to(ROOT).as_posix().startswith(LATER)
+]
+# Anything that is raised for a person; internal signals have no message.
+SUFFIXES = ("Error", "Missing", "Refused", "TimedOut", "Timeout", "NoSuchBlob")
+PYTHONS = (
+    "ValueError",
+    "TypeError",
+    "AttributeError",
+    "AssertionError",
+    "OSError",
+    "KeyError",
+    "SpecFileError",
+    "PydanticCustomError",
+)
+# Lines of these words are for a shell.
+PROGRAMS = (
+    "hpcai ",
+    "./dev",
+    "export ",
+    "pip ",
+    "chmod ",
+    "mkdir ",
+    "srun ",
+    "sinfo ",
+    "python",
+    "apt",
+    "sudo ",
+)
+# Names of programs, keys and schemes are written as they are.
+NAMES = (
+    *("apt", "azure", "container", "hpcai", "memory_mib_per_node", "nodes", "npm", "pip", "pyproject"),
+    *("sbatch", "slurmctld", "srun", "template"),
+)
+# Where a value stands in a message.
+VALUE = "\0"
+
+
+def text_of(node: ast.expr) -> str | None:
+    """The text of a string, with a mark for every value in it; None for what is no string."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        parts = (text_of(part) if isinstance(part, ast.Constant) else VALUE for part in node.values)
+        return "".join(part or "" for part in parts)
+    return None
+
+
+def messages(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, kind (what, allowed, next_step) and text of every message of an error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if not name.endswith(SUFFIXES) or name in PYTHONS:
+            continue
+        given = [("what", arg) for arg in node.args]
+        given += [(word.arg or "", word.value) for word in node.keywords]
+        for kind, value in given:
+            text = text_of(value)
+            if text is not None and kind in ("what", "allowed", "next_step"):
+                yield node.lineno, kind, text
+
+
+def is_command(text: str) -> bool:
+    return text.startswith(PROGRAMS)
+
+
+def fault(kind: str, text: str) -> str | None:
+    if kind == "next_step" and is_command(text):
+        return "a command has no period" if text.endswith(".") else None
+    if text[:1].islower() and re.split(r"\W", text)[0] not in NAMES:
+        return "begins with a small letter"
+    if not text.endswith((".", "?", VALUE if kind == "next_step" else ".")):
+        return "does not end with a period"
+    return None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_messages_are_sentences(path: Path) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {kind} {found}: {text.replace(VALUE, '{}')!r}"
+        for line, kind, text in messages(path)
+        if (found := fault(kind, text)) is not None
+    ]
+    assert not wrong, "\n".join(wrong)
