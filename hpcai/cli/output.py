@@ -43,7 +43,9 @@ class OutputError(StageError):
 def put(text: object, *, end: str = "\n") -> None:
     """Data to stdout. Raises OutputError."""
     with _written(sys.stdout):
-        click.echo(f"{text}{end}", nl=False)
+        # Else click decides by whether it is a terminal.
+        color = False if os.environ.get("NO_COLOR") else None
+        click.echo(f"{text}{end}", nl=False, color=color)
 
 
 def put_bytes(stream: TextIO | None, data: bytes) -> None:

@@ -75,6 +75,8 @@ def _mistake(
         return document.place(path, of_key=True).mistake(key_text(path), message)
     if kind == "missing":
         return document.place(path[:-1]).mistake(key_text(path), "is missing")
+    if detail["input"] is None and len(path) == 1 and model.model_fields[str(path[0])].is_required():
+        return document.place(path).mistake(key_text(path), "is empty, and must be given")
     of_key = "[key]" in detail["loc"]
     return document.place(path, of_key=of_key).mistake(key_text(path), _message(detail, path))
 
@@ -115,10 +117,10 @@ def _message(detail: ErrorDetails, path: Path) -> str:
         return f"got {got!r}; {' or '.join(repr(choice) for choice in choices)}{hint}"
     if kind in ("greater_than_equal", "greater_than"):
         limit = context.get("ge", context.get("gt"))
-        return f"got {got!r}; it must be {'at least' if 'ge' in context else 'more than'} {limit}"
+        return f"got {got!r}; it must be {'at least' if 'ge' in context else 'more than'} {limit:,.15g}"
     if kind in ("less_than_equal", "less_than"):
         limit = context.get("le", context.get("lt"))
-        return f"got {got!r}; it must be {'at most' if 'le' in context else 'less than'} {limit}"
+        return f"got {got!r}; it must be {'at most' if 'le' in context else 'less than'} {limit:,.15g}"
     if kind == "too_short":
         return f"got {got!r}; it must hold at least {context['min_length']} item"
     if kind in _ARTICLES:

@@ -30,7 +30,7 @@ def scan(source: Path) -> ImageFolder:
     Raises NotFoundError without a folder, StageError when the layout is another one.
     """
     if not source.is_dir():
-        beside = [each.name for each in source.parent.iterdir()] if source.parent.is_dir() else []
+        beside = _folders(source.parent) if source.parent.is_dir() else []
         what = "is not a folder" if source.exists() else "does not exist"
         raise NotFoundError(
             f"{str(source)!r} {what}.", allowed=_LAYOUT, next_step=did_you_mean(source.name, beside)

@@ -314,12 +314,14 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("ls", "file://{folder}/im%20agse"), "Did you mean 'im ages'?"),
         (("ls", "file://{folder}/none/set"), "hpcai data ls file://{folder}"),
         (("pull", "file://{folder}/im%20ages", "--to", "{folder}/out"), "hpcai data ls file://{folder}"),
+        (("pack", "{folder}/file", "{folder}/out", "--name", "x"), "Expected are folders of JPEG or PNG"),
         (("pack", "{folder}/none", "{folder}/out", "--name", "x"), "Expected are folders of JPEG or PNG"),
     ],
 )
 def test_a_missing_source_says_what_to_type_next(
     words: tuple[str, ...], next_step: str, images: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "file").write_text("")
     run = data(*(word.format(folder=tmp_path) for word in words))
     assert run.returncode == 5, run.stderr
     assert run.stderr.splitlines()[-1].startswith(next_step.format(folder=tmp_path)), run.stderr

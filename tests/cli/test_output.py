@@ -154,3 +154,16 @@ def test_a_closed_stdout_is_told(site: dict[str, str]) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (7, "hpcai: What would be printed is lost: stdout is closed.\n")
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [("1", False), ("", True)])
+def test_no_color_is_respected_on_a_terminal(
+    no_color: str, colored: bool, tmp_path: Path, site: dict[str, str]
+) -> None:
+    ours, theirs = os.openpty()
+    words = commands(tmp_path)["check"]
+    done = hpcai(*words, environ={**site, "NO_COLOR": no_color, "TERM": "xterm"}, stdout=theirs)
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    assert (b"\x1b[" in os.read(ours, 10_000)) == colored
+    os.close(ours)

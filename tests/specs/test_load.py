@@ -140,3 +140,18 @@ def test_any_values_end_in_a_spec_or_in_mistakes(values: dict[str, object]) -> N
         load_text(json.dumps({"kind": "job", **values}), "soup.yaml")
     except SpecFileError as error:
         assert error.mistakes
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("command=", "command: is empty, and must be given"),
+        ("nodes=", "nodes: got None; a whole number, or leave the key out"),
+        ("nodes=100000000", "nodes: got 100000000; it must be at most 1,000,000"),
+        ("mem_gib=-1", "mem_gib: got -1; it must be at least 0"),
+    ],
+)
+def test_bounds_and_emptiness_in_a_persons_words(override: str, told: str) -> None:
+    with pytest.raises(SpecFileError) as raised:
+        load_text('kind: job\nname: x\ncommand: "true"\n', "a.yaml", [override])
+    assert str(raised.value) == f"--set {override}: {told}"
