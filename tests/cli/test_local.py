@@ -45,7 +45,8 @@ def test_an_unknown_cluster_is_5_with_the_nearest_and_all(words: list[str], site
     done = hpcai(*words[:split], "--name", "alhpa", *words[split:], environ=site)
     assert (done.returncode, done.stdout) == (5, "")
     assert (
-        "there is no embedded cluster 'alhpa'\nDid you mean 'alpha'? There are: alpha, beta.\n" in done.stderr
+        "There is no embedded cluster 'alhpa'.\nDid you mean 'alpha'? There are: alpha, beta.\n"
+        in done.stderr
     )
     # Who wants a cluster to be down does not want it up.
     assert done.stderr.endswith(
@@ -57,18 +58,18 @@ def test_an_unknown_cluster_is_5_with_the_nearest_and_all(words: list[str], site
 def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dict[str, str]) -> None:
     done = hpcai(*words, environ={**site, "HPCAI_LOCAL": "beta"})
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == "hpcai: the embedded cluster 'beta' is down\nhpcai local up --name beta\n"
+    assert done.stderr == "hpcai: The embedded cluster 'beta' is down.\nhpcai local up --name beta\n"
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--name", "No Such"], "'No Such' cannot name a cluster\nA name is 1 to 32 of a-z"),
-        (["--nodes", "0"], "nodes is 0\n1 to 64 are possible."),
-        (["--nodes", "1000"], "nodes is 1000\n1 to 64 are possible."),
-        (["--cpus-per-node", "0"], "cpus_per_node is 0\n"),
-        (["--gpus-per-node", "-1"], "gpus_per_node is -1\n0 to 64 are possible."),
-        (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0\n"),
+        (["--name", "No Such"], "'No Such' cannot name a cluster.\nA name is 1 to 32 of a-z"),
+        (["--nodes", "0"], "nodes is 0.\n1 to 64 are possible."),
+        (["--nodes", "1000"], "nodes is 1000.\n1 to 64 are possible."),
+        (["--cpus-per-node", "0"], "cpus_per_node is 0.\n"),
+        (["--gpus-per-node", "-1"], "gpus_per_node is -1.\n0 to 64 are possible."),
+        (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0.\n"),
         (["--nodes", "two"], "'two' is not a valid integer"),
     ],
 )
@@ -135,7 +136,7 @@ def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) 
     assert "was up already, in this very shape" in again.stderr
     other = hpcai("up", "--name", cluster.name, *shape, "--nodes", "2")
     assert other.returncode == 4
-    assert "in another shape: nodes is 3, not 2\n" in other.stderr
+    assert "in another shape: nodes is 3, not 2.\n" in other.stderr
 
 
 @pytest.mark.real
@@ -169,7 +170,7 @@ def test_a_shell_takes_env(cluster: RealCluster) -> None:
 def test_an_unknown_node_is_5_with_all(cluster: RealCluster) -> None:
     done = hpcai("fault", "kill-node", "--name", cluster.name, "n33")
     assert done.returncode == 5
-    assert done.stderr.endswith("has no node 'n33'\nDid you mean 'n3'? Its nodes are: n1, n2, n3.\n")
+    assert done.stderr.endswith("has no node 'n33'.\nDid you mean 'n3'? Its nodes are: n1, n2, n3.\n")
 
 
 @pytest.mark.real

@@ -39,7 +39,7 @@ class Apt:
         done = shell.run(["apt-get", "-q", *self._options, "update"], timeout_s=UPDATE_TIMEOUT_S, check=False)
         if not any((self._state / "lists").glob("*_Packages*")):
             raise UnreachableError(
-                f"apt could not fetch its package lists: {_last(done.stderr)}",
+                f"apt could not fetch its package lists: {_last(done.stderr).rstrip('.')}.",
                 next_step="Check the network and the sources in /etc/apt, then try again.",
             )
 
@@ -59,7 +59,9 @@ class Apt:
         done = shell.run(argv, timeout_s=120, check=False)
         names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")]
         if done.status != 0 or not names:
-            raise ToolError(f"apt knows no way to install {' '.join(packages)}: {_last(done.stderr)}")
+            raise ToolError(
+                f"apt knows no way to install {' '.join(packages)}: {_last(done.stderr).rstrip('.')}."
+            )
         return names
 
     def unpack(self, packages: Sequence[str], root: Path) -> list[str]:
@@ -70,7 +72,7 @@ class Apt:
         done = shell.run(argv, timeout_s=DOWNLOAD_TIMEOUT_S, cwd=folder, check=False)
         if done.status != 0:
             raise UnreachableError(
-                f"apt could not fetch Slurm's packages: {_last(done.stderr)}",
+                f"apt could not fetch Slurm's packages: {_last(done.stderr).rstrip('.')}.",
                 next_step="Check the network, then try again.",
             )
         debs = sorted(folder.glob("*.deb"))
@@ -84,9 +86,9 @@ def require() -> None:
     for program in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(program) is None:
             raise ToolError(
-                f"the embedded cluster needs {program!r}, and it is not on this machine",
+                f"The embedded cluster needs {program!r}, and it is not on this machine.",
                 allowed="It takes Slurm from the packages of Debian 12 or Ubuntu 22.04 and 24.04.",
-                next_step="Use such a machine or container, or a Slurm cluster that you have: hpcai check",
+                next_step="Use such a machine, or a Slurm that you have; `hpcai check` looks at it.",
             )
 
 

@@ -67,7 +67,7 @@ def _install(node: str, npm: list[str], folder: Path) -> None:
     )
     if done.status != 0:
         raise UnreachableError(
-            f"npm could not fetch azurite {VERSION}: {_reason(done.stderr)}",
+            f"npm could not fetch azurite {VERSION}: {_reason(done.stderr).rstrip('.')}.",
             next_step="Check the network and npm's registry setting, or start the cluster without --blob.",
         )
 

@@ -127,7 +127,7 @@ def require_up(name: str, *, cache: Path | None = None) -> tuple[Place, record.C
     cluster = record.load_cluster(where)
     if cluster is None or not lifecycle.is_up(where):
         again = "" if name == DEFAULT else f" --name {name}"
-        raise ToolError(f"the embedded cluster {name!r} is down", next_step=f"hpcai local up{again}")
+        raise ToolError(f"The embedded cluster {name!r} is down.", next_step=f"hpcai local up{again}")
     return where, cluster
 
 
@@ -228,10 +228,10 @@ def _check(shape: Shape) -> None:
     for field, (least, most) in LIMITS.items():
         got = getattr(shape, field)
         if not least <= got <= most:
-            raise UsageError(f"{field} is {got}", allowed=f"{least} to {most} are possible.")
+            raise UsageError(f"{field} is {got}.", allowed=f"{least} to {most} are possible.")
     if shape.memory_mib_per_node < shape.cpus_per_node:
         raise UsageError(
-            f"memory_mib_per_node is {shape.memory_mib_per_node}",
+            f"memory_mib_per_node is {shape.memory_mib_per_node}.",
             allowed="At least 1 MiB for each CPU is needed.",
         )
 
@@ -250,7 +250,7 @@ def _known(name: str, cache: Path | None) -> Place:
     if name not in names:
         listed = f"There are: {', '.join(names)}." if names else "There is no embedded cluster yet."
         raise NotFoundError(
-            f"there is no embedded cluster {name!r}",
+            f"There is no embedded cluster {name!r}.",
             allowed=" ".join(filter(None, [did_you_mean(name, names), listed])),
             next_step="hpcai local up" if name == DEFAULT else f"hpcai local up --name {name}",
         )
@@ -264,6 +264,6 @@ def _same_shape(where: Place, asked: Shape) -> None:
     differences = [f"{field} is {has}, not {wanted}" for field, has, wanted in pairs if has != wanted]
     if differences:
         raise ToolError(
-            f"the embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}",
-            next_step=f"hpcai local down --name {where.name}, or choose another --name",
+            f"The embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}.",
+            next_step=f"`hpcai local down --name {where.name}` ends it; or choose another --name.",
         )

@@ -72,7 +72,7 @@ def _node(name: str, node: str, cache: Path | None) -> tuple[Place, record.Clust
     names = cluster.shape.node_names()
     if node not in names:
         raise NotFoundError(
-            f"the embedded cluster {name!r} has no node {node!r}",
+            f"The embedded cluster {name!r} has no node {node!r}.",
             allowed=" ".join(
                 filter(None, [did_you_mean(node, names), f"Its nodes are: {', '.join(names)}."])
             ),
@@ -91,7 +91,7 @@ def _wait_for(cluster: record.Cluster, node: str) -> None:
     while not lifecycle.answers(lifecycle.node_states(cluster).get(node, ("unknown", None))[0]):
         if time.monotonic() >= deadline:
             raise ToolError(
-                f"node {node!r} did not come back within {BACK_TIMEOUT_S:g} s",
-                next_step=f"Its log is {cluster.home}/log/{node}.log",
+                f"Node {node!r} did not come back within {BACK_TIMEOUT_S:g} s.",
+                next_step=f"Its log is '{cluster.home}/log/{node}.log'.",
             )
         time.sleep(0.1)

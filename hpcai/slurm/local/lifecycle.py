@@ -130,8 +130,9 @@ def _fail_if_hopeless(where: Place, *, late: bool) -> None:
         return
     blamed = failing[0] if failing else "slurmctld"
     words = f"{blamed} keeps ending" if failing else f"it was not ready within {READY_TIMEOUT_S:g} s"
+    why = _last_words(where, blamed).rstrip(".")
     raise ToolError(
-        f"the embedded cluster {where.name!r} did not come up: {words}: {_last_words(where, blamed)}",
+        f"The embedded cluster {where.name!r} did not come up: {words}: {why}.",
         next_step=f"Its logs are in {where.logs}",
     )
 

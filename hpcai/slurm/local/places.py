@@ -64,7 +64,7 @@ def place(cache: Path, name: str) -> Place:
     """The place of a cluster. Raises UsageError when the name cannot be one."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot name a cluster",
+            f"{name!r} cannot name a cluster.",
             allowed="A name is 1 to 32 of a-z, 0-9 and '-', and starts with a letter.",
         )
     return Place(cache, name)

@@ -34,8 +34,8 @@ def free_ports(count: int, *, taken: Collection[int], salt: str = "") -> list[in
     if len(found) == count:
         return found
     raise ToolError(
-        f"the cluster needs {count} TCP ports, and {len(found)} are free between {LOWEST} and {top - 1}",
-        next_step="Ask for fewer nodes, or stop other clusters: hpcai local status",
+        f"The cluster needs {count} TCP ports, and {len(found)} are free between {LOWEST} and {top - 1}.",
+        next_step="Ask for fewer nodes, or stop other clusters; `hpcai local status` lists them.",
     )
 
 

@@ -73,14 +73,14 @@ class _Relocation:
             file.name for file in made
         }
         if missing:
-            raise ToolError(f"this distribution's packages of Slurm hold no {', '.join(sorted(missing))}")
+            raise ToolError(f"This distribution's packages of Slurm hold no {', '.join(sorted(missing))}.")
         return made
 
     def _plugins(self) -> list[Path]:
         """Slurm's plugins whose libraries are all there."""
         folder = next(self._root.glob("usr/lib/**/auth_munge.so"), None)
         if folder is None:
-            raise ToolError("this distribution's packages of Slurm hold no plugin 'auth_munge.so'")
+            raise ToolError("This distribution's packages of Slurm hold no plugin 'auth_munge.so'.")
         files = [file for file in sorted(folder.parent.glob("*.so")) if file.is_file()]
         own = {file.name for file in files}
         whole = [file for file in files if self._needed(file) <= own | set(self._libraries)]
@@ -99,7 +99,7 @@ class _Relocation:
             done.add(name)
             if name not in self._libraries:
                 raise ToolError(
-                    f"this distribution's packages of Slurm need the library {name!r} and do not bring it"
+                    f"This distribution's packages of Slurm need the library {name!r} and do not bring it."
                 )
             shutil.copy(self._libraries[name], self._new / "lib" / name)
             waiting |= self._needed(self._libraries[name]) - done

@@ -89,7 +89,7 @@ def _home(where: Place) -> Path:
     except FileExistsError as error:
         if link.lstat().st_uid != os.getuid() or not link.is_symlink() or link.readlink() != where.state:
             raise ToolError(
-                f"{str(link)!r} is in the way: it stands for the long path {str(where.state)!r}",
+                f"{str(link)!r} is in the way: it stands for the long path {str(where.state)!r}.",
                 next_step=f"Remove it, or set XDG_CACHE_HOME to at most {LONGEST_CACHE} plain characters.",
             ) from error
     return link
@@ -135,7 +135,7 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError as error:
         raise ToolError(
-            f"the user with number {os.getuid()} has no name on this machine, and Slurm needs one",
+            f"The user with number {os.getuid()} has no name on this machine, and Slurm needs one.",
             next_step="Add a line for it to /etc/passwd.",
         ) from error
 

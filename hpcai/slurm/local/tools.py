@@ -58,6 +58,6 @@ def _pip_install(pinned: str, target: Path) -> None:
     if done.status != 0:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
         raise ToolError(
-            f"pip could not fetch {pinned}: {last}",
+            f"pip could not fetch {pinned}: {last.rstrip('.')}.",
             next_step=f"Connect to the package index, or put {pinned.partition('==')[0]!r} on PATH.",
         )

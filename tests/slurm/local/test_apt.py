@@ -75,7 +75,7 @@ def test_no_network(programs: Path, tmp_path: Path) -> None:
 def test_a_machine_without_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
-        ToolError, match=r"needs 'apt-get', and it is not on this machine\n.*Debian 12.*\n.*hpcai check"
+        ToolError, match=r"needs 'apt-get', and it is not on this machine\.\n.*Debian 12.*\n.*hpcai check"
     ):
         apt.require()
 

@@ -155,7 +155,7 @@ def test_two_ups_at_once_make_one_cluster(cache: Path, name: str) -> None:
     assert [program.returncode for program in both] == [0, 0]
     assert not cluster.up(name, nodes=1, cache=cache)
     with pytest.raises(
-        ToolError, match=r"is up in another shape: nodes is 1, not 2, gpus_per_node is 0, not 4\n.*down"
+        ToolError, match=r"is up in another shape: nodes is 1, not 2, gpus_per_node is 0, not 4\.\n.*down"
     ):
         cluster.up(name, nodes=2, gpus_per_node=4, cache=cache)
 
@@ -289,7 +289,7 @@ def test_a_killed_node_loses_its_job_which_runs_again_elsewhere(
     assert fault.resume(name, "n2", cache=cache)
     assert cluster.status(name, cache=cache).nodes[1].state == "idle"
     assert not fault.resume(name, "n2", cache=cache)
-    with pytest.raises(NotFoundError, match=r"has no node 'n4'\n.*n1, n2, n3"):
+    with pytest.raises(NotFoundError, match=r"has no node 'n4'\.\n.*n1, n2, n3"):
         fault.kill_node(name, "n4", cache=cache)
 
 
@@ -302,7 +302,7 @@ def test_an_unknown_cluster(cache: Path, name: str) -> None:
     ]
     for ask in asked:
         with pytest.raises(
-            HpcaiError, match="there is no embedded cluster 'own'\nThere is no embedded cluster yet"
+            HpcaiError, match=r"There is no embedded cluster 'own'\.\nThere is no embedded cluster yet"
         ):
             ask()
 
