@@ -177,7 +177,7 @@ class SlurmClient:
         try:
             return parse.mpi_plugins(done.stdout + done.stderr)
         except ValueError as error:
-            raise SlurmError(f"What srun --mpi=list printed cannot be read: {error}") from error
+            raise SlurmError(f"What srun --mpi=list printed cannot be read: {error}.") from error
 
     def mpi_plugins(self) -> frozenset[str]:
         """What srun's --mpi takes here: pmix among them where ranks of MPI can find each other."""
