@@ -13,12 +13,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import hpcai
+from hpcai import processes
 from hpcai.errors import HpcaiError
 from hpcai.launch import machine
 from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
@@ -26,7 +26,7 @@ from hpcai.launch.horovod_wheel import VERSION as HOROVOD
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
 from hpcai.launch.steps import Steps
-from hpcai.slurm.local import azurite, cluster, prefix, processes
+from hpcai.slurm.local import azurite, cluster, prefix
 from hpcai.slurm.local.places import locked, write_whole
 from hpcai.specs.site import cache_dir
 
@@ -215,18 +215,8 @@ def clean(checkout: Path, cache: Path) -> None:
     for name in cluster.known(cache=cache) + cluster.leftovers(cache=cache):
         cluster.down(name, cache=cache)
     python = checkout / ".venv" / "bin" / "python"
-    processes.end(lambda _: jobs_of(python), grace_s=CLEAN_GRACE_S)
-
-
-def jobs_of(python: Path) -> list[processes.Process]:
-    """The processes of this user that a script rendered by this interpreter has started."""
-    mark = b"HPCAI_PYTHON=" + os.fsencode(python)
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(processes.find(int(entry.name)))
-    return [process for process in found if process is not None and process.pid != os.getpid()]
+    # Every script names the interpreter that rendered it.
+    processes.end(lambda _: processes.with_variable("HPCAI_PYTHON", str(python)), grace_s=CLEAN_GRACE_S)
 
 
 def main(words: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
-from hpcai.slurm.local import azurite, lifecycle, ports, prefix, processes, record, setup
+from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, locked, place
 from hpcai.specs.site import cache_dir
@@ -83,8 +84,7 @@ def leftovers(*, cache: Path | None = None) -> list[str]:
     """The names of clusters whose folder was deleted while they ran."""
     folder = (cache or cache_dir(os.environ)) / "local"
     return sorted(
-        {state.name for state in processes.marked_states() if state.parent == folder}
-        - set(known(cache=cache))
+        {state.name for state in marks.marked_states() if state.parent == folder} - set(known(cache=cache))
     )
 
 

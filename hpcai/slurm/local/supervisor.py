@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai import shell
+from hpcai import processes, shell
 from hpcai.errors import HpcaiError
-from hpcai.slurm.local import azurite, ports, processes, record
+from hpcai.slurm.local import azurite, marks, ports, record
 from hpcai.slurm.local.places import Place, place
 
 FIRST_DELAY_S = 0.2
@@ -139,7 +139,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Nodes first and together, then in the reverse order of the start: each still reaches its needs."""
-        nodes = [daemon for daemon in self._daemons if processes.NODE_MARK in daemon.environ]
+        nodes = [daemon for daemon in self._daemons if marks.NODE_MARK in daemon.environ]
         for daemon in nodes:
             if daemon.program is not None:
                 daemon.program.terminate()
@@ -166,7 +166,7 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     """Everything that a cluster runs, in the order in which one needs the other."""
     home, sbin = cluster.home, cluster.home / "slurm" / "sbin"
     environ = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ") if key in os.environ}
-    environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", processes.STATE_MARK: str(where.state)}
+    environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", marks.STATE_MARK: str(where.state)}
     # PMIx and hwloc would load extensions from /usr, made for other builds of themselves.
     environ |= {"HWLOC_PLUGINS_PATH": f"{home}/run", "PMIX_MCA_mca_base_component_path": f"{home}/run"}
     socket_file = home / "run" / "munge.sock"
@@ -182,8 +182,8 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     ]
     for node in cluster.shape.node_names():
         argv = [f"{sbin}/slurmd", "-D", "-N", node, "-f", conf, "-d", f"{sbin}/slurmstepd"]
-        marked = {**environ, processes.NODE_MARK: node}
-        folder = processes.spool(where.state) / node
+        marked = {**environ, marks.NODE_MARK: node}
+        folder = marks.spool(where.state) / node
         made.append(
             Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port), folder=folder)
         )
