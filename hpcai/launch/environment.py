@@ -6,7 +6,6 @@ parts of hpcai that do the same.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 import hpcai
 from hpcai import processes
 from hpcai.errors import HpcaiError
+from hpcai.files import locked, write_whole
 from hpcai.launch import machine
 from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
 from hpcai.launch.horovod_wheel import VERSION as HOROVOD
@@ -27,7 +27,6 @@ from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
 from hpcai.launch.steps import Steps
 from hpcai.slurm.local import azurite, cluster, prefix
-from hpcai.slurm.local.places import locked, write_whole
 from hpcai.specs.site import cache_dir
 
 APT_LISTS_MB = 10
@@ -95,10 +94,8 @@ class SetUp:
         if self.stands():
             return
         # The checkout's lock is for two callers with different caches.
-        locks = [self.lock, self.cache / "setup.lock"]
-        if any(is_held(lock) for lock in locks):
-            sys.stderr.write("hpcai: waits for another set-up of this checkout or with this cache\n")
-        with locked(locks[0]), locked(locks[1]):
+        mine, cache = [locked(path, waiting=_say_wait) for path in (self.lock, self.cache / "setup.lock")]
+        with mine, cache:
             if self.stands():
                 return
             self._bring_about()
@@ -198,16 +195,8 @@ def announcement(checkout: Path, cache: Path, parts: Sequence[Part]) -> str:
     )
 
 
-def is_held(lock: Path) -> bool:
-    """Whether another process holds the lock at this moment."""
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+def _say_wait() -> None:
+    sys.stderr.write("hpcai: waits for another set-up of this checkout or with this cache\n")
 
 
 def clean(checkout: Path, cache: Path) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from hpcai.errors import NotFoundError, StageError
+from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
 from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError, Shard
-from hpcai.staging.node_cache import Place, cache_place, chosen_place, locked, require_room
+from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Progress, Watcher
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
@@ -85,7 +86,8 @@ def pull(
         watcher.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
 
     try:
-        with locked(place.lock, waiting=waiting):
+        # Every user of the node may bring it.
+        with locked(place.lock, waiting=waiting, mode=0o666):
             fetched = _bring(source, manifest, place, verify, watcher, policy or RetryPolicy())
     except OSError as error:
         raise StageError(
@@ -193,7 +195,7 @@ def _publish(manifest: Manifest, place: Place, published: bool) -> None:
         _write_durably(folder / MANIFEST_NAME, manifest.to_text())
     if not published:
         place.work.rename(place.final)
-        _sync_folder(place.final.parent)
+        sync_folder(place.final.parent)
     else:
         shutil.rmtree(place.work, ignore_errors=True)
 
@@ -212,12 +214,4 @@ def _write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
+from hpcai.files import locked
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, locked, place
+from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
 
 DEFAULT = "default"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, did_you_mean
+from hpcai.files import locked
 from hpcai.slurm.local import lifecycle, marks, record
 from hpcai.slurm.local.cluster import require_up
-from hpcai.slurm.local.places import Place, locked
+from hpcai.slurm.local.places import Place
 
 BACK_TIMEOUT_S = 30.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hpcai.files import write_whole
 from hpcai.slurm.local import marks, record, supervisor
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, write_whole
+from hpcai.slurm.local.places import Place
 
 
 def test_the_wait_before_a_restart_doubles_and_is_bounded() -> None:
