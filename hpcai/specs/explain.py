@@ -115,7 +115,8 @@ def _message(detail: ErrorDetails, path: Path) -> str:
         return f"got {got!r}; {' or '.join(repr(choice) for choice in choices)}{hint}"
     if kind in ("greater_than_equal", "greater_than"):
         limit = context.get("ge", context.get("gt"))
-        return f"got {got!r}; at least {limit}" if "ge" in context else f"got {got!r}; more than {limit}"
+        word = "at least" if "ge" in context else "more than"
+        return f"got {got!r}; {word} {limit:g}"
     if kind in ("less_than_equal", "less_than"):
         return f"got {got!r}; at most {context.get('le', context.get('lt'))}"
     if kind == "too_short":

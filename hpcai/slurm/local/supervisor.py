@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai import processes, shell
@@ -41,7 +41,7 @@ class Daemon:
     begun: float = 0.0
     not_before: float = 0.0
     failures: int = 0
-    restarts: int = field(default=-1)
+    starts: int = 0
 
 
 class Supervisor:
@@ -81,7 +81,7 @@ class Supervisor:
             late = time.monotonic() >= daemon.not_before
             if daemon.program is None and late and self._wanted(daemon) and daemon.may_start():
                 daemon.begun, daemon.since = time.monotonic(), record.now()
-                daemon.restarts += 1
+                daemon.starts += 1
                 try:
                     daemon.program = self._run(daemon)
                 except (HpcaiError, OSError) as error:
@@ -130,7 +130,7 @@ class Supervisor:
             process = processes.find(daemon.program.pid) if daemon.program else None
             if process is not None:
                 running[daemon.name] = record.Running(process, daemon.since)
-        restarts = {daemon.name: max(0, daemon.restarts) for daemon in self._daemons}
+        restarts = {daemon.name: max(0, daemon.starts - 1) for daemon in self._daemons}
         own = processes.find(os.getpid())
         assert own is not None
         # A full disk must not end the one process that keeps the others running.
