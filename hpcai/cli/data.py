@@ -78,11 +78,13 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     Exit status 2: URL is no Blob URL, or holds another data set. 4: refused. 5: DIR holds no data set.
     6: no answer. 7: a shard of DIR is missing or damaged.
     """
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
     from hpcai.staging.push import push as push_folder
 
     with transfer_line("bytes") as line, _ended_at_once(line, _PUSH_STOPPED):
-        done = push_folder(folder, url, _environ(url), replace=replace, watcher=Watcher(line.say, line.told))
+        done = push_folder(
+            folder, url, _environ(url), replace=replace, listener=Listener(line.say, line.told)
+        )
     say(f"Pushed to {done.url}, version {done.manifest.version}.")
     _emit_data_set(done.manifest, done.url, output, quiet)
 
@@ -118,7 +120,7 @@ def pull(
     data set or version. 6: no answer. 7: damaged or changed at the source, or no space here.
     """
     from hpcai.staging.node_cache import link
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
     from hpcai.staging.pull import pull as pull_data
 
     if to is not None and scratch is not None:
@@ -133,7 +135,7 @@ def pull(
             scratch=folder,
             version=version,
             verify=verify,
-            watcher=Watcher(line.say, line.told),
+            listener=Listener(line.say, line.told),
         )
     if link_path is not None:
         link(link_path, done.path)
@@ -160,9 +162,9 @@ def list_(url: str, output: str, quiet: bool) -> None:
     Nothing found is 0, and said on stderr.
     """
     from hpcai.staging.catalogue import find_data_sets
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
 
-    here, below = find_data_sets(url, _environ(url), Watcher(say))
+    here, below = find_data_sets(url, _environ(url), Listener(say))
     if here is not None:
         _emit_shards(here, output, quiet)
         return

@@ -14,7 +14,7 @@ from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
-from hpcai.launch.watch import LONGEST_INTERVAL_S, Watcher
+from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
 from hpcai.runs.record import Run
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
@@ -29,7 +29,7 @@ def follow(run: Run, client: SlurmClient) -> Outcome:
     Ctrl-C leaves it running and exits with 130.
     """
     try:
-        return _watch(Watcher(run, client), run)
+        return _watch(RunFollower(run, client), run)
     except KeyboardInterrupt:
         say(f"\nNo longer following; job {run.job_id} goes on.")
         suggest(f"hpcai show {run.name} --wait", f"hpcai logs -f {run.name}", f"hpcai cancel {run.name}")
@@ -38,7 +38,7 @@ def follow(run: Run, client: SlurmClient) -> Outcome:
 
 def follow_local(started: LocalJob) -> Outcome:
     """How processes of this machine ended, told while they go on. Ctrl-C ends them."""
-    return _watch(Watcher(started.run, None, local=started), started.run)
+    return _watch(RunFollower(started.run, None, local=started), started.run)
 
 
 def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outcome:
@@ -47,7 +47,7 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     Raises WaitTimeout. Ctrl-C leaves the job running and exits with 130.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    watcher = Watcher(run, client)
+    follower = RunFollower(run, client)
 
     def is_late(snapshot: Snapshot) -> None:
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
@@ -57,21 +57,21 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
             )
 
     try:
-        return _until_end(watcher, is_late)
+        return _until_end(follower, is_late)
     except KeyboardInterrupt:
         say(f"\nNo longer waiting; job {run.job_id} goes on.")
         raise click.exceptions.Exit(DETACHED) from None
 
 
-def _watch(watcher: Watcher, run: Run) -> Outcome:
+def _watch(follower: RunFollower, run: Run) -> Outcome:
     from hpcai.cli import live
 
     screen = live.console()
-    job_id = run.job_id if watcher.is_in_slurm else None
+    job_id = run.job_id if follower.is_in_slurm else None
     if not live.can_draw(screen):
-        return _until_end(watcher, _teller())
+        return _until_end(follower, _teller())
     with live.View(screen, run.name, job_id) as view:
-        return _until_end(watcher, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
+        return _until_end(follower, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
 
 
 def _teller() -> Callable[[Snapshot], None]:
@@ -85,9 +85,9 @@ def _teller() -> Callable[[Snapshot], None]:
     return tell
 
 
-def _until_end(watcher: Watcher, show: Callable[[Snapshot], None]) -> Outcome:
+def _until_end(follower: RunFollower, show: Callable[[Snapshot], None]) -> Outcome:
     while True:
-        snapshot = watcher.poll()
+        snapshot = follower.poll()
         show(snapshot)
         if snapshot.outcome is not None:
             return snapshot.outcome

@@ -21,7 +21,7 @@ from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
 from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError, Shard
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
-from hpcai.staging.progress import Progress, Watcher
+from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
 from hpcai.staging.source import Source, open_source, read_manifest
 from hpcai.units import about_bytes
@@ -65,7 +65,7 @@ def pull(
     scratch: Path | None = None,
     version: str | None = None,
     verify: bool = False,
-    watcher: Watcher | None = None,
+    listener: Listener | None = None,
     policy: RetryPolicy | None = None,
 ) -> Pulled:
     """The data set at `url`, now whole in the folder `to`, or in the cache below `scratch`.
@@ -75,20 +75,20 @@ def pull(
 
     Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
     """
-    watcher = watcher or Watcher()
+    listener = listener or Listener()
     started = time.monotonic()
     source = open_source(url, environ)
-    manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=watcher.say).call)
+    manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
     _require_version(manifest, version, source)
     place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
 
     def waiting() -> None:
-        watcher.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
+        listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
 
     try:
         # Every user of the node may bring it.
         with locked(place.lock, waiting=waiting, mode=0o666):
-            fetched = _bring(source, manifest, place, verify, watcher, policy or RetryPolicy())
+            fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     except OSError as error:
         raise StageError(
             f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
@@ -122,7 +122,7 @@ def _require_version(manifest: Manifest, version: str | None, source: Source) ->
 
 
 def _bring(
-    source: Source, manifest: Manifest, place: Place, verify: bool, watcher: Watcher, policy: RetryPolicy
+    source: Source, manifest: Manifest, place: Place, verify: bool, listener: Listener, policy: RetryPolicy
 ) -> int:
     """The bytes that had to come from the source."""
     published = place.final.is_dir() and any(place.final.iterdir())
@@ -135,8 +135,8 @@ def _bring(
         place.work.mkdir(exist_ok=True)
     pieces = _pieces(missing, place, destination)
     fetched = sum(piece.length for piece in pieces)
-    watcher.say(_opening(source, manifest, place, fetched))
-    _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, watcher, policy)
+    listener.say(_opening(source, manifest, place, fetched))
+    _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, listener, policy)
     _publish(manifest, place, published)
     return fetched
 
@@ -157,20 +157,20 @@ def _pieces(missing: list[Shard], place: Place, destination: Path) -> list[Piece
 
 
 def _fetch(
-    source: Source, pieces: list[Piece], done: int, total: int, watcher: Watcher, policy: RetryPolicy
+    source: Source, pieces: list[Piece], done: int, total: int, listener: Listener, policy: RetryPolicy
 ) -> None:
     stop = threading.Event()
-    retrier = Retrier(policy, say=watcher.say, stop=stop)
-    progress = Progress(done, total, watcher.told)
+    retrier = Retrier(policy, say=listener.say, stop=stop)
+    progress = Progress(done, total, listener.told)
 
     def work(piece: Piece) -> None:
-        piece.part.write(piece.index, _verified(source, piece, retrier, watcher))
+        piece.part.write(piece.index, _verified(source, piece, retrier, listener))
         progress.add(piece.length)
 
     for_each(pieces, work, threads=_THREADS, stop=stop)
 
 
-def _verified(source: Source, piece: Piece, retrier: Retrier, watcher: Watcher) -> Buffer:
+def _verified(source: Source, piece: Piece, retrier: Retrier, listener: Listener) -> Buffer:
     """The right bytes of a chunk. Raises StageError when the source keeps giving wrong ones."""
     shard = piece.part.shard
     for attempt in range(_WRONG_BYTES_TRIES):
@@ -179,7 +179,7 @@ def _verified(source: Source, piece: Piece, retrier: Retrier, watcher: Watcher) 
         )
         if hash_chunk(data) == shard.chunks[piece.index]:
             return data
-        watcher.say(
+        listener.say(
             f"{shard.path}: wrong bytes from {piece.start:,}, try {attempt + 1} of {_WRONG_BYTES_TRIES}."
         )
     raise StageError(

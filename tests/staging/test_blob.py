@@ -14,7 +14,7 @@ from hpcai.errors import NotFoundError, StageError, ToolError, UnreachableError
 from hpcai.staging.blob import status_and_code
 from hpcai.staging.catalogue import find_data_sets
 from hpcai.staging.manifest import CHUNK_BYTES, ManifestError, parse_manifest
-from hpcai.staging.progress import Watcher
+from hpcai.staging.progress import Listener
 from hpcai.staging.pull import pull
 from hpcai.staging.push import push
 from hpcai.staging.retry import BusyError, RetryPolicy
@@ -64,7 +64,7 @@ def test_what_fails_in_passing_is_tried_again(
             store.through(through.endpoint),
             scratch=scratch,
             policy=PATIENT,
-            watcher=Watcher(say=lines.append),
+            listener=Listener(say=lines.append),
         )
     assert same_shards(done.path, pushed)
     assert any(" try 2 of 12 in " in line for line in lines)
@@ -91,7 +91,7 @@ def test_the_pause_that_the_service_asks_for_is_kept(
             store.through(through.endpoint),
             scratch=scratch,
             policy=PATIENT,
-            watcher=Watcher(say=lines.append),
+            listener=Listener(say=lines.append),
         )
     assert same_shards(done.path, pushed)
     assert done.seconds >= 1
@@ -236,13 +236,13 @@ def test_an_https_style_url_names_the_same_place(
 def test_lists(store: Store) -> None:
     store.writer("broken").put("manifest.json", b"{}")
     store.writer("other").put("readme.txt", b"")
-    here, below = find_data_sets(f"azure://{store.container}", store.environ, Watcher())
+    here, below = find_data_sets(f"azure://{store.container}", store.environ, Listener())
     assert here is None
     assert [(each.url, each.problem is None) for each in below] == [
         (store.url("broken"), False),
         (store.url("set"), True),
     ]
-    here, below = find_data_sets(store.url(), store.environ, Watcher())
+    here, below = find_data_sets(store.url(), store.environ, Listener())
     assert here is not None
     assert below == []
 
