@@ -9,7 +9,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,19 +82,8 @@ def pull(
     manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
     _require_version(manifest, version, source)
     place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
-
-    def waiting() -> None:
-        listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
-
-    try:
-        # Every user of the node may bring it.
-        with locked(place.lock, waiting=waiting, mode=0o666):
-            fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
-    except OSError as error:
-        raise StageError(
-            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
-            next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
-        ) from error
+    with _alone(place, manifest, listener):
+        fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     return Pulled(
         name=manifest.name,
         version=manifest.version,
@@ -119,6 +109,24 @@ def _require_version(manifest: Manifest, version: str | None, source: Source) ->
             f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
             allowed=f"A version is given by its 32 digits, or the first {SHORTEST_VERSION} or more of them.",
         )
+
+
+@contextmanager
+def _alone(place: Place, manifest: Manifest, listener: Listener) -> Iterator[None]:
+    """Only this process of the node fills the place while the block runs; StageError when it cannot."""
+
+    def waiting() -> None:
+        listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
+
+    try:
+        # Every user of the node may be the one.
+        with locked(place.lock, waiting=waiting, mode=0o666):
+            yield
+    except OSError as error:
+        raise StageError(
+            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
+            next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
+        ) from error
 
 
 def _bring(

@@ -56,12 +56,16 @@ def up(
             _same_shape(where, shape)
             return False
         lifecycle.stop(where)
-        if not prefix.is_made(where.cache):
-            tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
-        if blob and not azurite.is_made(where.cache):
-            tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
+        _tell_of_fetches(where.cache, shape, tell)
         _bring_up(where, shape)
     return True
+
+
+def _tell_of_fetches(cache: Path, shape: Shape, tell: Callable[[str], None]) -> None:
+    if not prefix.is_made(cache):
+        tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
+    if shape.blob and not azurite.is_made(cache):
+        tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
