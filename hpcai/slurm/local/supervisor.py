@@ -68,7 +68,7 @@ class Supervisor:
         waiting = any(daemon.program is None and self._wanted(daemon) for daemon in self._daemons)
         select.select([self._wake], [], [], tick if waiting else None)
         with suppress(BlockingIOError):
-            while data := self._wake.recv(64):
+            while data := os.read(self._wake, 64):
                 if signal.SIGTERM in data or signal.SIGINT in data:
                     self._stopping = True
 
@@ -200,13 +200,10 @@ def _answers(file: Path) -> bool:
         return probe.connect_ex(str(file)) == 0
 
 
-def _signals() -> socket.socket:
-    """A socket that becomes readable at each signal; programs started later keep the default handling."""
-    reading, writing = socket.socketpair()
-    reading.setblocking(False)
-    writing.setblocking(False)
-    _signals.keep = writing  # type: ignore[attr-defined]
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+def _signals() -> int:
+    """A pipe's end that becomes readable at each signal; programs started later keep the default handling."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     return reading
@@ -236,6 +233,7 @@ def _adopt_orphans() -> None:
 
 def _let_go(log: Path) -> None:
     """Leaves the caller's terminal, session and pipes; the caller's wait ends at once."""
+    # A program that the caller left running by itself would stay its child, and when it ends, its zombie.
     if os.fork():
         os._exit(0)
     os.setsid()
