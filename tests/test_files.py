@@ -34,6 +34,14 @@ def holder(tmp_path: Path) -> Iterator[tuple[multiprocessing.Process, Connection
     process.join()
 
 
+def refuses_to_wait(path: Path) -> None:
+    def refuse() -> None:
+        raise ValueError("held")
+
+    with pytest.raises(ValueError, match="held"), locked(path, waiting=refuse):
+        pytest.fail("two hold it")
+
+
 def test_a_lock_goes_with_its_holder_that_is_killed(
     tmp_path: Path, holder: tuple[multiprocessing.Process, Connection]
 ) -> None:
@@ -60,12 +68,16 @@ def test_a_lock_is_handed_over_and_leaves_no_file(
 def test_who_does_not_want_to_wait_says_so_and_leaves_the_lock(
     tmp_path: Path, holder: tuple[multiprocessing.Process, Connection]
 ) -> None:
-    def refuse() -> None:
-        raise ValueError("held")
-
-    with pytest.raises(ValueError, match="held"), locked(tmp_path / "l", waiting=refuse):
-        pytest.fail("two hold it")
+    refuses_to_wait(tmp_path / "l")
     assert (tmp_path / "l").exists()
+
+
+def test_a_lock_that_was_handed_over_keeps_a_third_out(
+    tmp_path: Path, holder: tuple[multiprocessing.Process, Connection]
+) -> None:
+    _, pipe = holder
+    with locked(tmp_path / "l", waiting=lambda: pipe.send("go")):
+        refuses_to_wait(tmp_path / "l")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o666])
