@@ -105,3 +105,8 @@ def test_package_init_re_exports_nothing(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_layers_are_told_to_contributors() -> None:
+    told = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert LAYERS in told
