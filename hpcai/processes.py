@@ -85,7 +85,7 @@ def end(look: Callable[[Collection[Process]], Iterable[Process]], *, grace_s: fl
         if time.monotonic() >= deadline + DEATH_TIMEOUT_S:
             stuck = ",".join(str(process.pid) for process in found)
             raise ToolError(
-                f"these processes do not end even when killed: {stuck}", next_step=f"ps -lp {stuck}"
+                f"These processes do not end even when killed: {stuck}.", next_step=f"ps -lp {stuck}"
             )
         late = time.monotonic() >= deadline
         for process in found if late else found - known:
