@@ -179,9 +179,13 @@ def test_dev_is_short_and_plain_shell() -> None:
         subprocess.run([*words, "-n", ROOT / "dev"], check=True, timeout=10)
 
 
-def test_ci_calls_dev_test() -> None:
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert 'exec sh "$(dirname -- "$0")/../dev" test' in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_the_checkouts_own_dev_test_from_any_folder(tmp_path: Path) -> None:
+    checkout = tmp_path / "my checkout"
+    (checkout / ".ci").mkdir(parents=True)
+    program = Path(shutil.copy(ROOT / ".ci" / "run", checkout / ".ci"))
+    (checkout / "dev").write_text("printf '%s\\n' \"$@\"; exit 7\n")
+    done = subprocess.run([program], cwd="/", capture_output=True, text=True, timeout=10, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("test\n", "", 7)
 
 
 def test_set_up_imports_nothing_that_must_be_installed_first() -> None:

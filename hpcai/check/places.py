@@ -76,7 +76,9 @@ def _names(names: Sequence[str], most: int = 3) -> str:
 
 def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding | None:
     """A warning when `path` lies on a disk of this machine alone and the nodes are other machines."""
-    elsewhere = sorted({node.hostname for node in nodes} - {"", "localhost", socket.gethostname()})
+    elsewhere = sorted(
+        {node.hostname for node in nodes if node.hostname} - {"localhost", socket.gethostname()}
+    )
     kind = filesystem(path)
     if not elsewhere or kind is None or kind in _SHARED:
         return None
@@ -95,12 +97,12 @@ def filesystem(path: Path) -> str | None:
     except OSError:
         return None
     real = os.path.realpath(path)
-    found = (-1, "")
+    longest, found = 0, None
     for line in lines:
         _, target, kind, *_ = line.split(" ")
         # A space in a mount point is written as \040.
         target = target.encode().decode("unicode_escape")
         holds = real == target or real.startswith(target.rstrip("/") + "/")
-        if holds and len(target) >= found[0]:
-            found = (len(target), kind)
-    return found[1] or None
+        if holds and len(target) >= longest:
+            longest, found = len(target), kind
+    return found

@@ -78,11 +78,13 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     Exit status 2: URL is no Blob URL, or holds another data set. 4: refused. 5: DIR holds no data set.
     6: no answer. 7: a shard of DIR is missing or damaged.
     """
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
     from hpcai.staging.push import push as push_folder
 
     with transfer_line("bytes") as line, _ended_at_once(line, _PUSH_STOPPED):
-        done = push_folder(folder, url, _environ(url), replace=replace, watcher=Watcher(line.say, line.told))
+        done = push_folder(
+            folder, url, _environ(url), replace=replace, listener=Listener(line.say, line.told)
+        )
     say(f"Pushed to {done.url}, version {done.manifest.version}.")
     _emit_data_set(done.manifest, done.url, output, quiet)
 
@@ -142,13 +144,13 @@ def _pulled(
     version: str | None,
     verify: bool,
 ) -> Pulled:
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
     from hpcai.staging.pull import pull
 
     folder = None if to is not None else scratch or _scratch(environ)
     with transfer_line("bytes") as line, _ended_at_once(line, _PULL_STOPPED):
-        watcher = Watcher(line.say, line.told)
-        return pull(url, environ, to=to, scratch=folder, version=version, verify=verify, watcher=watcher)
+        listener = Listener(line.say, line.told)
+        return pull(url, environ, to=to, scratch=folder, version=version, verify=verify, listener=listener)
 
 
 def _link(path: Path, done: Pulled) -> None:
@@ -169,9 +171,9 @@ def list_(url: str, output: str, quiet: bool) -> None:
     Nothing found is 0, and said on stderr.
     """
     from hpcai.staging.catalogue import find_data_sets
-    from hpcai.staging.progress import Watcher
+    from hpcai.staging.progress import Listener
 
-    here, below = find_data_sets(url, _environ(url), Watcher(say))
+    here, below = find_data_sets(url, _environ(url), Listener(say))
     if here is not None:
         _emit_shards(here, output, quiet)
         return

@@ -14,7 +14,7 @@ from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
-from hpcai.launch.watch import LONGEST_INTERVAL_S, Watcher
+from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
 from hpcai.runs.record import Run
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
@@ -34,23 +34,23 @@ class Detached(click.exceptions.Exit):
 
 def follow(run: Run, client: SlurmClient) -> Outcome:
     """How the run's job ended, told while it goes on. Ctrl-C leaves it running and raises Detached."""
-    watcher = Watcher(run, client)
+    follower = RunFollower(run, client)
     try:
-        return _watch(watcher, run)
+        return _watch(follower, run)
     except KeyboardInterrupt:
         say(f"\nNo longer following; job {run.job_id} goes on.")
         suggest(f"hpcai show {run.name} --wait", f"hpcai logs -f {run.name}", f"hpcai cancel {run.name}")
         # That Slurm has taken the job is known before its first answer to a question.
-        raise Detached(_state(watcher) or "PENDING") from None
+        raise Detached(_state(follower) or "PENDING") from None
 
 
-def _state(watcher: Watcher) -> str | None:
-    return watcher.state.job.state if watcher.state.job else None
+def _state(follower: RunFollower) -> str | None:
+    return follower.state.job.state if follower.state.job else None
 
 
 def follow_local(started: LocalJob) -> Outcome:
     """How processes of this machine ended, told while they go on. Ctrl-C ends them."""
-    return _watch(Watcher(started.run, None, local=started), started.run)
+    return _watch(RunFollower(started.run, None, local=started), started.run)
 
 
 def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outcome:
@@ -59,7 +59,7 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     Raises WaitTimeout. Ctrl-C leaves the job running and raises Detached.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    watcher = Watcher(run, client)
+    follower = RunFollower(run, client)
 
     def is_late(snapshot: Snapshot) -> None:
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
@@ -69,23 +69,23 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
             )
 
     try:
-        return _until_end(watcher, is_late)
+        return _until_end(follower, is_late)
     except KeyboardInterrupt:
         # A run without a job is of another process of this machine.
-        job = f"job {run.job_id}" if watcher.is_in_slurm else run.name
+        job = f"job {run.job_id}" if follower.is_in_slurm else run.name
         _tell_detached(job, run.name)
-        raise Detached(_state(watcher)) from None
+        raise Detached(_state(follower)) from None
 
 
-def _watch(watcher: Watcher, run: Run) -> Outcome:
+def _watch(follower: RunFollower, run: Run) -> Outcome:
     from hpcai.cli import live
 
     screen = live.console()
-    job_id = run.job_id if watcher.is_in_slurm else None
+    job_id = run.job_id if follower.is_in_slurm else None
     if not live.can_draw(screen):
-        return _until_end(watcher, _teller())
+        return _until_end(follower, _teller())
     with live.View(screen, run.name, job_id) as view:
-        return _until_end(watcher, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
+        return _until_end(follower, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
 
 
 def _teller() -> Callable[[Snapshot], None]:
@@ -99,9 +99,9 @@ def _teller() -> Callable[[Snapshot], None]:
     return tell
 
 
-def _until_end(watcher: Watcher, show: Callable[[Snapshot], None]) -> Outcome:
+def _until_end(follower: RunFollower, show: Callable[[Snapshot], None]) -> Outcome:
     while True:
-        snapshot = watcher.poll()
+        snapshot = follower.poll()
         show(snapshot)
         if snapshot.outcome is not None:
             return snapshot.outcome

@@ -136,9 +136,9 @@ def _title(now: Snapshot, name: str, job_id: int | None) -> Text:
 
 
 def _doing(now: Snapshot) -> str:
-    if now.phase == "waiting":
+    if now.phase == "waiting" and now.words:
         return now.words + (f" ({now.reason})" if now.reason else "")
-    if now.phase == "starting" and now.state == "CONFIGURING":
+    if now.phase == "starting" and now.state == "CONFIGURING" and now.words:
         return now.words
     return _DOING[now.phase]
 

@@ -117,16 +117,16 @@ def _follow(
 ) -> None:
     from hpcai.cli.following import DETACHED
     from hpcai.cli.words import ended
-    from hpcai.launch.watch import Watcher
+    from hpcai.launch.watch import RunFollower
 
-    watcher = Watcher(run, None if is_local(run) else context.slurm)
+    follower = RunFollower(run, None if is_local(run) else context.slurm)
     reader = _Reader(run, rank, attempt, batch)
     try:
-        snapshot = watcher.poll()
+        snapshot = follower.poll()
         while snapshot.outcome is None:
             reader.read(snapshot)
             time.sleep(_READ_EVERY_S)
-            snapshot = watcher.poll()
+            snapshot = follower.poll()
         reader.read(snapshot)
     except KeyboardInterrupt:
         say(f"\nNo longer following; {run.name} goes on: hpcai logs -f {run.name}")

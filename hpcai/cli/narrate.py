@@ -50,7 +50,8 @@ def _course(before: Snapshot, now: Snapshot) -> Iterator[str]:
         yield "Slurm answers again"
     for number, cause in now.ended_attempts[len(before.ended_attempts) :]:
         yield f"attempt {number} {words.cause(cause)}; Slurm starts the job again"
-    if now.phase in ("waiting", "starting") and (now.words, now.phase) != (before.words, before.phase):
+    begins = now.phase in ("waiting", "starting") and (now.words, now.phase) != (before.words, before.phase)
+    if begins and now.words:
         yield f"the job {now.words}"
     if _has_begun(now) and not (_has_begun(before) and before.attempt == now.attempt):
         again = f"attempt {now.attempt} " if now.attempt else ""

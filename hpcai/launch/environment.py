@@ -6,28 +6,27 @@ parts of hpcai that do the same.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import hpcai
+from hpcai import processes
 from hpcai.errors import HpcaiError
+from hpcai.files import locked, write_whole
 from hpcai.launch import machine
 from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
 from hpcai.launch.horovod_wheel import VERSION as HOROVOD
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
 from hpcai.launch.steps import Steps
-from hpcai.slurm.local import azurite, cluster, prefix, processes
-from hpcai.slurm.local.places import locked, write_whole
+from hpcai.slurm.local import azurite, cluster, prefix
 from hpcai.specs.site import cache_dir
 
 APT_LISTS_MB = 10
@@ -95,10 +94,8 @@ class SetUp:
         if self.stands():
             return
         # The checkout's lock is for two callers with different caches.
-        locks = [self.lock, self.cache / "setup.lock"]
-        if any(is_held(lock) for lock in locks):
-            sys.stderr.write("hpcai: waits for another set-up of this checkout or with this cache\n")
-        with locked(locks[0]), locked(locks[1]):
+        mine, cache = [locked(path, waiting=_say_wait) for path in (self.lock, self.cache / "setup.lock")]
+        with mine, cache:
             if self.stands():
                 return
             self._bring_about()
@@ -198,16 +195,8 @@ def announcement(checkout: Path, cache: Path, parts: Sequence[Part]) -> str:
     )
 
 
-def is_held(lock: Path) -> bool:
-    """Whether another process holds the lock at this moment."""
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+def _say_wait() -> None:
+    sys.stderr.write("hpcai: waits for another set-up of this checkout or with this cache\n")
 
 
 def clean(checkout: Path, cache: Path) -> None:
@@ -215,18 +204,8 @@ def clean(checkout: Path, cache: Path) -> None:
     for name in cluster.known(cache=cache) + cluster.leftovers(cache=cache):
         cluster.down(name, cache=cache)
     python = checkout / ".venv" / "bin" / "python"
-    processes.end(lambda _: jobs_of(python), grace_s=CLEAN_GRACE_S)
-
-
-def jobs_of(python: Path) -> list[processes.Process]:
-    """The processes of this user that a script rendered by this interpreter has started."""
-    mark = b"HPCAI_PYTHON=" + os.fsencode(python)
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(processes.find(int(entry.name)))
-    return [process for process in found if process is not None and process.pid != os.getpid()]
+    # Every script names the interpreter that rendered it.
+    processes.end(lambda _: processes.with_variable("HPCAI_PYTHON", str(python)), grace_s=CLEAN_GRACE_S)
 
 
 def main(words: Sequence[str], environ: Mapping[str, str]) -> int:

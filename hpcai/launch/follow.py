@@ -44,7 +44,7 @@ class AttemptSeen:
     """What the batch part wrote of one attempt."""
 
     number: int
-    node_list: str
+    node_list: str | None
     start: float
     staged: float | None = None
     end: float | None = None
@@ -59,15 +59,15 @@ class Snapshot:
     phase: str = "submitted"
     """One of: submitted, waiting, starting, staging, first step, training, evaluating, saving, running,
     ending, ended."""
-    words: str = ""
-    """What Slurm says, in words; empty before its first answer."""
+    words: str | None = None
+    """What Slurm says, in words; None before its first answer."""
     state: str | None = None
     reason: str | None = None
     never_starts: bool = False
     since: float | None = None
     """When it was submitted, and once an attempt has started, when that was."""
     attempt: int = 0
-    node_list: str = ""
+    node_list: str | None = None
     nodes: int = 1
     staged: tuple[Staged, ...] = ()
     wanted_data: int = 0
@@ -184,7 +184,8 @@ class RunState:
     def _feed_attempt(self, number: int, instant: float, record: Record) -> None:
         event = record.get("event")
         if event == "start":
-            self.attempts[number] = AttemptSeen(number, str(record.get("node_list", "")), instant)
+            nodes = record.get("node_list")
+            self.attempts[number] = AttemptSeen(number, nodes if isinstance(nodes, str) else None, instant)
             self.training = _Training(instant)
             return
         seen = self.attempts.get(number)
@@ -238,13 +239,13 @@ class RunState:
         return Snapshot(
             now=now,
             phase=self._phase(seen, training),
-            words=reasons.in_words(job) if job else "",
+            words=reasons.in_words(job) if job else None,
             state=job.state if job else None,
             reason=job.reason if job else None,
             never_starts=job is not None and reasons.never_starts(job),
             since=seen.start if seen else self.submitted,
             attempt=number,
-            node_list=(seen.node_list if seen else (job.node_list if job else None)) or "",
+            node_list=seen.node_list if seen else (job.node_list if job else None),
             nodes=self.nodes,
             staged=staged,
             wanted_data=self.nodes * self.data_sets,

@@ -47,7 +47,7 @@ def executor(
     return FunctionExecutor(folder, site=site, client=client, fields=fields)
 
 
-class _Watcher(core.InfoWatcher):  # type: ignore[misc]
+class _JobStates(core.InfoWatcher):  # type: ignore[misc]
     """The states of all jobs of this process, from one question to slurmctld; accounting is not needed."""
 
     def __init__(self, client: SlurmClient | None = None) -> None:
@@ -85,7 +85,7 @@ class _Watcher(core.InfoWatcher):  # type: ignore[misc]
 class FunctionJob(submitit.SlurmJob[Any]):  # type: ignore[misc]
     """A function in Slurm: `.result()`, `.exception()`, `.stdout()`, `.state`, `.cancel()`."""
 
-    watcher = _Watcher()
+    watcher = _JobStates()
 
 
 class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hpcai import shell
 from hpcai.errors import ToolError
+from hpcai.files import publish, scratch_folder
 from hpcai.launch import toolchain
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import Packages
-from hpcai.slurm.local.places import publish, scratch_folder
 
 VERSION = "0.28.1"
 # How build folders in the cache are named.

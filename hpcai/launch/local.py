@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 from types import TracebackType
 
-from hpcai import shell
+from hpcai import processes, shell
 from hpcai.launch.ends import cause_of
 from hpcai.runs.record import Run
-from hpcai.slurm.local import processes
 
 # How long processes that were asked to end may take.
 GRACE_S = 10.0
@@ -99,15 +97,4 @@ def stop(run: Run) -> bool:
 
 def _processes_of(run: Run) -> list[processes.Process]:
     """The living processes that inherited the run's folder from its script."""
-    with os.scandir("/proc") as entries:
-        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
-    mark = b"\0HPCAI_RUN_DIR=" + os.fsencode(run.path) + b"\0"
-    found = [processes.find(pid) for pid in pids if pid != os.getpid() and mark in _environ(pid)]
-    return [process for process in found if process is not None]
-
-
-def _environ(pid: int) -> bytes:
-    try:
-        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
+    return processes.with_variable("HPCAI_RUN_DIR", str(run.path))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hpcai import shell
 from hpcai.errors import ToolError, UnreachableError
+from hpcai.files import publish, scratch_folder
 from hpcai.launch import machine, toolchain
 from hpcai.launch.steps import Steps
-from hpcai.slurm.local.places import publish, scratch_folder
 
 EXTRAS = ("train", "dev")
 TORCH = "torch==2.13.0"

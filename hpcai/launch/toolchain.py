@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 from hpcai.errors import HpcaiError, ToolError
+from hpcai.files import locked, publish, scratch_folder
 from hpcai.launch import machine
 from hpcai.slurm.local.apt import Apt
-from hpcai.slurm.local.places import locked, publish, scratch_folder
 
 COMPILERS = {"gcc": "gcc", "cc": "gcc", "g++": "g++", "c++": "g++"}
 

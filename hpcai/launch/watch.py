@@ -80,7 +80,7 @@ class _Question:
             self._answer = error
 
 
-class Watcher:
+class RunFollower:
     """One run as it goes on; `poll` is cheap and may be called several times a second."""
 
     def __init__(self, run: Run, client: SlurmClient | None, *, local: LocalJob | None = None) -> None:

@@ -156,6 +156,9 @@ def _array(array: Nodearray) -> Group:
 
 
 def _price(array: Nodearray) -> float | int:
+    if array.max_price is None:
+        # CycleCloud's word for no limit.
+        return -1
     return int(array.max_price) if array.max_price == int(array.max_price) else array.max_price
 
 

@@ -26,7 +26,7 @@ class Transfer:
 
     node: str
     data: str
-    version: str
+    version: str | None
     attempt: int | None
     total_bytes: int | None
     blob_bytes: int | None
@@ -179,7 +179,7 @@ def _transfer(node: str, record: dict[str, Any]) -> Transfer:
     return Transfer(
         node=node,
         data=str(record.get("data") or "?"),
-        version=str(record.get("version") or ""),
+        version=str(record["version"]) if record.get("version") else None,
         attempt=_integer(record.get("attempt")),
         total_bytes=_integer(record.get("bytes")),
         blob_bytes=_integer(origin.get("blob")),

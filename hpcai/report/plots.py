@@ -81,7 +81,7 @@ def curve(facts: Sequence[RunFacts], what: Curve) -> Plot | None:
     ends = [f"{run.label} ends at {run.series[what.metric].values[-1] * what.factor:.4g}" for _, run in shown]
     says = f"{what.title}: {'; '.join(ends)}."
     has_medians = any(len(run.series[what.metric]) > _FEW_POINTS for _, run in shown)
-    return Plot(what.name, says, style.to_svg(figure, what.name), caption=_MEDIANS if has_medians else "")
+    return Plot(what.name, says, style.to_svg(figure, what.name), caption=_MEDIANS if has_medians else None)
 
 
 def _draw_curve(axes: Axes, xs: list[float], ys: list[float], index: int, label: str) -> None:

@@ -99,7 +99,7 @@ class Plot:
     says: str
     svg: str
     is_wide: bool = False
-    caption: str = ""
+    caption: str | None = None
 
     @property
     def file_svg(self) -> str:

@@ -149,7 +149,7 @@ def _transfer_cells(transfer: Transfer) -> tuple[str, ...]:
         NONE if transfer.attempt is None else str(transfer.attempt),
         transfer.node,
         transfer.data,
-        transfer.version[:12] or NONE,
+        NONE if transfer.version is None else transfer.version[:12],
         amount(transfer.total_bytes),
         amount(transfer.blob_bytes),
         amount(transfer.cache_bytes),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpcai.errors import StageError
+from hpcai.files import write_whole
 from hpcai.runs import jsonl
 
 SCHEMA_VERSION = 1
@@ -20,18 +19,8 @@ def write_text(path: Path, text: str) -> None:
 
     Raises StageError when it cannot be written.
     """
-    # Beside its target, because only a rename within one folder is atomic, on NFS too.
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        # Not tempfile: its 0600 would take a team's permissions away.
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        write_whole(path, text)
     except OSError as error:
         raise jsonl.cannot_write(path, error) from error
 

@@ -92,7 +92,7 @@ class NodeInfo:
     features: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     reason: str | None = None
-    hostname: str = ""
+    hostname: str | None = None
 
     @property
     def is_down(self) -> bool:

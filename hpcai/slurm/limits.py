@@ -82,51 +82,45 @@ def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> lis
 
 
 def _partition_breaches(job: JobSpec, partition: PartitionInfo) -> list[Breach]:
-    name = repr(partition.name)
+    found = [_closed(partition), _nodes_breach(job, partition), _time_breach(job, partition)]
+    return [breach for breach in found if breach is not None]
+
+
+def _closed(partition: PartitionInfo) -> Breach | None:
+    if partition.state not in ("INACTIVE", "DRAIN"):
+        return None
+    what = f"Partition {partition.name!r} is {partition.state}: it takes no jobs."
+    return Breach("partition", what, "Name another.")
+
+
+def _nodes_breach(job: JobSpec, partition: PartitionInfo) -> Breach | None:
+    name, total = repr(partition.name), partition.total_nodes
+    most, least = partition.max_nodes, partition.min_nodes
+    lower = "Lower nodes to {} or less, or name another partition."
     # A QOS can lift a partition's limits; who has one is told by sbatch.
-    certain = job.qos is None
-    found = []
-    if partition.state in ("INACTIVE", "DRAIN"):
-        found.append(
-            Breach("partition", f"Partition {name} is {partition.state}: it takes no jobs.", "Name another.")
-        )
-    if job.nodes > partition.total_nodes:
-        found.append(
-            Breach(
-                "nodes",
-                f"Partition {name} has {_nodes(partition.total_nodes)}, and the job asks for {job.nodes}.",
-                f"Lower nodes to {partition.total_nodes} or less, or name another partition.",
-            )
-        )
-    elif partition.max_nodes is not None and job.nodes > partition.max_nodes:
-        found.append(
-            Breach(
-                "nodes",
-                f"Partition {name} allows {_nodes(partition.max_nodes)} per job, not {job.nodes}.",
-                f"Lower nodes to {partition.max_nodes} or less, or name another partition.",
-                certain,
-            )
-        )
-    elif job.nodes < partition.min_nodes:
-        found.append(
-            Breach(
-                "nodes",
-                f"Partition {name} takes jobs of {_nodes(partition.min_nodes)} or more, not {job.nodes}.",
-                "Raise nodes, or name another partition.",
-                certain,
-            )
-        )
-    if partition.max_time_s is not None and (job.time_min or 0) * 60 > partition.max_time_s:
-        longest = format_duration(partition.max_time_s)
-        found.append(
-            Breach(
-                "time_min",
-                f"Partition {name} allows {longest}, not {job.time_min} minutes.",
-                f"Lower time_min to {partition.max_time_s // 60} or less, or name another partition.",
-                certain,
-            )
-        )
-    return found
+    is_certain = job.qos is None
+    if job.nodes > total:
+        what = f"Partition {name} has {_nodes(total)}, and the job asks for {job.nodes}."
+        return Breach("nodes", what, lower.format(total))
+    if most is not None and job.nodes > most:
+        what = f"Partition {name} allows {_nodes(most)} per job, not {job.nodes}."
+        return Breach("nodes", what, lower.format(most), is_certain)
+    if job.nodes < least:
+        what = f"Partition {name} takes jobs of {_nodes(least)} or more, not {job.nodes}."
+        return Breach("nodes", what, "Raise nodes, or name another partition.", is_certain)
+    return None
+
+
+def _time_breach(job: JobSpec, partition: PartitionInfo) -> Breach | None:
+    if partition.max_time_s is None or (job.time_min or 0) * 60 <= partition.max_time_s:
+        return None
+    return Breach(
+        "time_min",
+        f"Partition {partition.name!r} allows {format_duration(partition.max_time_s)}, "
+        f"not {job.time_min} minutes.",
+        f"Lower time_min to {partition.max_time_s // 60} or less, or name another partition.",
+        is_certain=job.qos is None,
+    )
 
 
 @dataclass(frozen=True)

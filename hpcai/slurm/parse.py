@@ -204,7 +204,7 @@ def _node_of_block(block: Mapping[str, str]) -> NodeInfo:
         features=_words(block.get("AvailableFeatures", "")),
         partitions=_words(block.get("Partitions", "")),
         reason=_nothing(block.get("Reason", "")),
-        hostname=block.get("NodeHostName", ""),
+        hostname=block.get("NodeHostName"),
     )
 
 

@@ -92,7 +92,7 @@ class Nodearray(_Model):
     max_scaleset_size: Annotated[int, Field(ge=1, le=1000)] | None = None
     use_pcpu: bool = True
     interruptible: bool = False
-    max_price: Annotated[float, Field(ge=-1)] = -1
+    max_price: Annotated[float, Field(gt=0)] | None = None
     enable_node_health_checks: bool = False
     nvme_scratch: bool = False
     """Whether the local NVMe disks of a node become one scratch at /nvme, for Enroot and hpcai."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
-from hpcai.staging.progress import Watcher
+from hpcai.staging.progress import Listener
 from hpcai.staging.retry import FIRST_CONTACT, Retrier
 from hpcai.staging.source import NoSuchBlob, Source, bare_manifest, open_source
 
@@ -21,13 +21,13 @@ class Found:
 
 
 def find_data_sets(
-    url: str, environ: Mapping[str, str], watcher: Watcher
+    url: str, environ: Mapping[str, str], listener: Listener
 ) -> tuple[Manifest | None, list[Found]]:
     """The data set at a URL if there is one, else those in the folders directly below it.
 
     Raises UsageError, NotFoundError, UnreachableError and ToolError.
     """
-    retrier = Retrier(FIRST_CONTACT, say=watcher.say)
+    retrier = Retrier(FIRST_CONTACT, say=listener.say)
     source = open_source(url, environ)
     entries = retrier.call(url, source.entries)
     if MANIFEST_NAME in entries.files:

@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,57 +88,6 @@ def chosen_place(target: Path, manifest: Manifest) -> Place:
         )
     final.parent.mkdir(parents=True, exist_ok=True)
     return Place(final)
-
-
-@contextmanager
-def locked(path: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds `path` against other processes of this node; the kernel lets go when the holder dies."""
-    descriptor = _lock(path, waiting)
-    try:
-        yield
-    finally:
-        # Another user's lock file in a shared folder cannot be removed, and need not be.
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
-
-
-def _lock(path: Path, waiting: Callable[[], None]) -> int:
-    told = False
-    while True:
-        descriptor = _open_lock(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if told else fcntl.LOCK_NB))
-        except BlockingIOError:
-            waiting()
-            told = True
-        else:
-            # The holder before us removes the file: a lock on what has no name excludes nobody.
-            if _is_still(path, descriptor):
-                return descriptor
-        os.close(descriptor)
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        # Without O_CREAT first: Linux refuses O_CREAT on another user's file in a folder like /tmp.
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        pass
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        with suppress(PermissionError):
-            os.fchmod(descriptor, 0o666)
-    except OSError as error:
-        raise StageError(f"{str(path)!r} cannot be made: {error.strerror}.") from error
-    return descriptor
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def require_room(folder: Path, needed_bytes: int) -> None:

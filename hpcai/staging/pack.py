@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 import xxhash
 
 from hpcai.errors import StageError, UsageError
+from hpcai.files import locked
 from hpcai.staging.chunks import HashingWriter
 from hpcai.staging.image_folder import ImageFolder, scan
 from hpcai.staging.manifest import MANIFEST_NAME, NAME_PATTERN, Manifest, Shard, Split
@@ -93,33 +93,25 @@ def _occupied(target: Path, by_what: str) -> UsageError:
 def _work_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that only this process writes to, gone afterwards."""
     work = target.absolute().parent / f".{target.name}.packing"
-    work.mkdir(parents=True, exist_ok=True)
-    lock = os.open(work / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+
+    def refuse() -> None:
+        raise StageError(f"Another `hpcai data pack` is writing {str(target)!r} right now.")
+
+    with locked(work.with_name(f"{work.name}.lock"), waiting=refuse, mode=0o644):
+        # What a killed pack left.
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StageError(f"Another `hpcai data pack` is writing {str(target)!r} right now.") from error
-        try:
-            _remove_leftovers(work)
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    finally:
-        os.close(lock)
-
-
-def _remove_leftovers(work: Path) -> None:
-    for left in work.iterdir():
-        if left.name != ".lock":
-            left.unlink()
 
 
 def _publish(work: Path, target: Path) -> None:
     for path in work.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    (work / ".lock").unlink()
     work.rename(target)
 
 

@@ -12,7 +12,7 @@ def _nobody(*_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Watcher:
+class Listener:
     """Who listens: `say` gets lines for a person, `told` the bytes done and the bytes in all."""
 
     say: Callable[[str], None] = _nobody

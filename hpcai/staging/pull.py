@@ -9,18 +9,20 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpcai.errors import NotFoundError, StageError
+from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
 from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError, Shard
-from hpcai.staging.node_cache import Place, cache_place, chosen_place, locked, require_room
+from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
-from hpcai.staging.progress import Progress, Watcher
+from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
 from hpcai.staging.source import Source, open_source, read_manifest
 from hpcai.units import about_bytes
@@ -64,7 +66,7 @@ def pull(
     scratch: Path | None = None,
     version: str | None = None,
     verify: bool = False,
-    watcher: Watcher | None = None,
+    listener: Listener | None = None,
     policy: RetryPolicy | None = None,
 ) -> Pulled:
     """The data set at `url`, now whole in the folder `to`, or in the cache below `scratch`.
@@ -74,24 +76,14 @@ def pull(
 
     Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
     """
-    watcher = watcher or Watcher()
+    listener = listener or Listener()
     started = time.monotonic()
     source = open_source(url, environ)
-    manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=watcher.say).call)
+    manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
     _require_version(manifest, version, source)
     place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
-
-    def waiting() -> None:
-        watcher.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
-
-    try:
-        with locked(place.lock, waiting=waiting):
-            fetched = _bring(source, manifest, place, verify, watcher, policy or RetryPolicy())
-    except OSError as error:
-        raise StageError(
-            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
-            next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
-        ) from error
+    with _alone(place, manifest, listener):
+        fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     return Pulled(
         name=manifest.name,
         version=manifest.version,
@@ -119,8 +111,26 @@ def _require_version(manifest: Manifest, version: str | None, source: Source) ->
         )
 
 
+@contextmanager
+def _alone(place: Place, manifest: Manifest, listener: Listener) -> Iterator[None]:
+    """Only this process of the node fills the place while the block runs; StageError when it cannot."""
+
+    def waiting() -> None:
+        listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
+
+    try:
+        # Every user of the node may be the one.
+        with locked(place.lock, waiting=waiting, mode=0o666):
+            yield
+    except OSError as error:
+        raise StageError(
+            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
+            next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
+        ) from error
+
+
 def _bring(
-    source: Source, manifest: Manifest, place: Place, verify: bool, watcher: Watcher, policy: RetryPolicy
+    source: Source, manifest: Manifest, place: Place, verify: bool, listener: Listener, policy: RetryPolicy
 ) -> int:
     """The bytes that had to come from the source."""
     published = place.final.is_dir() and any(place.final.iterdir())
@@ -133,8 +143,8 @@ def _bring(
         place.work.mkdir(exist_ok=True)
     pieces = _pieces(missing, place, destination)
     fetched = sum(piece.length for piece in pieces)
-    watcher.say(_opening(source, manifest, place, fetched))
-    _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, watcher, policy)
+    listener.say(_opening(source, manifest, place, fetched))
+    _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, listener, policy)
     _publish(manifest, place, published)
     return fetched
 
@@ -155,20 +165,20 @@ def _pieces(missing: list[Shard], place: Place, destination: Path) -> list[Piece
 
 
 def _fetch(
-    source: Source, pieces: list[Piece], done: int, total: int, watcher: Watcher, policy: RetryPolicy
+    source: Source, pieces: list[Piece], done: int, total: int, listener: Listener, policy: RetryPolicy
 ) -> None:
     stop = threading.Event()
-    retrier = Retrier(policy, say=watcher.say, stop=stop)
-    progress = Progress(done, total, watcher.told)
+    retrier = Retrier(policy, say=listener.say, stop=stop)
+    progress = Progress(done, total, listener.told)
 
     def work(piece: Piece) -> None:
-        piece.part.write(piece.index, _verified(source, piece, retrier, watcher))
+        piece.part.write(piece.index, _verified(source, piece, retrier, listener))
         progress.add(piece.length)
 
     for_each(pieces, work, threads=_THREADS, stop=stop)
 
 
-def _verified(source: Source, piece: Piece, retrier: Retrier, watcher: Watcher) -> Buffer:
+def _verified(source: Source, piece: Piece, retrier: Retrier, listener: Listener) -> Buffer:
     """The right bytes of a chunk. Raises StageError when the source keeps giving wrong ones."""
     shard = piece.part.shard
     for attempt in range(_WRONG_BYTES_TRIES):
@@ -177,7 +187,7 @@ def _verified(source: Source, piece: Piece, retrier: Retrier, watcher: Watcher) 
         )
         if hash_chunk(data) == shard.chunks[piece.index]:
             return data
-        watcher.say(
+        listener.say(
             f"{shard.path}: wrong bytes from {piece.start:,}, try {attempt + 1} of {_WRONG_BYTES_TRIES}."
         )
     raise StageError(
@@ -193,7 +203,7 @@ def _publish(manifest: Manifest, place: Place, published: bool) -> None:
         _write_durably(folder / MANIFEST_NAME, manifest.to_text())
     if not published:
         place.work.rename(place.final)
-        _sync_folder(place.final.parent)
+        sync_folder(place.final.parent)
     else:
         shutil.rmtree(place.work, ignore_errors=True)
 
@@ -212,12 +222,4 @@ def _write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -14,7 +14,7 @@ from hpcai.staging.credentials import find_credentials
 from hpcai.staging.location import BlobLocation, parse_location
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, parse_manifest
 from hpcai.staging.parallel import for_each
-from hpcai.staging.progress import Progress, Watcher
+from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
 from hpcai.staging.source import NoSuchBlob
 from hpcai.units import about_bytes
@@ -42,7 +42,7 @@ def push(
     environ: Mapping[str, str],
     *,
     replace: bool = False,
-    watcher: Watcher | None = None,
+    listener: Listener | None = None,
 ) -> Pushed:
     """The packed data set of `folder`, now at `url`; shards that lie there already are not sent again.
 
@@ -63,7 +63,7 @@ def push(
     from hpcai.staging.control import Container
 
     container = Container(location, find_credentials(environ))
-    return _Push(folder, manifest, location, container, watcher or Watcher()).run(replace)
+    return _Push(folder, manifest, location, container, listener or Listener()).run(replace)
 
 
 def _require_shards(folder: Path, manifest: Manifest) -> None:
@@ -124,16 +124,21 @@ class _Upload:
 
 class _Push:
     def __init__(
-        self, folder: Path, manifest: Manifest, location: BlobLocation, container: Container, watcher: Watcher
+        self,
+        folder: Path,
+        manifest: Manifest,
+        location: BlobLocation,
+        container: Container,
+        listener: Listener,
     ) -> None:
         self._folder = folder
         self._manifest = manifest
         self._location = location
         self._container = container
-        self._watcher = watcher
+        self._listener = listener
         self._stop = threading.Event()
-        self._first = Retrier(FIRST_CONTACT, say=watcher.say)
-        self._retry = Retrier(RetryPolicy(), say=watcher.say, stop=self._stop)
+        self._first = Retrier(FIRST_CONTACT, say=listener.say)
+        self._retry = Retrier(RetryPolicy(), say=listener.say, stop=self._stop)
         self._etags: dict[str, str] = {}
 
     def run(self, replace: bool) -> Pushed:
@@ -159,7 +164,7 @@ class _Push:
             return None
         except NotFoundError:
             self._first.call(self._location.url, self._container.create)
-            self._watcher.say(f"Made the container {self._location.container!r}.")
+            self._listener.say(f"Made the container {self._location.container!r}.")
             return None
 
     def _make_way(self, before: bytes | None, replace: bool) -> list[str]:
@@ -191,10 +196,10 @@ class _Push:
     def _send(self, todo: list[Shard]) -> int:
         total = sum(shard.bytes for shard in todo)
         what = f"{self._manifest.name} {self._manifest.version[:12]}"
-        self._watcher.say(
+        self._listener.say(
             f"{what}: {about_bytes(total)} of {about_bytes(self._manifest.bytes)} go to {self._location.url}."
         )
-        progress = Progress(0, total, self._watcher.told)
+        progress = Progress(0, total, self._listener.told)
 
         def work(block: tuple[_Upload, int, set[str]]) -> None:
             upload, index, staged = block

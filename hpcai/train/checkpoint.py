@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hpcai.errors import StageError, UsageError
+from hpcai.files import sync_folder
 
 SCHEMA_VERSION = 1
 FILE_NAME = "checkpoint.pt"
@@ -91,7 +92,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
             os.link(path, link)
             link.replace(previous)
         draft.replace(path)
-        _sync_folder(folder)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             draft.unlink()
@@ -115,14 +116,6 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, str | None]:

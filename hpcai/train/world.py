@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcai.errors import UsageError
@@ -70,25 +70,14 @@ def read_world(environ: Environ = os.environ, *, alone_is_meant: bool = False) -
 
 
 def _horovod(environ: Environ) -> World:
-    return World(
-        rank=_number(environ, "HOROVOD_RANK"),
-        size=_number(environ, "HOROVOD_SIZE"),
-        local_rank=_number(environ, "HOROVOD_LOCAL_RANK"),
-        local_size=_number(environ, "HOROVOD_LOCAL_SIZE"),
-        head_node=_slurm_head(environ) or environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR", "localhost"),
-        launcher="horovod",
-    )
+    names = [f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
+    head = _slurm_head(environ) or environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR", "localhost")
+    return _world("horovod", environ, names, head)
 
 
 def _openmpi(environ: Environ) -> World:
-    return World(
-        rank=_number(environ, "OMPI_COMM_WORLD_RANK"),
-        size=_number(environ, "OMPI_COMM_WORLD_SIZE"),
-        local_rank=_number(environ, "OMPI_COMM_WORLD_LOCAL_RANK"),
-        local_size=_number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE"),
-        head_node=_slurm_head(environ) or _openmpi_head(environ),
-        launcher="openmpi",
-    )
+    names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
+    return _world("openmpi", environ, names, _slurm_head(environ) or _openmpi_head(environ))
 
 
 def _openmpi_head(environ: Environ) -> str:
@@ -98,14 +87,8 @@ def _openmpi_head(environ: Environ) -> str:
 
 
 def _torchrun(environ: Environ) -> World:
-    return World(
-        rank=_number(environ, "RANK"),
-        size=_number(environ, "WORLD_SIZE"),
-        local_rank=_number(environ, "LOCAL_RANK"),
-        local_size=_number(environ, "LOCAL_WORLD_SIZE"),
-        head_node=environ.get("MASTER_ADDR", "localhost"),
-        launcher="torchrun",
-    )
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    return _world("torchrun", environ, names, environ.get("MASTER_ADDR", "localhost"))
 
 
 def _slurm(environ: Environ) -> World:
@@ -123,14 +106,14 @@ def _slurm(environ: Environ) -> World:
 
 
 def _hydra(environ: Environ) -> World:
-    return World(
-        rank=_number(environ, "PMI_RANK"),
-        size=_number(environ, "PMI_SIZE"),
-        local_rank=_number(environ, "MPI_LOCALRANKID"),
-        local_size=_number(environ, "MPI_LOCALNRANKS"),
-        head_node="localhost",
-        launcher="hydra",
-    )
+    names = ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
+    return _world("hydra", environ, names, "localhost")
+
+
+def _world(launcher: str, environ: Environ, names: Sequence[str], head_node: str) -> World:
+    """The world in these variables: rank, size, local rank, local size."""
+    rank, size, local_rank, local_size = (_number(environ, name) for name in names)
+    return World(rank, size, local_rank, local_size, head_node, launcher)
 
 
 def _pmix_alone(environ: Environ) -> World:

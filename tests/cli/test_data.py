@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -175,16 +177,25 @@ def written_chunks(scratch: Path, folder: Path):  # type: ignore[no-untyped-def]
                     yield shard.path, index
 
 
-@pytest.mark.real
-def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: Path, blob: RealBlob) -> None:
+@contextmanager
+def two_pulls(
+    url: str, scratch: Path, blob: RealBlob
+) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], Dam, Front]]:
+    """A pull whose five requests are held, and another of the same node that waits for it."""
     dam = Dam(passing=0)
     with front(blob.endpoint, dam) as through:
         environ = environ_of(through, blob, scratch)
-        one = start("pull", large[1], environ=environ)
+        one = start("pull", url, environ=environ)
         until(lambda: dam.held == 5, 20, "five requests are held")
-        two = start("pull", large[1], environ=environ)
+        two = start("pull", url, environ=environ)
         assert two.stderr is not None
         assert "waiting for it" in two.stderr.readline()
+        yield one, two, dam, through
+
+
+@pytest.mark.real
+def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: Path, blob: RealBlob) -> None:
+    with two_pulls(large[1], scratch, blob) as (one, two, dam, through):
         dam.open.set()
         (path, _), (same, words) = one.communicate(timeout=30), two.communicate(timeout=30)
         assert (one.returncode, two.returncode) == (0, 0)
@@ -197,14 +208,7 @@ def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: P
 def test_the_waiting_pull_takes_over_from_one_that_is_killed(
     large: tuple[Path, str], scratch: Path, blob: RealBlob
 ) -> None:
-    dam = Dam(passing=0)
-    with front(blob.endpoint, dam) as through:
-        environ = environ_of(through, blob, scratch)
-        one = start("pull", large[1], environ=environ)
-        until(lambda: dam.held == 5, 20, "five requests are held")
-        two = start("pull", large[1], environ=environ)
-        assert two.stderr is not None
-        assert "waiting for it" in two.stderr.readline()
+    with two_pulls(large[1], scratch, blob) as (one, two, dam, _):
         one.kill()
         one.communicate()
         dam.open.set()

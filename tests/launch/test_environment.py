@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from hpcai import processes
 from hpcai.errors import ToolError
 from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
-from hpcai.slurm.local import cluster, processes
+from hpcai.slurm.local import cluster, marks
 from tests import full_cache
 from tests.waiting import until
 
@@ -188,7 +189,7 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
         for python in (mine, other)
     ]
     try:
-        until(lambda: len(environment.jobs_of(mine)) == 1, 10, "the job is seen")
+        until(lambda: processes.with_variable("HPCAI_PYTHON", str(mine)), 10, "the job is seen")
         environment.clean(tmp_path / "mine", tmp_path / "cache")
         assert started[0].wait(10) == -15
         assert started[1].poll() is None
@@ -200,7 +201,7 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
 
 def test_clean_ends_clusters_whose_folder_was_deleted(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    mark = {processes.STATE_MARK: str(cache / "local" / "gone")}
+    mark = {marks.STATE_MARK: str(cache / "local" / "gone")}
     daemon = subprocess.Popen(["sleep", "60"], env={**os.environ, **mark})
     try:
         until(lambda: cluster.leftovers(cache=cache) == ["gone"], 10, "the leftover is seen")
@@ -209,17 +210,3 @@ def test_clean_ends_clusters_whose_folder_was_deleted(tmp_path: Path) -> None:
     finally:
         daemon.kill()
         daemon.wait()
-
-
-def test_the_search_for_jobs_spares_the_searcher() -> None:
-    python = Path("/nowhere/.venv/bin/python")
-    code = (
-        "import os; from pathlib import Path; from hpcai.launch.environment import jobs_of;"
-        f"print(len(jobs_of(Path({str(python)!r}))))"
-    )
-    env = {**os.environ, "HPCAI_PYTHON": str(python)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=30
-    )
-    assert done.stdout.strip() == "0"
-    assert processes.find(os.getpid()) is not None

@@ -40,14 +40,14 @@ def running(*values: Value) -> RunState:
 @pytest.mark.parametrize(
     ("job", "phase", "words"),
     [
-        ({}, "submitted", ""),
+        ({}, "submitted", None),
         ({"state": "PENDING", "reason": "Resources"}, "waiting", "waits for nodes to become free"),
         ({"state": "CONFIGURING"}, "starting", "its nodes are being made ready"),
         ({"state": "RUNNING"}, "starting", "runs"),
         ({"state": "COMPLETING"}, "ending", "is ending"),
     ],
 )
-def test_phases_before_an_attempt_writes(job: dict[str, Any], phase: str, words: str) -> None:
+def test_phases_before_an_attempt_writes(job: dict[str, Any], phase: str, words: str | None) -> None:
     now = state(**job).snapshot(105.0)
     assert (now.phase, now.words, now.since) == (phase, words, 100.0)
 

@@ -48,7 +48,7 @@ def test_without_slurm_and_where_srun_cannot_be_asked_pmix_is_taken_for_granted(
     assert caplog.messages == []
     client = stand_in(programs, "srun", "echo srun: fatal: broken >&2; exit 1")
     assert controller(HOROVOD, tmp_path, client=client) == "mpi"
-    assert caplog.messages == ["srun was not asked for PMIx: srun refused: broken"]
+    assert caplog.messages == ["srun was not asked for PMIx: srun refused: broken."]
 
 
 def test_srun_is_asked_only_when_the_answer_counts(programs: Path, tmp_path: Path) -> None:

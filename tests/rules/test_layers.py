@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpcai"
 
 LAYERS = (
-    "errors units | shell catalog | specs | runs render staging language | train slurm cyclecloud "
-    "| launch check health | cluster sweep | bench compat | report studio | cli"
+    "errors units | shell processes files catalog | specs | runs render staging language "
+    "| train slurm cyclecloud | launch check health | cluster sweep | bench compat | report studio | cli"
 )
 LEVEL = {name: level for level, group in enumerate(LAYERS.split("|")) for name in group.split()}
 
@@ -105,3 +105,8 @@ def test_package_init_re_exports_nothing(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_layers_are_told_to_contributors() -> None:
+    told = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert LAYERS in told

@@ -1,10 +1,7 @@
-"""Whole files: a reader sees the old one or the new one, and a version it knows."""
+"""JSON files of a record: whole, and of a version that is known."""
 
 from __future__ import annotations
 
-import os
-import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -54,39 +51,8 @@ def test_a_damaged_file_says_so(tmp_path: Path, content: bytes, says: str) -> No
         files.read_json(path)
 
 
-def test_readers_see_a_whole_file_while_it_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    contents = [letter * 50_000 for letter in "ab"]
-    files.write_text(path, contents[0])
-    done = threading.Event()
-
-    def replace() -> None:
-        for number in range(200):
-            files.write_text(path, contents[number % 2])
-        done.set()
-
-    writer = threading.Thread(target=replace)
-    writer.start()
-    try:
-        while not done.is_set():
-            assert path.read_text() in contents
-    finally:
-        writer.join()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_what_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(StageError, match="cannot be written"):
         files.write_text(tmp_path / "a.json", "text")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
-def test_the_umask_decides_who_may_read(tmp_path: Path, umask: int, mode: int) -> None:
-    before = os.umask(umask)
-    try:
-        files.write_text(tmp_path / "a.txt", "text")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode

@@ -14,14 +14,14 @@ from hpcai.errors import NotFoundError, StageError, ToolError, UnreachableError
 from hpcai.staging.blob import status_and_code
 from hpcai.staging.catalogue import find_data_sets
 from hpcai.staging.manifest import CHUNK_BYTES, ManifestError, parse_manifest
-from hpcai.staging.progress import Watcher
-from hpcai.staging.pull import pull
+from hpcai.staging.progress import Listener
+from hpcai.staging.pull import Pulled, pull
 from hpcai.staging.push import push
 from hpcai.staging.retry import BusyError, RetryPolicy
 from hpcai.staging.source import ChangedError, NoSuchBlob, open_source
 from tests.real_cluster import RealBlob
 from tests.staging.conftest import Store
-from tests.staging.front import Request, Spoil, front
+from tests.staging.front import Request, Rule, Spoil, front
 from tests.staging.sets import files_of, write_set
 
 pytestmark = pytest.mark.real
@@ -42,6 +42,20 @@ def same_shards(one: Path, two: Path) -> bool:
     return {**there, "manifest.json": b""} == {**here, "manifest.json": b""}
 
 
+def pull_through(store: Store, scratch: Path, rule: Rule) -> tuple[Pulled, list[str]]:
+    """What a patient pull brought from behind a front with this rule, and what it said."""
+    lines: list[str] = []
+    with front(store.environ["HPCAI_STORAGE_ENDPOINT"], rule) as through:
+        done = pull(
+            store.url(),
+            store.through(through.endpoint),
+            scratch=scratch,
+            policy=PATIENT,
+            listener=Listener(say=lines.append),
+        )
+    return done, lines
+
+
 def shard_requests(request: Request) -> bool:
     return request.method == "GET" and request.path.endswith(".tar")
 
@@ -54,18 +68,9 @@ def test_what_fails_in_passing_is_tried_again(
 ) -> None:
     numbers = random.Random(3)
     spoiled = iter([True, *(numbers.random() < 0.4 for _ in range(10**4))])
-    lines: list[str] = []
-    with front(
-        store.environ["HPCAI_STORAGE_ENDPOINT"],
-        lambda r: spoil if shard_requests(r) and next(spoiled) else None,
-    ) as through:
-        done = pull(
-            store.url(),
-            store.through(through.endpoint),
-            scratch=scratch,
-            policy=PATIENT,
-            watcher=Watcher(say=lines.append),
-        )
+    done, lines = pull_through(
+        store, scratch, lambda r: spoil if shard_requests(r) and next(spoiled) else None
+    )
     assert same_shards(done.path, pushed)
     assert any(" try 2 of 12 in " in line for line in lines)
 
@@ -84,15 +89,7 @@ def test_the_pause_that_the_service_asks_for_is_kept(
             return Spoil(status=status, headers={"Retry-After": "1"})
         return None
 
-    lines: list[str] = []
-    with front(store.environ["HPCAI_STORAGE_ENDPOINT"], busy) as through:
-        done = pull(
-            store.url(),
-            store.through(through.endpoint),
-            scratch=scratch,
-            policy=PATIENT,
-            watcher=Watcher(say=lines.append),
-        )
+    done, lines = pull_through(store, scratch, busy)
     assert same_shards(done.path, pushed)
     assert done.seconds >= 1
     assert any(f"(HTTP {status}). try 2 of 12 in 1." in line for line in lines)
@@ -236,13 +233,13 @@ def test_an_https_style_url_names_the_same_place(
 def test_lists(store: Store) -> None:
     store.writer("broken").put("manifest.json", b"{}")
     store.writer("other").put("readme.txt", b"")
-    here, below = find_data_sets(f"azure://{store.container}", store.environ, Watcher())
+    here, below = find_data_sets(f"azure://{store.container}", store.environ, Listener())
     assert here is None
     assert [(each.url, each.problem is None) for each in below] == [
         (store.url("broken"), False),
         (store.url("set"), True),
     ]
-    here, below = find_data_sets(store.url(), store.environ, Watcher())
+    here, below = find_data_sets(store.url(), store.environ, Listener())
     assert here is not None
     assert below == []
 

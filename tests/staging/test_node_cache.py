@@ -1,58 +1,14 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import stat
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from hpcai.errors import StageError, UsageError
-from hpcai.staging.node_cache import cache_place, chosen_place, link, locked, require_room
+from hpcai.staging.node_cache import cache_place, chosen_place, link, require_room
 from tests.staging.sets import on_small_disk, write_set
-
-
-def hold(path: Path, pipe: Connection) -> None:
-    with locked(path, waiting=lambda: pipe.send("waiting")):
-        pipe.send("held")
-        pipe.recv()
-    pipe.send("released")
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[tuple[multiprocessing.Process, Connection]]:
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path / "l", theirs))
-    process.start()
-    assert ours.recv() == "held"
-    yield process, ours  # type: ignore[misc]
-    process.kill()
-    process.join()
-
-
-def test_a_lock_goes_with_its_holder_that_is_killed(
-    tmp_path: Path, holder: tuple[multiprocessing.Process, Connection]
-) -> None:
-    process, _ = holder
-    waited: list[str] = []
-
-    def waiting() -> None:
-        waited.append("yes")
-        process.kill()
-
-    with locked(tmp_path / "l", waiting=waiting):
-        assert waited == ["yes"]
-
-
-def test_a_lock_is_handed_over_and_leaves_no_file(
-    tmp_path: Path, holder: tuple[multiprocessing.Process, Connection]
-) -> None:
-    _, pipe = holder
-    with locked(tmp_path / "l", waiting=lambda: pipe.send("go")):
-        assert pipe.recv() == "released"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folders_of_the_cache_are_open_to_all_users(tmp_path: Path) -> None:

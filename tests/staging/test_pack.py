@@ -189,16 +189,16 @@ def test_leftovers_of_a_killed_pack_are_not_packed(images: Path, tmp_path: Path)
     left = tmp_path / ".out.packing"
     left.mkdir()
     (left / "train-000099.tar").write_text("half")
-    (left / ".lock").write_text("")
+    (tmp_path / ".out.packing.lock").write_text("")
     pack(images, tmp_path / "out", name="pets")
     assert sorted(files_of(tmp_path / "out")) == ["manifest.json", "train-000000.tar", "val-000000.tar"]
-    assert not left.exists()
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_two_packs_into_one_target(images: Path, tmp_path: Path) -> None:
     work = tmp_path / ".out.packing"
     work.mkdir()
-    other = os.open(work / ".lock", os.O_RDWR | os.O_CREAT)
+    other = os.open(tmp_path / ".out.packing.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)
     try:
         with pytest.raises(StageError, match="Another `hpcai data pack`"):

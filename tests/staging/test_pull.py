@@ -14,7 +14,7 @@ import pytest
 
 from hpcai.errors import NotFoundError, StageError, UsageError
 from hpcai.staging.manifest import CHUNK_BYTES, Manifest, ManifestError
-from hpcai.staging.progress import Watcher
+from hpcai.staging.progress import Listener
 from hpcai.staging.pull import pull
 from tests.staging.sets import files_of, on_small_disk, write_set
 
@@ -35,7 +35,7 @@ def scratch(tmp_path: Path, source: Path) -> Path:
 
 def test_a_data_set_is_brought_whole(source: Path, scratch: Path) -> None:
     told: list[tuple[int, int]] = []
-    done = pull(source.as_uri(), {}, scratch=scratch, watcher=Watcher(told=lambda *now: told.append(now)))
+    done = pull(source.as_uri(), {}, scratch=scratch, listener=Listener(told=lambda *now: told.append(now)))
     manifest = Manifest.read(source)
     assert done.path == scratch / "hpcai/data/set" / manifest.version
     assert files_of(done.path) == files_of(source)

@@ -7,7 +7,7 @@ import pytest
 
 from hpcai.errors import NotFoundError, StageError, ToolError, UnreachableError, UsageError
 from hpcai.staging.manifest import CHUNK_BYTES, Manifest, parse_manifest
-from hpcai.staging.progress import Watcher
+from hpcai.staging.progress import Listener
 from hpcai.staging.pull import pull
 from hpcai.staging.push import push
 from tests.staging.conftest import Store
@@ -26,7 +26,7 @@ def packed(tmp_path: Path) -> Path:
 @pytest.mark.real
 def test_a_set_goes_to_blob_and_comes_back(packed: Path, store: Store, scratch: Path) -> None:
     lines: list[str] = []
-    done = push(packed, store.url(), store.environ, watcher=Watcher(say=lines.append))
+    done = push(packed, store.url(), store.environ, listener=Listener(say=lines.append))
     assert done.sent_bytes == sum(SIZES.values())
     assert lines[0] == f"Made the container {store.container!r}."
     assert all(shard.etag for shard in done.manifest.shards())

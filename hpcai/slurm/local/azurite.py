@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hpcai import shell
 from hpcai.errors import UnreachableError
+from hpcai.files import locked, publish, scratch_folder, write_whole
 from hpcai.slurm.local import tools
-from hpcai.slurm.local.places import locked, publish, scratch_folder, write_whole
 
 VERSION = "3.35.0"
 ACCOUNT = "devstoreaccount1"

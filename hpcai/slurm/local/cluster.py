@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
-from hpcai.slurm.local import azurite, lifecycle, ports, prefix, processes, record, setup
+from hpcai.files import locked
+from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, locked, place
+from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
 
 DEFAULT = "default"
@@ -54,12 +56,16 @@ def up(
             _same_shape(where, shape)
             return False
         lifecycle.stop(where)
-        if not prefix.is_made(where.cache):
-            tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
-        if blob and not azurite.is_made(where.cache):
-            tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
+        _tell_of_fetches(where.cache, shape, tell)
         _bring_up(where, shape)
     return True
+
+
+def _tell_of_fetches(cache: Path, shape: Shape, tell: Callable[[str], None]) -> None:
+    if not prefix.is_made(cache):
+        tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
+    if shape.blob and not azurite.is_made(cache):
+        tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
@@ -83,8 +89,7 @@ def leftovers(*, cache: Path | None = None) -> list[str]:
     """The names of clusters whose folder was deleted while they ran."""
     folder = (cache or cache_dir(os.environ)) / "local"
     return sorted(
-        {state.name for state in processes.marked_states() if state.parent == folder}
-        - set(known(cache=cache))
+        {state.name for state in marks.marked_states() if state.parent == folder} - set(known(cache=cache))
     )
 
 

@@ -30,10 +30,49 @@ class Layout:
     node_ports: tuple[int, ...]
 
 
+# The same for every cluster.
+_BEHAVIOUR = (
+    "ProctrackType=proctrack/linuxproc",
+    "MailProg=/bin/true",
+    "TaskPlugin=task/none",
+    "MpiDefault=none",
+    "SelectType=select/cons_tres",
+    "SelectTypeParameters=CR_Core_Memory",
+    # Nodes may have more processors and memory than the machine.
+    "SlurmdParameters=config_overrides",
+    "GresTypes=gpu",
+    "PropagateResourceLimitsExcept=MEMLOCK",
+    "ReturnToService=2",
+    "SlurmdTimeout=5",
+    # A silent node is given up after 15 s instead of 25, a busy one (load 10 per core) is not.
+    "MessageTimeout=5",
+    "KillWait=10",
+    "MinJobAge=3600",
+    "JobRequeue=1",
+    "SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_resolution=1",
+    "PriorityType=priority/multifactor",
+    "PreemptType=preempt/partition_prio",
+    "PreemptMode=REQUEUE",
+    "JobAcctGatherType=jobacct_gather/linux",
+    "JobAcctGatherFrequency=task=2",
+    "JobCompType=jobcomp/filetxt",
+)
+_PARTITIONS = (
+    "PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP",
+    "PartitionName=main Default=YES PriorityTier=10 PreemptMode=REQUEUE",
+    "PartitionName=urgent PriorityTier=100 PreemptMode=OFF",
+)
+
+
 def slurm_conf(shape: Shape, layout: Layout) -> str:
     """slurm.conf: one controller and all nodes on this machine, scheduling at once, failures seen soon."""
-    home = layout.home
-    lines = [
+    memory = f"DefMemPerCPU={max(1, shape.memory_mib_per_node // shape.cpus_per_node)}"
+    lines = [*_daemons(layout), *_folders(layout), *_BEHAVIOUR, memory, *_nodes(shape, layout), *_PARTITIONS]
+    return "\n".join(lines) + "\n"
+
+
+def _daemons(layout: Layout) -> list[str]:
+    return [
         "ClusterName=local",
         # The machine's own name may not be resolvable.
         "SlurmctldHost=localhost(127.0.0.1)",
@@ -43,7 +82,13 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
         "AuthType=auth/munge",
         "CredType=cred/munge",
         # A requeued job waits until its old credential has expired: 120 s by default.
-        f"AuthInfo=socket={home}/run/munge.sock,cred_expire=5",
+        f"AuthInfo=socket={layout.home}/run/munge.sock,cred_expire=5",
+    ]
+
+
+def _folders(layout: Layout) -> list[str]:
+    home = layout.home
+    return [
         f"PluginDir={home}/slurm/lib/slurm",
         f"StateSaveLocation={home}/state",
         f"SlurmdSpoolDir={home}/spool/%n",
@@ -53,39 +98,9 @@ def slurm_conf(shape: Shape, layout: Layout) -> str:
         f"SlurmdLogFile={home}/log/%n.log",
         # PMIx keeps a folder per step there: nodes that share /tmp collide.
         f"TmpFS={home}/tmp/%n",
-        "ProctrackType=proctrack/linuxproc",
-        "MailProg=/bin/true",
-        "TaskPlugin=task/none",
         f"TaskProlog={home}/task-prolog",
-        "MpiDefault=none",
-        "SelectType=select/cons_tres",
-        "SelectTypeParameters=CR_Core_Memory",
-        f"DefMemPerCPU={max(1, shape.memory_mib_per_node // shape.cpus_per_node)}",
-        # Nodes may have more processors and memory than the machine.
-        "SlurmdParameters=config_overrides",
-        "GresTypes=gpu",
-        "PropagateResourceLimitsExcept=MEMLOCK",
-        "ReturnToService=2",
-        "SlurmdTimeout=5",
-        # A silent node is given up after 15 s instead of 25, a busy one (load 10 per core) is not.
-        "MessageTimeout=5",
-        "KillWait=10",
-        "MinJobAge=3600",
-        "JobRequeue=1",
-        "SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_resolution=1",
-        "PriorityType=priority/multifactor",
-        "PreemptType=preempt/partition_prio",
-        "PreemptMode=REQUEUE",
-        "JobAcctGatherType=jobacct_gather/linux",
-        "JobAcctGatherFrequency=task=2",
-        "JobCompType=jobcomp/filetxt",
         f"JobCompLoc={home}/log/jobcomp.txt",
-        *_nodes(shape, layout),
-        "PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP",
-        "PartitionName=main Default=YES PriorityTier=10 PreemptMode=REQUEUE",
-        "PartitionName=urgent PriorityTier=100 PreemptMode=OFF",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _nodes(shape: Shape, layout: Layout) -> list[str]:

@@ -7,10 +7,12 @@ import signal
 import time
 from pathlib import Path
 
+from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, did_you_mean
-from hpcai.slurm.local import lifecycle, processes, record
+from hpcai.files import locked
+from hpcai.slurm.local import lifecycle, marks, record
 from hpcai.slurm.local.cluster import require_up
-from hpcai.slurm.local.places import Place, locked
+from hpcai.slurm.local.places import Place
 
 BACK_TIMEOUT_S = 30.0
 
@@ -33,7 +35,7 @@ def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
 
 def _forget_steps(state: Path, node: str) -> None:
     """Removes what a restart would: sockets and folders of steps, whose names a requeued job uses again."""
-    spool = processes.spool(state) / node
+    spool = marks.spool(state) / node
     for left in [*spool.glob("*pmix*"), *spool.glob(f"{node}_*"), *(state / "tmp" / node).iterdir()]:
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import hpcai
-from hpcai import shell
+from hpcai import processes, shell
 from hpcai.errors import HpcaiError, ToolError
-from hpcai.slurm.local import ports, processes, record, setup
+from hpcai.slurm.local import marks, ports, record, setup
 from hpcai.slurm.local.places import Place
 
 READY_TIMEOUT_S = 60.0
@@ -39,7 +39,7 @@ def remains(
 ) -> list[processes.Process]:
     """Every process of the cluster, or of one node, the jobs' included; also when its folder was deleted."""
     confs = [str(folder / "slurm.conf") for folder in (where.state, setup.alias(where))]
-    return processes.of_cluster(where.state, confs, node=node, also=also)
+    return marks.of_cluster(where.state, confs, node=node, also=also)
 
 
 def ask(cluster: record.Cluster, *words: str, timeout_s: float = ASK_TIMEOUT_S, check: bool = True) -> str:
@@ -72,7 +72,7 @@ def start(where: Place, cluster: record.Cluster) -> None:
     Raises ToolError, with the last words of the daemon to blame.
     """
     package = Path(hpcai.__file__).parent.parent
-    environ = {**_environ(), "PYTHONPATH": str(package), processes.STATE_MARK: str(where.state)}
+    environ = {**_environ(), "PYTHONPATH": str(package), marks.STATE_MARK: str(where.state)}
     argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", str(where.cache), where.name]
     shell.run(argv, timeout_s=ASK_TIMEOUT_S, env=environ, cwd=where.state)
     deadline = time.monotonic() + READY_TIMEOUT_S

@@ -1,14 +1,8 @@
-"""Where an embedded cluster keeps what: names, folders, locks; files that appear whole or not at all."""
+"""Where an embedded cluster keeps what. Only this module knows the names."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +13,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True)
 class Place:
-    """The files of one cluster. Only this class knows their names."""
+    """The files of one cluster."""
 
     cache: Path
     name: str
@@ -68,45 +62,3 @@ def place(cache: Path, name: str) -> Place:
             allowed="A name is 1 to 32 of a-z, 0-9 and '-', and starts with a letter.",
         )
     return Place(cache, name)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock while the block runs; waits for whoever holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A new folder beside what is to be published; gone after the block."""
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def publish(made: Path, target: Path) -> None:
-    """`made` becomes `target` in one step; what was there before is removed."""
-    if target.is_dir():
-        with scratch_folder(target.parent) as old:
-            target.rename(old / "old")
-            made.rename(target)
-    else:
-        made.rename(target)
-
-
-def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """A file that appears with all its text, or stays as it was."""
-    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), mode)
-    Path(temporary).replace(path)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.errors import ToolError, UnreachableError
+from hpcai.files import locked, publish, scratch_folder
 from hpcai.slurm.local import apt, relocate, tools
-from hpcai.slurm.local.places import locked, publish, scratch_folder
 
 # Raise it when the layout of the folder changes: older folders are then made anew.
 LAYOUT = 1

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hpcai.files import write_whole
+from hpcai.processes import Process
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, write_whole
-from hpcai.slurm.local.processes import Process
+from hpcai.slurm.local.places import Place
 
 SCHEMA_VERSION = 1
 

@@ -45,19 +45,18 @@ class _Relocation:
     def __init__(self, root: Path, new: Path, target: Path, patchelf: Path) -> None:
         self._root, self._new, self._target, self._patchelf = root, new, target, patchelf
         self._libraries = _index(root)
-        self._loader = ""
 
     def make(self) -> None:
         for folder in ("bin", "sbin", "lib/slurm"):
             (self._new / folder).mkdir(parents=True)
         programs = [*self._programs("bin", CLIENTS), *self._programs("sbin", DAEMONS)]
-        self._loader = Path(self._ask("--print-interpreter", programs[0])[0]).name
+        loader = Path(self._ask("--print-interpreter", programs[0])[0]).name
         plugins = self._plugins()
         pmix = [name for name in ("libpmix.so.2",) if name in self._libraries]
-        self._bring([self._loader, *BY_NAME, *pmix, *self._needs([*programs, *plugins])])
+        self._bring([loader, *BY_NAME, *pmix, *self._needs([*programs, *plugins])])
         if pmix:
             (self._new / "lib" / "libpmix.so").symlink_to(pmix[0])
-        self._patch(programs, plugins)
+        self._patch(programs, plugins, self._target / "lib" / loader)
 
     def _programs(self, folder: str, names: Iterable[str]) -> list[Path]:
         """Programs under their plain names: some plugins work only in a `slurmstepd` of that name."""
@@ -110,8 +109,7 @@ class _Relocation:
     def _ask(self, question: str, file: Path) -> list[str]:
         return shell.run([self._patchelf, question, file], timeout_s=PATCH_TIMEOUT_S).stdout.split()
 
-    def _patch(self, programs: Iterable[Path], plugins: Iterable[Path]) -> None:
-        loader = self._target / "lib" / self._loader
+    def _patch(self, programs: Iterable[Path], plugins: Iterable[Path], loader: Path) -> None:
         for file in programs:
             self._tie(file, "$ORIGIN/../lib/slurm:$ORIGIN/../lib", "--set-interpreter", str(loader))
         for file in plugins:

@@ -10,9 +10,10 @@ import secrets
 from pathlib import Path
 
 from hpcai.errors import ToolError
+from hpcai.files import locked, write_whole
 from hpcai.slurm.local import azurite, conf, ports, record
 from hpcai.slurm.local.conf import Layout, Shape
-from hpcai.slurm.local.places import Place, locked, write_whole
+from hpcai.slurm.local.places import Place
 from hpcai.slurm.local.prefix import Prefix
 
 # A socket's path may have 107 bytes, and a step's is STATE/spool/n64/stepd.slurm.pmix.JOB.STEP.

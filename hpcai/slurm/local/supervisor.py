@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from hpcai import shell
+from hpcai import processes, shell
 from hpcai.errors import HpcaiError
-from hpcai.slurm.local import azurite, ports, processes, record
+from hpcai.slurm.local import azurite, marks, ports, record
 from hpcai.slurm.local.places import Place, place
 
 FIRST_DELAY_S = 0.2
@@ -41,7 +41,7 @@ class Daemon:
     begun: float = 0.0
     not_before: float = 0.0
     failures: int = 0
-    restarts: int = field(default=-1)
+    starts: int = 0
 
 
 class Supervisor:
@@ -68,7 +68,7 @@ class Supervisor:
         waiting = any(daemon.program is None and self._wanted(daemon) for daemon in self._daemons)
         select.select([self._wake], [], [], tick if waiting else None)
         with suppress(BlockingIOError):
-            while data := self._wake.recv(64):
+            while data := os.read(self._wake, 64):
                 if signal.SIGTERM in data or signal.SIGINT in data:
                     self._stopping = True
 
@@ -81,7 +81,7 @@ class Supervisor:
             late = time.monotonic() >= daemon.not_before
             if daemon.program is None and late and self._wanted(daemon) and daemon.may_start():
                 daemon.begun, daemon.since = time.monotonic(), record.now()
-                daemon.restarts += 1
+                daemon.starts += 1
                 try:
                     daemon.program = self._run(daemon)
                 except (HpcaiError, OSError) as error:
@@ -130,7 +130,7 @@ class Supervisor:
             process = processes.find(daemon.program.pid) if daemon.program else None
             if process is not None:
                 running[daemon.name] = record.Running(process, daemon.since)
-        restarts = {daemon.name: max(0, daemon.restarts) for daemon in self._daemons}
+        restarts = {daemon.name: max(0, daemon.starts - 1) for daemon in self._daemons}
         own = processes.find(os.getpid())
         assert own is not None
         # A full disk must not end the one process that keeps the others running.
@@ -139,7 +139,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Nodes first and together, then in the reverse order of the start: each still reaches its needs."""
-        nodes = [daemon for daemon in self._daemons if processes.NODE_MARK in daemon.environ]
+        nodes = [daemon for daemon in self._daemons if marks.NODE_MARK in daemon.environ]
         for daemon in nodes:
             if daemon.program is not None:
                 daemon.program.terminate()
@@ -166,7 +166,7 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     """Everything that a cluster runs, in the order in which one needs the other."""
     home, sbin = cluster.home, cluster.home / "slurm" / "sbin"
     environ = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ") if key in os.environ}
-    environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", processes.STATE_MARK: str(where.state)}
+    environ |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", marks.STATE_MARK: str(where.state)}
     # PMIx and hwloc would load extensions from /usr, made for other builds of themselves.
     environ |= {"HWLOC_PLUGINS_PATH": f"{home}/run", "PMIX_MCA_mca_base_component_path": f"{home}/run"}
     socket_file = home / "run" / "munge.sock"
@@ -182,8 +182,8 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     ]
     for node in cluster.shape.node_names():
         argv = [f"{sbin}/slurmd", "-D", "-N", node, "-f", conf, "-d", f"{sbin}/slurmstepd"]
-        marked = {**environ, processes.NODE_MARK: node}
-        folder = processes.spool(where.state) / node
+        marked = {**environ, marks.NODE_MARK: node}
+        folder = marks.spool(where.state) / node
         made.append(
             Daemon(node, argv, marked, lambda: ports.is_listening(cluster.controller_port), folder=folder)
         )
@@ -200,13 +200,10 @@ def _answers(file: Path) -> bool:
         return probe.connect_ex(str(file)) == 0
 
 
-def _signals() -> socket.socket:
-    """A socket that becomes readable at each signal; programs started later keep the default handling."""
-    reading, writing = socket.socketpair()
-    reading.setblocking(False)
-    writing.setblocking(False)
-    _signals.keep = writing  # type: ignore[attr-defined]
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+def _signals() -> int:
+    """A pipe's end that becomes readable at each signal; programs started later keep the default handling."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     return reading
@@ -236,6 +233,7 @@ def _adopt_orphans() -> None:
 
 def _let_go(log: Path) -> None:
     """Leaves the caller's terminal, session and pipes; the caller's wait ends at once."""
+    # A program that the caller left running by itself would stay its child, and when it ends, its zombie.
     if os.fork():
         os._exit(0)
     os.setsid()

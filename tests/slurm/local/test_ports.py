@@ -30,6 +30,6 @@ def test_one_in_use_and_one_taken_are_left_out() -> None:
 def test_when_there_are_not_enough_it_says_how_many_there_are() -> None:
     everything_but_two = set(range(ports.LOWEST, ports.HIGHEST)) - set(ports.free_ports(2, taken=()))
     with pytest.raises(
-        ToolError, match=r"needs 3 TCP ports, and 2 are free between 20000 and \d+\n.*local status"
+        ToolError, match=r"needs 3 TCP ports, and 2 are free between 20000 and \d+\.\n.*local status"
     ):
         ports.free_ports(3, taken=everything_but_two)

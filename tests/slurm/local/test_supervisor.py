@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hpcai.slurm.local import processes, record, supervisor
+from hpcai.files import write_whole
+from hpcai.slurm.local import marks, record, supervisor
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, write_whole
+from hpcai.slurm.local.places import Place
 
 
 def test_the_wait_before_a_restart_doubles_and_is_bounded() -> None:
@@ -23,7 +24,7 @@ def test_every_daemon_is_marked_and_the_key_is_in_no_argument(tmp_path: Path) ->
     cluster = record.Cluster(shape, where.state, tmp_path, "22.05.8", 1, (2, 3), 4, ("node", "main.js"))
     started = supervisor.daemons(where, cluster)
     assert [daemon.name for daemon in started] == ["blob", "munged", "slurmctld", "n1", "n2"]
-    assert {daemon.environ[processes.STATE_MARK] for daemon in started} == {str(where.state)}
-    assert [daemon.environ.get(processes.NODE_MARK) for daemon in started[2:]] == [None, "n1", "n2"]
+    assert {daemon.environ[marks.STATE_MARK] for daemon in started} == {str(where.state)}
+    assert [daemon.environ.get(marks.NODE_MARK) for daemon in started[2:]] == [None, "n1", "n2"]
     assert not [daemon.name for daemon in started if "a2V5" in " ".join(daemon.argv)]
     assert [daemon.name for daemon in started if "a2V5" in " ".join(daemon.environ.values())] == ["blob"]

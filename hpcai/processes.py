@@ -1,4 +1,4 @@
-"""Processes of an embedded cluster: found by marks in their environment, ended without mistaking one."""
+"""Processes that somebody else started: found, and ended without mistaking one for another."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pathlib import Path
 
 from hpcai.errors import ToolError
 
-# Every daemon carries these. A slurmstepd does not: it keeps SLURM_CONF and its slurmd's working folder.
-STATE_MARK = "HPCAI_LOCAL_STATE"
-NODE_MARK = "HPCAI_LOCAL_NODE"
 DEATH_TIMEOUT_S = 20.0
 
 
@@ -27,63 +24,39 @@ class Process:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
+    """A process as it stood at one moment; the environment of another user's is empty."""
+
     process: Process
     parent: int
     environ: Mapping[str, str]
 
-    def node_of(self, state: Path, confs: Collection[str]) -> str | None:
-        """The node of this cluster that the process belongs to, "" for the controller's side, else None."""
-        if self.environ.get(STATE_MARK) == str(state):
-            return self.environ.get(NODE_MARK, "")
-        if self.environ.get("SLURM_CONF") not in confs:
-            return None
-        folder = _working_folder(self.process.pid)
-        if folder is not None and folder.parent == spool(state).resolve():
-            return folder.name
-        # A task has it, a shell that was only given the cluster's environment has not.
-        return self.environ.get("SLURMD_NODENAME")
-
-
-def spool(state: Path) -> Path:
-    """Holds a folder for each node: its slurmd's and slurmstepd's working folder."""
-    return state / "spool"
-
-
-def marked_states() -> set[Path]:
-    """The state folders of all clusters that have a process, also of those whose folder was deleted."""
-    return {Path(seen.environ[STATE_MARK]) for seen in _all() if STATE_MARK in seen.environ}
-
 
 def find(pid: int) -> Process | None:
     """The living process with this number; None for a zombie, which only waits to be reaped."""
-    seen = _stat(pid)
-    return Process(pid, seen[1]) if seen else None
+    stat = _stat(pid)
+    return Process(pid, stat[1]) if stat else None
 
 
 def is_alive(process: Process) -> bool:
     return find(process.pid) == process
 
 
-def of_cluster(
-    state: Path, confs: Collection[str], *, node: str | None = None, also: Collection[Process] = ()
-) -> list[Process]:
-    """The daemons, steps and job processes of a cluster, or of one of its nodes, and all their descendants.
+def everything() -> list[Seen]:
+    """Every process that has not ended."""
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    stats = ((pid, _stat(pid)) for pid in pids)
+    return [Seen(Process(pid, stat[1]), stat[0], _environ(pid)) for pid, stat in stats if stat is not None]
 
-    `confs` are the paths by which its slurm.conf is known; `also` are processes known to belong to it.
-    A shell that only has the cluster's settings in its environment does not.
-    """
-    everything = _all()
-    homes = {seen.process: seen.node_of(state, confs) for seen in everything}
-    chosen = {
-        one.pid for one, home in homes.items() if one in also or (home is not None and node in (None, home))
-    }
-    grown = True
-    while grown:
-        children = {seen.process.pid for seen in everything if seen.parent in chosen}
-        grown = not children <= chosen
-        chosen |= children
-    return [one for one in homes if one.pid in chosen and one.pid != os.getpid()]
+
+def with_variable(name: str, value: str) -> list[Process]:
+    """Every living process but this one that was started with NAME=VALUE in its environment."""
+    return [
+        seen.process
+        for seen in everything()
+        if seen.environ.get(name) == value and seen.process.pid != os.getpid()
+    ]
 
 
 def send(process: Process, number: signal.Signals) -> None:
@@ -121,19 +94,6 @@ def end(look: Callable[[Collection[Process]], Iterable[Process]], *, grace_s: fl
         time.sleep(0.01)
 
 
-def _all() -> list[_Seen]:
-    """Every process of this user that has not ended."""
-    seen = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        pid = int(entry.name)
-        stat = _stat(pid)
-        if stat is not None:
-            seen.append(_Seen(Process(pid, stat[1]), stat[0], _environ(pid)))
-    return seen
-
-
 def _stat(pid: int) -> tuple[int, int] | None:
     """Parent and start time in ticks since boot."""
     try:
@@ -143,13 +103,6 @@ def _stat(pid: int) -> tuple[int, int] | None:
     # The program's name is in parentheses and may hold anything.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
-
-
-def _working_folder(pid: int) -> Path | None:
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink()
-    except OSError:
-        return None
 
 
 def _environ(pid: int) -> dict[str, str]:
