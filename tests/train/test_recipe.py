@@ -56,6 +56,17 @@ def test_norms_and_biases_do_not_decay() -> None:
     assert len(decay) == len(list(model.parameters()))
 
 
+def test_the_classifier_has_its_own_part_of_the_rate() -> None:
+    with torch.device("meta"):
+        model = build_model("resnet50", 10)
+    for preset, part in (("small", 0.1), ("imagenet", 1.0)):
+        optimizer = build_optimizer(model, PRESETS[preset])
+        set_lr(optimizer, 0.5)
+        rate = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+        assert rate[model.conv1.weight] == rate[model.bn1.bias] == 0.5
+        assert rate[model.fc.weight] == rate[model.fc.bias] == pytest.approx(0.5 * part)
+
+
 def test_a_step_on_channels_last_weights_is_that_of_plain_sgd() -> None:
     weights = {}
     for fused in (True, False):
