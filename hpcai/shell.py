@@ -14,6 +14,9 @@ from hpcai.errors import ToolError, UnreachableError
 
 # A program that was started and left running.
 Running: TypeAlias = subprocess.Popen[bytes]
+# For `start`: output that the caller reads; errors that go where the output goes.
+PIPE = subprocess.PIPE
+TO_STDOUT = subprocess.STDOUT
 
 
 class ProgramMissing(ToolError):

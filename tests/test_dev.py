@@ -74,6 +74,16 @@ def test_a_cache_that_moves_with_the_folder_is_refused(checkout: Path) -> None:
     assert "not 'cache/hpcai': set XDG_CACHE_HOME" in done.stderr
 
 
+def test_a_cache_where_nothing_can_be_written_is_refused(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    done = dev(checkout, "setup", XDG_CACHE_HOME=str(tmp_path / "a file"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"dev: Cannot write to the cache '{tmp_path}/a file/hpcai'.",
+        "dev: Set XDG_CACHE_HOME to a folder that you may write to, then try again.",
+    ]
+
+
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])
 def test_help_names_every_command(checkout: Path, word: str) -> None:
     done = dev(checkout, word)

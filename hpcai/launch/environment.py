@@ -6,6 +6,7 @@ parts of hpcai that do the same.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -18,14 +19,14 @@ from pathlib import Path
 
 import hpcai
 from hpcai import processes
-from hpcai.errors import HpcaiError
+from hpcai.errors import HpcaiError, StageError, UsageError
 from hpcai.files import locked, write_whole
 from hpcai.launch import machine
 from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
 from hpcai.launch.horovod_wheel import VERSION as HOROVOD
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
-from hpcai.launch.steps import Steps
+from hpcai.launch.steps import MORE_ROOM, Steps
 from hpcai.slurm.local import azurite, cluster, prefix
 from hpcai.specs.site import cache_dir
 
@@ -40,6 +41,9 @@ CLEAN_GRACE_S = 5.0
 NO_CPU_BUILD = f"""
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+OWN_PLACE = "Use a checkout that is yours, and set XDG_CACHE_HOME to a folder that is yours, then try again."
 # Raise it when set-up makes something else of the same files: what stands is then brought up to it.
 LAYOUT = 1
 
@@ -208,6 +212,16 @@ def clean(checkout: Path, cache: Path) -> None:
     processes.end(lambda _: processes.with_variable("HPCAI_PYTHON", str(python)), grace_s=CLEAN_GRACE_S)
 
 
+def not_written(error: OSError) -> HpcaiError | None:
+    """What to tell of a place where nothing can be written; None for another error, which is a defect."""
+    where = repr(error.filename) if error.filename else "the checkout or the cache"
+    if error.errno in NO_ROOM:
+        return StageError(f"Could not write {where}: {error.strerror}.", next_step=MORE_ROOM)
+    if error.errno in NOT_ALLOWED:
+        return UsageError(f"Could not write {where}: {error.strerror}.", next_step=OWN_PLACE)
+    return None
+
+
 def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status: of set-up, without words; of `fetch NAME`; of `clean`."""
     checkout = Path(hpcai.__file__).resolve().parents[1]
@@ -221,6 +235,12 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
     except HpcaiError as error:
         sys.stderr.write(f"hpcai: {error}\n")
         return error.exit_status
+    except OSError as error:
+        refusal = not_written(error)
+        if refusal is None:
+            raise
+        sys.stderr.write(f"hpcai: {refusal}\n")
+        return refusal.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("\nhpcai: stopped; the next call goes on from here\n")
         return 130

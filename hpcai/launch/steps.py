@@ -6,18 +6,26 @@ import os
 import re
 import shlex
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from hpcai import shell
-from hpcai.errors import ToolError
+from hpcai.errors import HpcaiError, StageError, ToolError, UnreachableError
 
+# How pip, apt and npm say that nothing answered. pip goes on from there to a conflict of versions.
+NO_ANSWER = re.compile(
+    r"Could not fetch URL|NewConnectionError|NameResolutionError|Temporary failure|[Cc]ould not resolve|"
+    r"Failed to establish|Max retries|ConnectTimeout|ReadTimeout|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED"
+)
+DISK_FULL = re.compile(r"No space left|ENOSPC|Disk quota exceeded")
 # Of what a failed program printed: lines that name a cause, then the last lines.
-CAUSE = re.compile(r"\berror: |\*\*\* |\bfatal |^E: |Killed|No space left")
+CAUSE = re.compile(rf"\berror: |\*\*\* |\bfatal |^E: |Killed|{DISK_FULL.pattern}|{NO_ANSWER.pattern}")
 CAUSE_LINES = 6
+MORE_ROOM = "Free some there, or set XDG_CACHE_HOME to a folder on a larger disk, then try again."
 TAIL_LINES = 6
 LINE_CHARACTERS = 200
 
@@ -50,32 +58,50 @@ class Steps:
     def run(
         self, argv: Sequence[str | Path], *, next_step: str, env: Mapping[str, str] | None = None
     ) -> None:
-        """A program run to its end. Raises ToolError with `next_step`, below the last lines it printed."""
+        """A program run to its end, below the last lines it printed when it fails.
+
+        Raises UnreachableError where nothing answered it, StageError where a disk was full, else ToolError;
+        `next_step` is for what is not the disk's fault.
+        """
         words = [os.fspath(word) for word in argv]
         self._note(f"$ {shlex.join(words)}")
-        with self.log.open("ab") as log:
-            begins_at = log.tell()
-            process = shell.start(words, env=env, stdout=log, stderr=log)
-            try:
-                status = process.wait()
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
+        process = shell.start(words, env=env, stdout=shell.PIPE, stderr=shell.TO_STDOUT)
+        try:
+            printed = self._keep(process.stdout)
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
         if status != 0:
-            self._show_tail(begins_at)
-            raise ToolError(
-                f"{Path(words[0]).name} ended with status {status}; all it printed: {self.log}",
-                next_step=next_step,
-            )
+            self._show(printed)
+            raise self._failure(f"{Path(words[0]).name} ended with status {status}", printed, next_step)
 
-    def _show_tail(self, begins_at: int) -> None:
-        with self.log.open("rb") as log:
-            log.seek(begins_at)
-            lines = log.read().decode(errors="replace").splitlines()
-        causes = [line for line in lines[:-TAIL_LINES] if CAUSE.search(line)]
+    def _keep(self, stream: IO[bytes] | None) -> list[str]:
+        """What a program printed: kept in the log, and here for the case that the log's disk is full."""
+        assert stream is not None
+        causes: list[str] = []
+        last: deque[str] = deque(maxlen=TAIL_LINES)
+        with stream, self.log.open("ab", buffering=0) as log:
+            for raw in stream:
+                with suppress(OSError):
+                    log.write(raw)
+                if len(last) == TAIL_LINES and len(causes) < CAUSE_LINES and CAUSE.search(last[0]):
+                    causes.append(last[0])
+                last.append(raw.decode(errors="replace").rstrip())
+        return [*causes, *last]
+
+    def _failure(self, what: str, printed: Sequence[str], next_step: str) -> HpcaiError:
+        what = f"{what}; all it printed: {self.log}"
+        if any(DISK_FULL.search(line) for line in printed):
+            return StageError(f"No space is left on a disk: {what}", next_step=MORE_ROOM)
+        if any(NO_ANSWER.search(line) for line in printed):
+            return UnreachableError(f"Nothing answered: {what}", next_step=next_step)
+        return ToolError(what, next_step=next_step)
+
+    def _show(self, printed: Sequence[str]) -> None:
         print(file=self.words)
-        for line in [*causes[:CAUSE_LINES], *lines[-TAIL_LINES:]]:
+        for line in printed:
             print(f"    | {line[:LINE_CHARACTERS]}", file=self.words)
 
     def _note(self, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -170,6 +171,37 @@ def test_a_failure_leaves_no_stamp_and_names_the_next_step(
     with pytest.raises(ToolError, match=r"no\nDo this\."):
         set_up.run()
     assert not set_up.stamp.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "words"),
+    [(errno.ENOSPC, 7, "a larger disk"), (errno.EROFS, 2, "is yours"), (errno.EACCES, 2, "is yours")],
+)
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    status: int,
+    words: str,
+) -> None:
+    def refuse(_: SetUp) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "wheels"))
+
+    monkeypatch.setattr(SetUp, "run", refuse)
+    assert environment.main([], {"XDG_CACHE_HOME": str(tmp_path)}) == status
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"hpcai: Could not write '{tmp_path}/wheels': {os.strerror(number)}."
+    assert words in second
+
+
+def test_another_error_of_the_system_is_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: SetUp) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone", "x")
+
+    monkeypatch.setattr(SetUp, "run", fail)
+    with pytest.raises(FileNotFoundError):
+        environment.main([], {"XDG_CACHE_HOME": str(tmp_path)})
 
 
 def test_what_a_killed_set_up_left_is_removed(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.errors import ToolError
+from hpcai.errors import HpcaiError, StageError, ToolError, UnreachableError
 from hpcai.launch.steps import Steps
 
 
@@ -56,11 +56,58 @@ def test_only_the_failed_program_is_quoted(steps: Steps) -> None:
     assert "now" in told(steps)
 
 
+PIP_OFFLINE = """\
+WARNING: Retrying after connection broken by 'NewConnectionError(...)': /simple/torch/
+ERROR: Cannot install click because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+    The user requested click>=8
+    The user requested (constraint) click==8.1.8
+
+To fix this you could try to:
+1. loosen the range of package versions you've specified"""
+APT_OFFLINE = "E: Failed to fetch https://x/g.deb  Temporary failure resolving 'x'"
+NPM_FULL = "npm error code ENOSPC\nnpm error syscall write"
+
+
+@pytest.mark.parametrize(
+    ("printed", "kind", "words"),
+    [
+        (PIP_OFFLINE, UnreachableError, r"Nothing answered: .*\nConnect\."),
+        (APT_OFFLINE, UnreachableError, r"Nothing answered: .*\nConnect\."),
+        ("npm error code ENOTFOUND", UnreachableError, r"Nothing answered: .*\nConnect\."),
+        ("OSError: [Errno 28] No space left on device", StageError, "No space is left .*XDG_CACHE_HOME"),
+        (NPM_FULL, StageError, "No space is left .*XDG_CACHE_HOME"),
+        ("cc: error: no such file", ToolError, r"^\S+ ended with status 1; .*\nConnect\."),
+    ],
+)
+def test_what_was_missing_is_told_apart(
+    steps: Steps, printed: str, kind: type[HpcaiError], words: str
+) -> None:
+    argv = [sys.executable, "-c", f"print({printed!r}); raise SystemExit(1)"]
+    with pytest.raises(HpcaiError, match=f"(?s){words}") as caught:
+        steps.run(argv, next_step="Connect.")
+    assert type(caught.value) is kind
+    assert printed.splitlines()[0] in told(steps)
+
+
+def test_a_full_disk_is_told_even_though_the_log_lies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(tmp_path / "setup.log", io.StringIO())
+    (tmp_path / "setup.log").symlink_to("/dev/full")
+    monkeypatch.setattr(Steps, "_note", lambda *_: None)
+    argv = [sys.executable, "-c", "raise SystemExit('No space left on device')"]
+    with pytest.raises(StageError, match="No space is left"):
+        steps.run(argv, next_step="")
+
+
 def test_a_program_is_ended_with_the_step(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
     class Interrupted:
         def __init__(self) -> None:
+            self.stdout = io.BytesIO()
             self.waits = 0
 
         def wait(self) -> int:
