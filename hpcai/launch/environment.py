@@ -37,6 +37,10 @@ COMPILER_MB = 70
 SOURCES_MB = 40
 CPU_MB = 330
 CUDA_MB = 2750
+# On disk: what the cache keeps of each downloaded MB at least, and the virtual environment.
+KEPT = 1.3
+INSTALLED_CPU_MB = 1500
+INSTALLED_CUDA_MB = 5500
 CLEAN_GRACE_S = 5.0
 NO_CPU_BUILD = f"""
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
@@ -66,12 +70,16 @@ FETCHES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that set-up brings about, and what it costs the first time (seconds on two cores)."""
+    """One thing that set-up brings about, and what it costs the first time (seconds on two cores).
+
+    `megabytes` are downloaded, `installed_mb` are written into the checkout.
+    """
 
     title: str
     megabytes: int
     seconds: int
     do: Callable[[], None]
+    installed_mb: int = 0
 
 
 class SetUp:
@@ -112,6 +120,7 @@ class SetUp:
             self.steps.log.replace(self.steps.log.with_name("setup.before.log"))
         self.stamp.unlink(missing_ok=True)
         parts = self._parts()
+        self._need_room(parts)
         self.steps.say(announcement(self.packages.checkout, self.cache, parts))
         began = time.monotonic()
         for part in parts:
@@ -119,6 +128,18 @@ class SetUp:
                 part.do()
         write_whole(self.stamp, self._key())
         self.steps.say(f"hpcai: set up in {time.monotonic() - began:.0f} s")
+
+    def _need_room(self, parts: Sequence[Part]) -> None:
+        """Raises StageError before minutes are spent on what a disk has surely no room for."""
+        kept = round(KEPT * sum(part.megabytes for part in parts))
+        installed = sum(part.installed_mb for part in parts)
+        for folder, wanted, free in machine.short_of_room(
+            {self.cache: kept, self.packages.checkout: installed}
+        ):
+            raise StageError(
+                f"Set-up needs about {wanted} MB on the disk of {str(folder)!r}, where {free} MB are free.",
+                next_step=MORE_ROOM,
+            )
 
     def _key(self) -> str:
         """Changes whenever set-up may have something to do."""
@@ -143,7 +164,9 @@ class SetUp:
         title = "Python packages"
         if any(self.packages.wheels(torch).is_dir() for torch in (CPU_TORCH, self.packages.default_torch)):
             return Part(f"{title}, from the cache", 0, 40, self._install_packages)
-        return Part(title, CUDA_MB if machine.has_gpu() else CPU_MB, 90, self._install_packages)
+        megabytes = CUDA_MB if machine.has_gpu() else CPU_MB
+        installed = INSTALLED_CUDA_MB if machine.has_gpu() else INSTALLED_CPU_MB
+        return Part(title, megabytes, 90, self._install_packages, installed_mb=installed)
 
     def _install_packages(self) -> None:
         torch = self.packages.torch()

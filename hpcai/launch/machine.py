@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def has_python_headers() -> bool:
 
 def has_compiler() -> bool:
     return all(shutil.which(name) for name in ("c++", "gcc", "make"))
+
+
+def short_of_room(wanted_mb: Mapping[Path, int]) -> list[tuple[Path, int, int]]:
+    """The folders whose disks have too little room: what is wanted there in all, and what is free, in MB."""
+    disks: dict[int, int] = {}
+    for folder, wanted in wanted_mb.items():
+        disk = folder.stat().st_dev
+        disks[disk] = disks.get(disk, 0) + wanted
+    found = [(folder, disks[folder.stat().st_dev], free_mb(folder)) for folder in wanted_mb]
+    return [(folder, wanted, free) for folder, wanted, free in found if free < wanted]
+
+
+def free_mb(folder: Path) -> int:
+    """What this user may still write there."""
+    return shutil.disk_usage(folder).free // 10**6
 
 
 def base_python() -> Path:

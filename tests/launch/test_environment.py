@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpcai import processes
-from hpcai.errors import ToolError
+from hpcai.errors import StageError, ToolError
 from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
 from hpcai.slurm.local import cluster, marks
@@ -171,6 +171,24 @@ def test_a_failure_leaves_no_stamp_and_names_the_next_step(
     with pytest.raises(ToolError, match=r"no\nDo this\."):
         set_up.run()
     assert not set_up.stamp.exists()
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(
+    set_up: SetUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part("one", 100, 1, lambda: pytest.fail("it began"), installed_mb=400)
+    monkeypatch.setattr(SetUp, "_parts", lambda _: [part])
+    monkeypatch.setattr(machine, "free_mb", lambda _: 500)
+    with pytest.raises(StageError, match=r"needs about 530 MB on the disk of '.*', where 500 MB are free\."):
+        set_up.run()
+
+
+def test_a_disk_with_room_is_written_to(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up.packages.venv.mkdir()
+    monkeypatch.setattr(SetUp, "_parts", lambda _: [Part("one", 100, 1, nothing, installed_mb=400)])
+    monkeypatch.setattr(machine, "free_mb", lambda _: 530)
+    set_up.run()
+    assert set_up.stamp.exists()
 
 
 @pytest.mark.parametrize(
