@@ -120,7 +120,7 @@ class SetUp:
             self.steps.log.replace(self.steps.log.with_name("setup.before.log"))
         self.stamp.unlink(missing_ok=True)
         parts = self._parts()
-        self._need_room(parts)
+        self._need_room(sum(part.megabytes for part in parts), sum(part.installed_mb for part in parts))
         self.steps.say(announcement(self.packages.checkout, self.cache, parts))
         began = time.monotonic()
         for part in parts:
@@ -129,13 +129,10 @@ class SetUp:
         write_whole(self.stamp, self._key())
         self.steps.say(f"hpcai: set up in {time.monotonic() - began:.0f} s")
 
-    def _need_room(self, parts: Sequence[Part]) -> None:
+    def _need_room(self, megabytes: int, installed_mb: int) -> None:
         """Raises StageError before minutes are spent on what a disk has surely no room for."""
-        kept = round(KEPT * sum(part.megabytes for part in parts))
-        installed = sum(part.installed_mb for part in parts)
-        for folder, wanted, free in machine.short_of_room(
-            {self.cache: kept, self.packages.checkout: installed}
-        ):
+        wanted_mb = {self.cache: round(KEPT * megabytes), self.packages.checkout: installed_mb}
+        for folder, wanted, free in machine.short_of_room(wanted_mb):
             raise StageError(
                 f"Set-up needs about {wanted} MB on the disk of {str(folder)!r}, where {free} MB are free.",
                 next_step=MORE_ROOM,
@@ -173,6 +170,7 @@ class SetUp:
         if not self.packages.wheels(torch).is_dir():
             if torch != CPU_TORCH and not machine.has_gpu():
                 self.steps.say(NO_CPU_BUILD)
+                self._need_room(CUDA_MB, INSTALLED_CUDA_MB)
             self.packages.fetch(torch)
         self.packages.install(torch)
 
