@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai import shell
+from hpcai.errors import UnreachableError
 from hpcai.launch.steps import Steps
 
 NVIDIA_DEVICE = Path("/dev/nvidia0")
 APT_LISTS = Path("/var/lib/apt/lists")
 PROBE_TIMEOUT_S = 30
 APT_TIMEOUT_S = 900
+SOURCES_HINT = "Check the network and the sources in /etc/apt, then try again."
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,10 @@ def install_debian_packages(packages: list[str], steps: Steps) -> None:
             == 0
         )
     if not lists_serve:
-        steps.run(
-            ["apt-get", "update"],
-            env=env,
-            next_step="Check the network and the sources in /etc/apt, then try again.",
-        )
+        steps.run(["apt-get", "update"], env=env, next_step=SOURCES_HINT)
+        # apt tells of sources that do not answer, but its status is 0: others may have what is wanted.
+        if not any(APT_LISTS.glob("*_Packages*")):
+            raise UnreachableError(
+                f"apt could not fetch its package lists; all it printed: {steps.log}", next_step=SOURCES_HINT
+            )
     steps.run(install, env=env, next_step=f"Install them by hand: apt-get install {' '.join(packages)}")

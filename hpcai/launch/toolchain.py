@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from hpcai.errors import HpcaiError, ToolError
+from hpcai.errors import ToolError
 from hpcai.files import locked, publish, scratch_folder
 from hpcai.launch import machine
 from hpcai.slurm.local.apt import Apt
@@ -37,7 +37,8 @@ def ensure(cache: Path) -> dict[str, str]:
 
     They name `cache` as it is given: make, which splits at spaces, is served by a link without one.
 
-    Raises ToolError that names the packages to install, where they cannot be had without root.
+    Raises ToolError that names the packages to install, where they cannot be had without root,
+    UnreachableError when nothing can be fetched.
     """
     added = {}
     if not machine.has_compiler():
@@ -97,7 +98,7 @@ def _private(cache: Path, *packages: str, what: str, with_needs: bool) -> Path:
         raise _missing(what, *packages)
     try:
         return unpacked(cache, *packages, with_needs=with_needs)
-    except HpcaiError as error:
+    except ToolError as error:
         raise _missing(what, *packages) from error
 
 

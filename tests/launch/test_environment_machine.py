@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.errors import ToolError
+from hpcai.errors import ToolError, UnreachableError
 from hpcai.launch import machine, toolchain
 from hpcai.launch.horovod_wheel import _cmake_serves
 from hpcai.launch.machine import Mpi
+from hpcai.launch.steps import Steps
 
 
 @pytest.fixture
@@ -69,6 +71,17 @@ def test_what_is_there_is_not_installed_again(programs: Path, monkeypatch: pytes
     assert machine.missing_debian_packages() == []
 
 
+def test_root_without_a_network_is_told_so(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`apt-get update` ends with 0 although nothing answered."""
+    program(programs / "apt-get", "W: Failed to fetch: Temporary failure resolving")
+    monkeypatch.setattr(machine, "APT_LISTS", tmp_path / "lists")
+    steps = Steps(tmp_path / "log", io.StringIO())
+    with pytest.raises(UnreachableError, match=f"lists; all it printed: {steps.log}\nCheck the network"):
+        machine.install_debian_packages(["make"], steps)
+
+
 @pytest.mark.parametrize(
     ("words", "serves"),
     [("cmake version 3.25.1", True), ("cmake version 4.1.0", True), ("cmake version 3.10.2", False)],
@@ -90,6 +103,13 @@ def test_with_all_installed_a_build_needs_no_variables(
         program(programs / name, "")
     monkeypatch.setattr(machine, "has_python_headers", lambda: True)
     assert toolchain.ensure(tmp_path) == {}
+
+
+def test_a_compiler_that_no_network_brings_is_no_tool_s_fault(programs: Path, tmp_path: Path) -> None:
+    for name in ("apt-get", "dpkg-deb"):
+        program(programs / name, "")
+    with pytest.raises(UnreachableError, match="package lists"):
+        toolchain.ensure(tmp_path)
 
 
 @pytest.mark.usefixtures("programs")

@@ -72,7 +72,7 @@ class Apt:
         done = shell.run(argv, timeout_s=DOWNLOAD_TIMEOUT_S, cwd=folder, check=False)
         if done.status != 0:
             raise UnreachableError(
-                f"apt could not fetch Slurm's packages: {_last(done.stderr).rstrip('.')}.",
+                f"apt could not fetch packages: {_last(done.stderr).rstrip('.')}.",
                 next_step="Check the network, then try again.",
             )
         debs = sorted(folder.glob("*.deb"))
@@ -94,4 +94,6 @@ def require() -> None:
 
 def _last(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.startswith(("E:", "W:", "Err"))]
-    return lines[-1] if lines else "it gave no reason"
+    # apt ends with "Some index files failed to download"; the reason stands above.
+    told = [line for line in lines if "Failed to fetch" in line] or lines
+    return told[-1] if told else "it gave no reason"

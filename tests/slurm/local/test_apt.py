@@ -63,12 +63,13 @@ def test_what_apt_does_not_know(programs: Path, tmp_path: Path) -> None:
 
 
 def test_no_network(programs: Path, tmp_path: Path) -> None:
-    stand_in(programs, "apt-get", 'echo "W: Failed to fetch: Temporary failure resolving" >&2')
+    told = "W: Failed to fetch: Temporary failure resolving\\nW: Some index files failed to download."
+    stand_in(programs, "apt-get", f"printf '{told}' >&2")
     source = apt.Apt(tmp_path / "state", own_lists=True)
     with pytest.raises(UnreachableError, match="package lists: W: Failed to fetch: Temporary failure"):
         source.update()
     stand_in(programs, "apt-get", 'echo "E: Failed to fetch x.deb" >&2; exit 100')
-    with pytest.raises(UnreachableError, match=r"Slurm's packages: E: Failed to fetch x.deb"):
+    with pytest.raises(UnreachableError, match=r"fetch packages: E: Failed to fetch x.deb"):
         source.unpack(["slurmd"], tmp_path / "root")
 
 
