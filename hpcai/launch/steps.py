@@ -27,7 +27,7 @@ CAUSE = re.compile(rf"\berror: |\*\*\* |\bfatal |^E: |Killed|{DISK_FULL.pattern}
 CAUSE_LINES = 6
 MORE_ROOM = "Free some there, or set XDG_CACHE_HOME to a folder on a larger disk, then try again."
 TAIL_LINES = 6
-LINE_CHARACTERS = 200
+LINE_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Steps:
             process.wait()
             raise
         if status != 0:
-            self._show(printed)
+            unanswered = [line for line in printed if NO_ANSWER.search(line)]
+            # What follows from it, such as pip's advice on versions, would mislead.
+            self._show(unanswered[:1] or printed)
             raise self._failure(f"{Path(words[0]).name} ended with status {status}", printed, next_step)
 
     def _keep(self, stream: IO[bytes] | None) -> list[str]:

@@ -89,6 +89,7 @@ def test_what_was_missing_is_told_apart(
         steps.run(argv, next_step="Connect.")
     assert type(caught.value) is kind
     assert printed.splitlines()[0] in told(steps)
+    assert "loosen" not in told(steps), "advice for another failure"
 
 
 def test_a_full_disk_is_told_even_though_the_log_lies_on_it(
