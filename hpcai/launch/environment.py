@@ -42,6 +42,10 @@ KEPT = 1.3
 INSTALLED_CPU_MB = 1500
 INSTALLED_CUDA_MB = 5500
 CLEAN_GRACE_S = 5.0
+IF_NO_CPU_BUILD = (
+    f"hpcai: {CUDA_MB - CPU_MB} MB more if pip's index has no CPU build of torch, as PyPI has none; "
+    "HPCAI_TORCH_INDEX_URL names another index"
+)
 NO_CPU_BUILD = f"""
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
@@ -122,6 +126,8 @@ class SetUp:
         parts = self._parts()
         self._need_room(sum(part.megabytes for part in parts), sum(part.installed_mb for part in parts))
         self.steps.say(announcement(self.packages.checkout, self.cache, parts))
+        if not self._wheels_are_here() and not machine.has_gpu() and self.packages.index is None:
+            self.steps.say(IF_NO_CPU_BUILD)
         began = time.monotonic()
         for part in parts:
             with self.steps.step(part.title):
@@ -159,11 +165,15 @@ class SetUp:
 
     def _python_part(self) -> Part:
         title = "Python packages"
-        if any(self.packages.wheels(torch).is_dir() for torch in (CPU_TORCH, self.packages.default_torch)):
+        if self._wheels_are_here():
             return Part(f"{title}, from the cache", 0, 40, self._install_packages)
         megabytes = CUDA_MB if machine.has_gpu() else CPU_MB
         installed = INSTALLED_CUDA_MB if machine.has_gpu() else INSTALLED_CPU_MB
         return Part(title, megabytes, 90, self._install_packages, installed_mb=installed)
+
+    def _wheels_are_here(self) -> bool:
+        builds = (CPU_TORCH, self.packages.default_torch)
+        return any(self.packages.wheels(torch).is_dir() for torch in builds)
 
     def _install_packages(self) -> None:
         torch = self.packages.torch()

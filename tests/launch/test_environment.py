@@ -148,6 +148,18 @@ def test_a_gpu_machine_is_told_of_the_larger_download(set_up: SetUp, monkeypatch
     assert megabytes() - small == environment.CUDA_MB - environment.CPU_MB
 
 
+@pytest.mark.parametrize(("gpu", "told"), [(False, True), (True, False)])
+def test_the_larger_download_of_an_index_without_cpu_builds_is_told_first(
+    capsys: pytest.CaptureFixture[str], set_up: SetUp, monkeypatch: pytest.MonkeyPatch, gpu: bool, told: bool
+) -> None:
+    set_up.packages.venv.mkdir()
+    monkeypatch.setattr(machine, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(SetUp, "_parts", lambda _: [])
+    set_up.run()
+    words = f"{environment.CUDA_MB - environment.CPU_MB} MB more if pip's index has no CPU build"
+    assert (words in capsys.readouterr().err) is told
+
+
 def test_the_announcement() -> None:
     parts = [Part("a", 100, 60, nothing), Part("b", 20, 60, nothing)]
     assert announcement(Path("/co"), Path("/cache"), parts).splitlines() == [
