@@ -150,8 +150,14 @@ def test_a_gpu_machine_is_told_of_the_larger_download(set_up: SetUp, monkeypatch
 
 @pytest.mark.parametrize(("gpu", "told"), [(False, True), (True, False)])
 def test_the_larger_download_of_an_index_without_cpu_builds_is_told_first(
-    capsys: pytest.CaptureFixture[str], set_up: SetUp, monkeypatch: pytest.MonkeyPatch, gpu: bool, told: bool
+    checkout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gpu: bool,
+    told: bool,
 ) -> None:
+    set_up = SetUp(checkout, {"XDG_CACHE_HOME": str(tmp_path)})
     set_up.packages.venv.mkdir()
     monkeypatch.setattr(machine, "has_gpu", lambda: gpu)
     monkeypatch.setattr(SetUp, "_parts", lambda _: [])
