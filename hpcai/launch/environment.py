@@ -46,9 +46,10 @@ IF_NO_CPU_BUILD = (
     f"hpcai: {CUDA_MB - CPU_MB} MB more if pip's index has no CPU build of torch, as PyPI has none; "
     "HPCAI_TORCH_INDEX_URL names another index"
 )
-NO_CPU_BUILD = f"""
+NO_CPU_BUILD = f"""\
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
+PACKAGES = "Python packages"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 OWN_PLACE = "Use a checkout that is yours, and set XDG_CACHE_HOME to a folder that is yours, then try again."
@@ -164,12 +165,11 @@ class SetUp:
         return [*parts, self._python_part(), self._horovod_part(), *self._fetch_parts()]
 
     def _python_part(self) -> Part:
-        title = "Python packages"
         if self._wheels_are_here():
-            return Part(f"{title}, from the cache", 0, 40, self._install_packages)
+            return Part(f"{PACKAGES}, from the cache", 0, 40, self._install_packages)
         megabytes = CUDA_MB if machine.has_gpu() else CPU_MB
         installed = INSTALLED_CUDA_MB if machine.has_gpu() else INSTALLED_CPU_MB
-        return Part(title, megabytes, 90, self._install_packages, installed_mb=installed)
+        return Part(PACKAGES, megabytes, 90, self._install_packages, installed_mb=installed)
 
     def _wheels_are_here(self) -> bool:
         builds = (CPU_TORCH, self.packages.default_torch)
@@ -179,7 +179,7 @@ class SetUp:
         torch = self.packages.torch()
         if not self.packages.wheels(torch).is_dir():
             if torch != CPU_TORCH and not machine.has_gpu():
-                self.steps.say(NO_CPU_BUILD)
+                self.steps.say_within(PACKAGES, NO_CPU_BUILD)
                 self._need_room(CUDA_MB, INSTALLED_CUDA_MB)
             self.packages.fetch(torch)
         self.packages.install(torch)

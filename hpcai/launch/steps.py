@@ -46,7 +46,7 @@ class Steps:
     def step(self, title: str) -> Iterator[None]:
         """Times what the block does; the title stands on the terminal while it runs."""
         self._note(f"== {title}")
-        print(f"  {title:<54}", end=" ", file=self.words, flush=True)
+        self._begin(title)
         began = time.monotonic()
         try:
             yield
@@ -54,6 +54,15 @@ class Steps:
             print(f"failed after {time.monotonic() - began:.0f} s", file=self.words, flush=True)
             raise
         print(f"{time.monotonic() - began:5.1f} s", file=self.words, flush=True)
+
+    def say_within(self, title: str, text: str) -> None:
+        """Lines for the person in the middle of a step, whose title then stands anew."""
+        print(file=self.words)
+        self.say(text)
+        self._begin(title)
+
+    def _begin(self, title: str) -> None:
+        print(f"  {title:<54}", end=" ", file=self.words, flush=True)
 
     def run(
         self, argv: Sequence[str | Path], *, next_step: str, env: Mapping[str, str] | None = None

@@ -31,6 +31,14 @@ def test_a_step_is_one_line_and_its_program_goes_to_the_log(steps: Steps) -> Non
     assert "$ " in steps.log.read_text()
 
 
+def test_what_is_said_within_a_step_leaves_its_seconds_behind_its_title(steps: Steps) -> None:
+    with steps.step("fetches"):
+        steps.say_within("fetches", "more than thought")
+    first, said, last = told(steps).splitlines()
+    assert (first.strip(), said) == ("fetches", "more than thought")
+    assert re.fullmatch(r"  fetches +\d+\.\d s", last)
+
+
 def test_a_failure_shows_its_cause_and_its_end_and_names_the_log(steps: Steps) -> None:
     program = (
         "print('x.cc:1: error: no such header')\nfor n in range(90): print('line', n)\nraise SystemExit(3)"

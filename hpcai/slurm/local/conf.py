@@ -46,7 +46,9 @@ _BEHAVIOUR = (
     "SlurmdTimeout=5",
     # A silent node is given up after 15 s instead of 25, a busy one (load 10 per core) is not.
     "MessageTimeout=5",
-    "KillWait=10",
+    # As on most clusters. srun waits 2 s longer for a step whose node is gone, and must not end the job as
+    # failed before the node's silence has been noticed and the job put back into the queue.
+    "KillWait=30",
     "MinJobAge=3600",
     "JobRequeue=1",
     "SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_resolution=1",

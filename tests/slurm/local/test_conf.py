@@ -45,6 +45,12 @@ def test_silence_of_a_node_is_seen_soon_and_its_jobs_go_back_to_the_queue() -> N
     )
 
 
+def test_srun_waits_for_a_lost_node_until_its_silence_is_noticed() -> None:
+    """A step that PMIx ends at once would else end its job as failed, before Slurm puts it into the queue."""
+    seconds = {key: int(settings()[key]) for key in ("KillWait", "SlurmdTimeout", "MessageTimeout")}
+    assert seconds["KillWait"] > seconds["SlurmdTimeout"] + 2 * seconds["MessageTimeout"]
+
+
 def test_partitions() -> None:
     lines = conf.slurm_conf(SHAPE, LAYOUT).splitlines()
     assert [line.split()[0] for line in lines if line.startswith("PartitionName=")] == [
