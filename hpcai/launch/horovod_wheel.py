@@ -24,7 +24,11 @@ GIB_PER_COMPILER = 3
 PROBE_TIMEOUT_S = 120
 # Horovod asks CMake for C++14, torch's headers need C++17. A tool-chain file is read before the project, and
 # its rules may say which option stands for "C++14": so the source package is built as it is.
-TOOLCHAIN = "set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/rules.cmake)\n"
+# Its headers use what the standard headers of GCC 13 no longer bring along.
+TOOLCHAIN = """\
+set(CMAKE_CXX_FLAGS_INIT "-include cstdint -include stdexcept")
+set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/rules.cmake)
+"""
 RULES = 'set(CMAKE_CXX14_STANDARD_COMPILE_OPTION "-std=c++17")\n'
 # From site-packages/horovod/torch to the lib folder of the environment, where the wheel of Open MPI lies:
 # with this the built wheel fits any environment.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from hpcai.errors import ToolError, UnreachableError
 from hpcai.launch import machine, toolchain
-from hpcai.launch.horovod_wheel import _cmake_serves
+from hpcai.launch.horovod_wheel import TOOLCHAIN, _cmake_serves
 from hpcai.launch.machine import Mpi
 from hpcai.launch.steps import Steps
 
@@ -89,6 +90,18 @@ def test_root_without_a_network_is_told_so(
 def test_an_old_cmake_does_not_serve(programs: Path, words: str, serves: bool) -> None:
     program(programs / "cmake", words)
     assert _cmake_serves() is serves
+
+
+def test_horovod_s_headers_find_what_gcc_13_no_longer_brings_along(tmp_path: Path) -> None:
+    """As CMake calls the compiler: with the options that the tool-chain file adds."""
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no compiler on this machine")
+    found = re.search(r'CMAKE_CXX_FLAGS_INIT "(.*)"', TOOLCHAIN)
+    assert found is not None
+    source = tmp_path / "common.cc"
+    source.write_text('std::uint8_t f() { throw std::logic_error("from common.h"); }\n')
+    subprocess.run([compiler, *found[1].split(), "-fsyntax-only", source], check=True, timeout=60)
 
 
 def test_no_cmake_does_not_serve(programs: Path) -> None:
