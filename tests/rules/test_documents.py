@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from hpcai.cli.root import COMMANDS
+from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +40,16 @@ def test_links_to_files_resolve(page: str) -> None:
 def test_the_readme_lists_every_command_that_exists() -> None:
     listed = set(re.findall(r"^\| `hpcai (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
     assert listed == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [("| key |", JobSpec), ("| key of `data` |", DataSpec), ("| key of `container` |", ContainerSpec)],
+)
+def test_the_page_on_jobs_has_every_key(heading: str, model: type[BaseModel]) -> None:
+    table = (ROOT / "docs" / "job.md").read_text().partition(heading)[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
+    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == set(model.model_fields)
 
 
 def test_every_decision_is_at_most_ten_lines_of_text() -> None:

@@ -18,7 +18,7 @@ from tests.real_cluster import RealCluster
 from tests.rules.readme import Block, blocks, matches, steps
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = [block for page in ("README.md",) for block in blocks(ROOT / page)]
+BLOCKS = [block for page in ("README.md", "docs/job.md") for block in blocks(ROOT / page)]
 
 
 def by(language: str, info: str) -> list[Block]:
