@@ -1,6 +1,7 @@
 #!/bin/sh
 # The main job: data in Blob, staged to the nodes, ResNet-50 trained by Horovod on 2 nodes and on 1, a report.
-# Every line that starts with `$` on the screen is a command that you can type yourself.
+# Every line that starts with `$` on the screen is a command that you can type yourself. Words after the
+# script's name go to both jobs: `--set env.EPOCHS=1` makes it short.
 set -eu
 cd -- "$(dirname -- "$0")/../.."
 PATH=$PWD/.venv/bin:$PATH
@@ -46,10 +47,10 @@ type_and_run hpcai data pack "$work/images" "$work/shards" --name digits --shard
 type_and_run hpcai data push "$work/shards" azure://datasets/digits
 type_and_run hpcai data ls azure://datasets
 
-two=$(type_and_run hpcai submit examples/digits/resnet50.yaml --follow --quiet)
+two=$(type_and_run hpcai submit examples/digits/resnet50.yaml --follow --quiet "$@")
 # For comparison the same on 1 node, half as long: enough to compare the speed.
 one=$(type_and_run hpcai submit examples/digits/resnet50.yaml --set nodes=1 --set env.EPOCHS=3 \
-    --set name=resnet50-digits-1-node --follow --quiet)
+    --set name=resnet50-digits-1-node --follow --quiet "$@")
 type_and_run hpcai report "$two" "$one"
 
 cat >&2 <<END
