@@ -123,16 +123,18 @@ class Packages:
         return self.cache / "wheels" / f"{self.tag}-{os.uname().machine}-{build}-{digest}"
 
     def fetch(self, torch: str) -> None:
-        """Fills the folder of wheels from the indexes that pip is set up with."""
+        """Fills the folder of wheels from an older one and from the indexes that pip is set up with."""
         target = self.wheels(torch)
+        older = [one for one in target.parent.glob(f"{target.name.rpartition('-')[0]}-*") if one != target]
         with scratch_folder(target.parent) as folder:
             listed = self._requirements_file(folder, torch)
             wanted: list[str | Path] = ["-c", self.constraints, "-r", listed]
+            for one in older:
+                wanted += ["--find-links", one]
             self.pip(["wheel", "--wheel-dir", folder / "wheels", *wanted], next_step=OFFLINE_HINT)
             publish(folder / "wheels", target)
-        for older in target.parent.glob(f"{target.name.rpartition('-')[0]}-*"):
-            if older != target:
-                shutil.rmtree(older)
+        for one in older:
+            shutil.rmtree(one)
 
     def install(self, torch: str) -> None:
         """Installs from the folder of wheels, then the checkout itself so that edits count at once."""

@@ -10,6 +10,7 @@ import shutil
 import stat
 import sys
 import sysconfig
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -150,6 +151,35 @@ def test_the_folder_of_wheels_is_named_by_what_must_be_in_it(packages: Packages)
     assert packages.wheels(CPU_TORCH) == before, "a tool's setting is no reason to download"
     pyproject.write_text(text.replace('"click>=', '"click>8,>='))
     assert packages.wheels(CPU_TORCH) != before
+
+
+def offer_wheel(packages: Packages, name: str) -> Path:
+    """A wheel with nothing in it, which pip can install."""
+    info = f"{name}-1.0.dist-info"
+    path = packages.checkout / "index" / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_a_change_of_what_to_install_fetches_only_what_is_new(packages: Packages) -> None:
+    pyproject = packages.checkout / "pyproject.toml"
+    extras = "[project.optional-dependencies]\ntrain = []\ndev = []\n"
+    pyproject.write_text(f"dependencies = []\n{extras}")
+    first = offer_wheel(packages, "first")
+    packages.fetch("first==1.0")
+    before = packages.wheels("first==1.0")
+    first.unlink()
+    pyproject.write_text(f'dependencies = ["second"]\n{extras}')
+    offer_wheel(packages, "second")
+    packages.fetch("first==1.0")
+    fetched = packages.wheels("first==1.0")
+    assert sorted(wheel.name for wheel in fetched.iterdir()) == [
+        f"{name}-1.0-py3-none-any.whl" for name in ("first", "second")
+    ]
+    assert not before.exists()
 
 
 def test_an_index_with_a_password_reaches_pip_by_a_private_file(packages: Packages, tmp_path: Path) -> None:
