@@ -36,6 +36,8 @@ _BEHAVIOUR = (
     "MailProg=/bin/true",
     "TaskPlugin=task/none",
     "MpiDefault=none",
+    # Asked for IPv4 alone, glibc finds no address to listen on where loopback is the only network.
+    "CommunicationParameters=EnableIPv6",
     "SelectType=select/cons_tres",
     "SelectTypeParameters=CR_Core_Memory",
     # Nodes may have more processors and memory than the machine.

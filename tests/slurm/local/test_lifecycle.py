@@ -144,6 +144,32 @@ def test_what_dies_is_started_again_and_jobs_go_on(cache: Path, name: str, tmp_p
     assert "munged ended with status -9: again in 0.2 s" in log
 
 
+WITHOUT_NETWORK = """
+import fcntl, os, socket, struct, subprocess, sys
+from pathlib import Path
+from hpcai.slurm.local import cluster
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH", b"lo", IFF_UP))
+cache = Path(sys.argv[1])
+cluster.up("own", nodes=2, cache=cache)
+try:
+    environ = {**os.environ, **cluster.environment("own", cache=cache)}
+    subprocess.run(["srun", "-N2", "echo", "ran"], env=environ)
+finally:
+    cluster.down("own", purge=True, cache=cache)
+"""
+
+
+def test_a_machine_that_has_only_loopback_has_a_cluster(cache: Path, name: str) -> None:
+    apart = ["unshare", "-n"] if os.getuid() == 0 else ["unshare", "-nc", "--keep-caps"]
+    words = [*apart, sys.executable, "-c", WITHOUT_NETWORK, str(cache)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=150, check=False)
+    if done.stderr.startswith("unshare"):
+        pytest.skip("this kernel lets nobody make a network of their own")
+    assert done.stdout == "ran\nran\n", done.stderr
+
+
 def test_two_ups_at_once_make_one_cluster(cache: Path, name: str) -> None:
     code = (
         "import sys; from pathlib import Path; from hpcai.slurm.local import cluster\n"
