@@ -128,13 +128,20 @@ def gres_conf(shape: Shape, layout: Layout) -> str:
 
 
 def task_prolog(layout: Layout) -> str:
-    """A script whose output becomes each task's environment.
+    """A script whose output becomes each task's environment, where the job has not set the same.
 
     Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
+    Nodes meet over loopback, which MPI and Gloo would leave out: it may be the only network.
     """
     folder = f"{layout.home}/tmp/$SLURMD_NODENAME"
-    names = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
-    lines = [f'[ -n "${{{name}-}}" ] || echo "export {name}={folder}"' for name in names]
+    variables = {
+        "OMPI_MCA_btl_vader_backing_directory": folder,
+        "OMPI_MCA_btl_sm_backing_directory": folder,
+        "OMPI_MCA_btl_tcp_if_include": "lo",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HOROVOD_GLOO_IFACE": "lo",
+    }
+    lines = [f'[ -n "${{{name}-}}" ] || echo "export {name}={value}"' for name, value in variables.items()]
     return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 

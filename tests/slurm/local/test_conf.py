@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,16 @@ def test_without_gpus_none_are_named() -> None:
 )
 def test_control_groups_are_off_in_the_words_of_each_version(version: str, text: str) -> None:
     assert conf.cgroup_conf(version) == text
+
+
+def test_tasks_meet_over_loopback_unless_the_job_says_otherwise() -> None:
+    environ = {"SLURMD_NODENAME": "n2", "GLOO_SOCKET_IFNAME": "eth1"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", conf.task_prolog(LAYOUT)], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "export OMPI_MCA_btl_vader_backing_directory=/c/local/x/tmp/n2",
+        "export OMPI_MCA_btl_sm_backing_directory=/c/local/x/tmp/n2",
+        "export OMPI_MCA_btl_tcp_if_include=lo",
+        "export HOROVOD_GLOO_IFACE=lo",
+    ]
