@@ -70,7 +70,10 @@ class Run:
 
         Raises StageError when the file is damaged or newer than this hpcai.
         """
-        return files.read_json(self.paths.environment)
+        found = files.read_json(self.paths.environment)
+        # Older records tell what started the ranks under the job's word for how they are to be started.
+        older = "launcher" in found and "started_by" not in found
+        return {"started_by" if older and key == "launcher" else key: value for key, value in found.items()}
 
     def events(self) -> list[Record]:
         """What the owner's client did, in order."""
