@@ -52,7 +52,7 @@ def submit(
 
 def start_here(spec: JobSpec, *, site: Site | None = None, spec_text: str | None = None) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text)
+    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text, overrides)
     with removed_unless_accepted(run):
         return local.start(run)
 
@@ -83,10 +83,8 @@ def preview(
     site: Site | None = None,
     client: SlurmClient | None = None,
 ) -> str:
-    """The script that `submit` would make, for a run called <name>-<time>; nothing is written."""
-    site = site or load_site()
-    run_dir = site.runs_root / spec.experiment / f"{spec.name}-TIME"
-    return render_job(resolve(spec, site, where=where, client=client), run_dir, where=where)
+    """The script that `submit` would make, but for a job without a record; nothing is written."""
+    return render_job(resolve(spec, site, where=where, client=client), None, where=where)
 
 
 def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
