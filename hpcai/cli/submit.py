@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ def submit(
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
     3 the file is wrong, 4 Slurm refused, 5 no such file or profile, 6 Slurm does not answer,
     7 no record or nothing on stdout can be written, 130 no longer followed. With --follow, or
-    --where local, a job that fails ends this command with the job's own status.
+    --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
+    SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.
     """
     given = _read(file, overrides)
     context = find_context()
@@ -153,20 +155,50 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     _tell_end(ctx, run, outcome, output)
 
 
+class _Ended(KeyboardInterrupt):
+    """A signal that asks this command to end, taken as Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _ending_as_by_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise _Ended once; one that was ignored before (nohup) stays so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def end(number: int, _: object) -> None:
+        # A terminal that closes may be followed by a SIGTERM: processes that are being ended need no more.
+        for other in taken:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Ended(number)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
 def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, quiet: bool) -> None:
     # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
 
-    with given.start_here(context) as started:
+    with _ending_as_by_ctrl_c(), given.start_here(context) as started:
         if quiet:
             put(started.run.name)
         try:
             outcome = following.follow_local(started)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as asked:
             started.stop()
             say(f"\n{started.run.name} was ended.")
             _emit(started.run, output, state="CANCELLED", cause="cancelled")
-            raise click.exceptions.Exit(following.DETACHED) from None
+            number = asked.number if isinstance(asked, _Ended) else signal.SIGINT
+            raise click.exceptions.Exit(128 + number) from None
     _tell_end(ctx, started.run, outcome, output)
 
 
