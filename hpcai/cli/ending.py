@@ -30,6 +30,8 @@ def tail(path: Path, count: int) -> list[str]:
 
 def tell_end(run: Run, outcome: Outcome) -> None:
     """How it ended, the last words of a job that failed, and what to type next; to stderr."""
+    from hpcai.launch.again import submit_again
+
     attempts = run.attempts()
     begin = next((attempt.start for attempt in attempts if attempt.start is not None), None)
     end = attempts[-1].end if attempts else None
@@ -40,7 +42,8 @@ def tell_end(run: Run, outcome: Outcome) -> None:
         for line in _last_words(run):
             say(f"  | {words.printable(line)}")
         logs = f"hpcai logs {run.name}" + ("" if _ranks_printed(run) else " --batch")
-        suggest(logs, f"hpcai show {run.name}", f"hpcai submit {run.paths.spec} --follow")
+        again = submit_again(run)
+        suggest(logs, f"hpcai show {run.name}", *([f"{again} --follow"] if again else []))
     else:
         suggest(f"hpcai report {run.name}", f"hpcai logs {run.name}", f"hpcai show {run.name}")
 

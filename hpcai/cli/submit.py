@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,6 +15,7 @@ from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option,
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
+    from hpcai.launch.local import LocalJob
     from hpcai.render.job import Where
     from hpcai.runs.record import Run
     from hpcai.specs.job import JobSpec
@@ -48,28 +50,60 @@ def submit(
 ) -> None:
     """Submit a job from its YAML file.
 
+    FILE `-` is stdin.
+
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
     3 the file is wrong, 4 Slurm refused, 5 no such file or profile, 6 Slurm does not answer,
     7 no record or nothing on stdout can be written, 130 no longer followed. With --follow, or
-    --where local, a job that fails ends this command with the job's own status.
+    --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
+    SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.
     """
-    from hpcai.specs.job import JobSpec
-    from hpcai.specs.load import load_as
-
-    spec = load_as(JobSpec, file, overrides)
+    given = _read(file, overrides)
     context = find_context()
     if dry_run:
-        _print_script(spec, where, context, output)
+        _print_script(given.spec, where, context, output)
     elif where == "local":
-        _run_here(ctx, spec, file, context, output, quiet)
+        _run_here(ctx, given, context, output, quiet)
     else:
-        run = _submit(spec, file, context)
+        run = given.submit(context)
         with _named_anyway(run):
             if follow:
                 _follow(ctx, context, run, output, quiet)
             else:
                 _tell_submitted(run, output, quiet)
+
+
+class _Given(NamedTuple):
+    """What the caller gave: the spec, the text that it was read from, and what was laid over that."""
+
+    spec: JobSpec
+    text: str
+    overrides: Sequence[str]
+
+    def submit(self, context: Context) -> Run:
+        from hpcai.launch import script
+
+        return script.submit(
+            self.spec,
+            site=context.site,
+            client=context.client,
+            spec_text=self.text,
+            overrides=self.overrides,
+        )
+
+    def start_here(self, context: Context) -> LocalJob:
+        from hpcai.launch import script
+
+        return script.start_here(self.spec, site=context.site, spec_text=self.text, overrides=self.overrides)
+
+
+def _read(file: Path, overrides: Sequence[str]) -> _Given:
+    from hpcai.specs.job import JobSpec
+    from hpcai.specs.load import load_with_text
+
+    spec, text = load_with_text(JobSpec, file, overrides)
+    return _Given(spec, text, overrides)
 
 
 def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
@@ -80,13 +114,6 @@ def _print_script(spec: JobSpec, where: Where, context: Context, output: str) ->
         put(rendered, end="")
     else:
         emit_object({"script": rendered}, output)
-
-
-def _submit(spec: JobSpec, file: Path, context: Context) -> Run:
-    from hpcai.launch import script
-
-    text = file.read_text(encoding="utf-8")
-    return script.submit(spec, site=context.site, client=context.client, spec_text=text)
 
 
 @contextmanager
@@ -128,24 +155,50 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     _tell_end(ctx, run, outcome, output)
 
 
-def _run_here(
-    ctx: click.Context, spec: JobSpec, file: Path, context: Context, output: str, quiet: bool
-) -> None:
+class _Ended(KeyboardInterrupt):
+    """A signal that asks this command to end, taken as Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _ending_as_by_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise _Ended once; one that was ignored before (nohup) stays so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def end(number: int, _: object) -> None:
+        # A terminal that closes may be followed by a SIGTERM: processes that are being ended need no more.
+        for other in taken:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Ended(number)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, quiet: bool) -> None:
     # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
-    from hpcai.launch import script
 
-    text = file.read_text(encoding="utf-8")
-    with script.start_here(spec, site=context.site, spec_text=text) as started:
+    with _ending_as_by_ctrl_c(), given.start_here(context) as started:
         if quiet:
             put(started.run.name)
         try:
             outcome = following.follow_local(started)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as asked:
             started.stop()
             say(f"\n{started.run.name} was ended.")
             _emit(started.run, output, state="CANCELLED", cause="cancelled")
-            raise click.exceptions.Exit(following.DETACHED) from None
+            number = asked.number if isinstance(asked, _Ended) else signal.SIGINT
+            raise click.exceptions.Exit(128 + number) from None
     _tell_end(ctx, started.run, outcome, output)
 
 

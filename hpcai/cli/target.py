@@ -62,4 +62,4 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
 
 def is_local(run: Run) -> bool:
     """Whether the run's processes are of the machine that submitted it."""
-    return any(event.get("event") == "submitted" and event.get("where") == "local" for event in run.events())
+    return run.is_local

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,30 +29,38 @@ def submit(
     site: Site | None = None,
     client: SlurmClient | None = None,
     spec_text: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Run:
     """The record of a job that now waits in the queue, or, with where="local", that has ended.
 
-    `spec_text` is what the record keeps as the author's own file; default: the spec itself.
+    `spec_text` is what the record keeps as the author's own file, default: the spec itself; `overrides`
+    are what the caller has laid over that text to get the spec.
     When Slurm refuses, no record stays. Raises SlurmError, UnreachableError, RenderError, StageError.
     """
     if where == "local":
-        started = start_here(spec, site=site, spec_text=spec_text)
+        started = start_here(spec, site=site, spec_text=spec_text, overrides=overrides)
         with started:
             started.wait()
         return started.run
     client = client or SlurmClient()
     resolved = resolve(spec, site, client=client)
     refuse_hopeless(resolved.spec, client)
-    run = create_record(resolved, where, site, spec_text)
+    run = create_record(resolved, where, site, spec_text, overrides)
     with removed_unless_accepted(run):
         job_id = client.submit(run.paths.script)
     run.append_event("submitted", job_id=job_id, where=where)
     return run
 
 
-def start_here(spec: JobSpec, *, site: Site | None = None, spec_text: str | None = None) -> local.LocalJob:
+def start_here(
+    spec: JobSpec,
+    *,
+    site: Site | None = None,
+    spec_text: str | None = None,
+    overrides: Sequence[str] = (),
+) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text)
+    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text, overrides)
     with removed_unless_accepted(run):
         return local.start(run)
 
@@ -83,10 +91,8 @@ def preview(
     site: Site | None = None,
     client: SlurmClient | None = None,
 ) -> str:
-    """The script that `submit` would make, for a run called <name>-<time>; nothing is written."""
-    site = site or load_site()
-    run_dir = site.runs_root / spec.experiment / f"{spec.name}-TIME"
-    return render_job(resolve(spec, site, where=where, client=client), run_dir, where=where)
+    """The script that `submit` would make, but for a job without a record; nothing is written."""
+    return render_job(resolve(spec, site, where=where, client=client), None, where=where)
 
 
 def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
@@ -103,7 +109,11 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
 
 
 def create_record(
-    resolved: ResolvedJob, where: Where, site: Site | None = None, spec_text: str | None = None
+    resolved: ResolvedJob,
+    where: Where,
+    site: Site | None = None,
+    spec_text: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Run:
     """The record of a job that is about to be submitted, its script in it."""
     spec = resolved.spec
@@ -117,6 +127,7 @@ def create_record(
         spec.name,
         # JSON is YAML, and a spec that was made in Python has no text of its own.
         spec_text=spec_text or json.dumps(as_json(spec), indent=2) + "\n",
+        overrides=overrides,
         resolved=resolved.to_json(),
         script=script,
     )

@@ -116,9 +116,11 @@ def _places(site: Site) -> dict[str, str]:
     return {name: str(value) for name, value in places.items() if value is not None}
 
 
-def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> str:
+def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm") -> str:
     """The whole script, for `sbatch` or, with where="local", for `bash` on this machine.
 
+    `run_dir` is the folder of the job's record, None for a job that has none: its output, and what it
+    leaves behind, then go to the folder that the script is started from.
     Raises RenderError for what the script cannot carry.
     """
     spec = job.spec
@@ -130,7 +132,7 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
         job=spec,
         env=_env(spec),
         where=where,
-        run_dir=str(run_dir),
+        run_dir=None if run_dir is None else str(run_dir),
         workdir=str(job.workdir),
         interpreter=str(job.interpreter),
         places=job.places,
@@ -145,9 +147,9 @@ def render_job(job: ResolvedJob, run_dir: Path, *, where: Where = "slurm") -> st
     )
 
 
-def _check(job: ResolvedJob, run_dir: Path, where: Where) -> None:
+def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
     for path in (run_dir, job.workdir, job.interpreter):
-        if not path.is_absolute():
+        if path is not None and not path.is_absolute():
             raise RenderError(f"{str(path)!r} is not an absolute path, and a script runs in many places")
     if where == "local" and job.spec.nodes > 1:
         raise RenderError(
@@ -184,11 +186,12 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _pyxis(job: ResolvedJob, run_dir: Path, *, steps: int) -> list[str]:
+def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> list[str]:
     spec = job.spec
     if spec.container is None:
         return []
-    own = [container.bind(str(path)) for path in (run_dir, job.workdir)]
+    # Pyxis mounts no folder that is not there.
+    own = [container.bind(str(path)) for path in (run_dir, job.workdir) if path is not None]
     return container.pyxis_words(
         spec.container,
         workdir=str(job.workdir),

@@ -26,8 +26,11 @@ def cpus_per_task(job: JobSpec) -> int | None:
     return job.cpus_per_task * (job.ntasks_per_node or 1)
 
 
-def sbatch_options(job: JobSpec, run_dir: Path) -> Iterator[tuple[str, str | None]]:
-    """Each option of the #SBATCH lines with its value; None for an option that takes none."""
+def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, str | None]]:
+    """Each option of the #SBATCH lines with its value; None for an option that takes none.
+
+    Without a run's folder the output goes to a file in the folder that sbatch is called from.
+    """
     yield "job-name", job.name
     yield from _fields(job, _PLAIN)
     yield "ntasks-per-node", str(tasks_per_node(job))
@@ -45,7 +48,7 @@ def sbatch_options(job: JobSpec, run_dir: Path) -> Iterator[tuple[str, str | Non
     if job.requeue is not None:
         yield ("requeue" if job.requeue else "no-requeue"), None
     yield from _fields(job, _PLAIN_LAST)
-    yield "output", f"{log_path(run_dir)}/logs/batch.out"
+    yield "output", f"{job.name}-%j.out" if run_dir is None else f"{log_path(run_dir)}/logs/batch.out"
     yield "open-mode", "append"
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from hpcai.launch.again import submit_again
 from hpcai.report.collect import RunFacts
 from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text
 from hpcai.report.tables import end_text, percent, top1_text
@@ -135,8 +136,7 @@ def again(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
     """Commands with what each does, to run the same jobs and to make this report again."""
     root = shlex.quote(str(facts[0].run.path.parent.parent))
     idents = " ".join(shlex.quote(run.run.ident) for run in facts)
-    commands = [
-        (f"hpcai submit {shlex.quote(str(run.run.paths.spec))}", f"{run.label} as a new run") for run in facts
-    ]
+    with_command = [(submit_again(run.run), run.label) for run in facts]
+    commands = [(command, f"{label} as a new run") for command, label in with_command if command]
     commands.append((f"HPCAI_RUNS_ROOT={root} hpcai report {idents}", "this report from the same records"))
     return commands

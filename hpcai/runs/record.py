@@ -58,6 +58,13 @@ class Run:
         known = [job_id for job_id in submitted or started if isinstance(job_id, int)]
         return known[-1] if known else None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the run's processes are of the machine that submitted it."""
+        return any(
+            event.get("event") == "submitted" and event.get("where") == "local" for event in self.events()
+        )
+
     def resolved(self) -> dict[str, Any]:
         """The spec with every default filled in.
 
@@ -70,7 +77,10 @@ class Run:
 
         Raises StageError when the file is damaged or newer than this hpcai.
         """
-        return files.read_json(self.paths.environment)
+        found = files.read_json(self.paths.environment)
+        # Older records tell what started the ranks under the job's word for how they are to be started.
+        older = "launcher" in found and "started_by" not in found
+        return {"started_by" if older and key == "launcher" else key: value for key, value in found.items()}
 
     def events(self) -> list[Record]:
         """What the owner's client did, in order."""
@@ -138,11 +148,13 @@ def create_run(
     name: str,
     *,
     spec_text: str,
+    overrides: Sequence[str] = (),
     resolved: Mapping[str, Any],
     script: str | Callable[[Path], str],
 ) -> Run:
     """A new run named <name>-<UTC time>; `script` may be a function of the run's folder.
 
+    `overrides` are what was laid over the spec's text, such as `nodes=4`.
     Either the whole record stands or nothing of it.
     Raises UsageError for a name that cannot be a folder, StageError when the folder cannot be written,
     and what `script` raises.
@@ -151,7 +163,7 @@ def create_run(
         _require_folder_name(what, value)
     run = Run(_make_folder(runs_root.absolute() / experiment, name))
     try:
-        _fill(run, spec_text, resolved, script)
+        _fill(run, spec_text, overrides, resolved, script)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -184,7 +196,13 @@ def _make_folder(parent: Path, name: str) -> Path:
         raise jsonl.cannot_write(parent, error) from error
 
 
-def _fill(run: Run, spec_text: str, resolved: Mapping[str, Any], script: str | Callable[[Path], str]) -> None:
+def _fill(
+    run: Run,
+    spec_text: str,
+    overrides: Sequence[str],
+    resolved: Mapping[str, Any],
+    script: str | Callable[[Path], str],
+) -> None:
     try:
         for folder in run.paths.folders():
             folder.mkdir()
@@ -192,7 +210,7 @@ def _fill(run: Run, spec_text: str, resolved: Mapping[str, Any], script: str | C
         raise jsonl.cannot_write(run.path, error) from error
     files.write_text(run.paths.spec, spec_text)
     files.write_text(run.paths.script, script if isinstance(script, str) else script(run.path))
-    run.append_event("created", hpcai=__version__)
+    run.append_event("created", hpcai=__version__, overrides=list(overrides))
     # Last, because a folder is a run once this file stands.
     files.write_json(run.paths.resolved, resolved)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,9 +33,9 @@ AnySpec = TypeVar("AnySpec", bound=BaseModel)
 def load(path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Spec:
     """The spec in a YAML file, with `overrides` such as `nodes=4` or `env.LR=0.1` laid over it.
 
-    Relative paths in the file are relative to its folder.  `check_paths=False` takes paths that do
-    not exist here.  Raises NotFoundError, SpecFileError with all mistakes, UsageError for an override
-    that is none.
+    The file `-` is stdin.  Relative paths in the file are relative to its folder, in stdin to the
+    current one.  `check_paths=False` takes paths that do not exist here.  Raises NotFoundError,
+    SpecFileError with all mistakes, UsageError for an override that is none.
     """
     path = Path(path)
     return load_text(_read(path), str(path), overrides, base=path.absolute().parent, check_paths=check_paths)
@@ -45,10 +46,21 @@ def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = (
 
     Raises UsageError for a file of another kind, whatever else is wrong in it, and what `load` raises.
     """
+    return load_with_text(model, path, overrides)[0]
+
+
+def load_with_text(
+    model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()
+) -> tuple[AnySpec, str]:
+    """What `load_as` gives, and the text that it was read from.
+
+    A pipe can be read once only, and a file that is read again may hold another text.
+    """
     path = Path(path)
-    spec = load_text(_read(path), str(path), overrides, base=path.absolute().parent, only=model)
+    text = _read(path)
+    spec = load_text(text, str(path), overrides, base=path.absolute().parent, only=model)
     assert isinstance(spec, model)
-    return spec
+    return spec, text
 
 
 def load_text(
@@ -81,7 +93,7 @@ def load_text(
 
 def _read(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = _stdin() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError as error:
         near = nearest(path.name, _names_beside(path))
         hint = f"Did you mean {str(path.with_name(near))!r}?" if near else None
@@ -97,6 +109,11 @@ def _read(path: Path) -> str:
         line, column = content.count(b"\n", 0, error.start) + 1, error.start - line_start + 1
         message = f"got the byte {content[error.start]:#04x}, which is not UTF-8 text; save the file as UTF-8"
         raise SpecFileError([Mistake(str(path), line, column, "", message)]) from error
+
+
+def _stdin() -> bytes:
+    with os.fdopen(0, "rb", closefd=False) as file:
+        return file.read()
 
 
 def _names_beside(path: Path) -> list[str]:

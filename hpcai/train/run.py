@@ -181,7 +181,7 @@ def _describe(rank: Rank, setting: Setting, precision: str, sampler: Sampler) ->
             **versions(),
             **machine(),
             "comm": comm.name,
-            "launcher": world.launcher,
+            "started_by": world.launcher,
             "ranks": world.size,
             "threads_per_rank": rank.threads,
             "precision": precision,

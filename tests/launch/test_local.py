@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,18 +100,33 @@ def test_what_cannot_run_here_leaves_no_record(tmp_path: Path) -> None:
     assert list_runs(tmp_path) == []
 
 
-def test_ctrl_c_ends_the_processes_and_is_130(tmp_path: Path) -> None:
-    file = tmp_path / "job.yaml"
-    file.write_text(f"kind: job\nname: here\ncommand: sleep {nap(64)}\n")
-    argv = [sys.executable, "-m", "hpcai", "submit", "--where", "local", str(file)]
-    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs"), "HPCAI_LOCAL": ""}
-    process = subprocess.Popen(argv, env=environ, stderr=subprocess.PIPE, text=True)
+def submit_here(folder: Path, command: str, *before: str) -> subprocess.Popen[str]:
+    file = folder / "job.yaml"
+    file.write_text(json.dumps({"kind": "job", "name": "here", "command": command}))
+    argv = [*before, sys.executable, "-m", "hpcai", "submit", "--where", "local", str(file)]
+    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(folder / "runs"), "HPCAI_LOCAL": ""}
+    return subprocess.Popen(argv, env=environ, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_a_signal_ends_the_processes_and_is_128_and_itself(tmp_path: Path, sent: signal.Signals) -> None:
+    process = submit_here(tmp_path, f"sleep {nap(64)}")
     until(lambda: processes_with(nap(64)), 30, "the rank sleeps")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, words = process.communicate(timeout=30)
     # Python itself ends by the signal when an import was interrupted; a shell shows both as 130.
-    assert process.returncode in (130, -signal.SIGINT), words
+    assert process.returncode in (128 + sent, *([-sent] if sent == signal.SIGINT else [])), words
     assert processes_with(nap(64)) == []
     [run] = list_runs(tmp_path / "runs")
     assert "was ended" in words
     assert run.attempts()[0].cause == "cancelled"
+
+
+def test_under_nohup_a_terminal_that_closes_ends_nothing(tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+    process = submit_here(tmp_path, f"while [ ! -e '{go_on}' ]; do sleep 0.1; done", "nohup")
+    until(lambda: list(tmp_path.glob("runs/default/*/logs/0/0.out")), 30, "the rank has begun")
+    process.send_signal(signal.SIGHUP)
+    go_on.touch()
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 0, words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,28 @@ def test_srun_is_asked_only_when_the_answer_counts(programs: Path, tmp_path: Pat
     for fields in ({"launcher": "mpi"}, {"horovod_controller": "gloo"}, {"launcher": "srun"}):
         preview(HOROVOD.model_copy(update=fields), site=Site(tmp_path), client=client)
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_preview_needs_no_folder_that_is_not_there(tmp_path: Path) -> None:
+    spec = JobSpec.model_validate(
+        {"name": "a", "command": "true", "container": {"image": "i"}, "workdir": str(tmp_path)}
+    )
+    script = preview(spec, site=Site(tmp_path / "runs"))
+    assert "#SBATCH --output=a-%j.out\n" in script
+    assert str(tmp_path / "runs") not in script
+    [mounts] = re.findall(r"--container-mounts=(.*)", script)
+    assert f"{tmp_path}:{tmp_path}" in mounts and mounts.count(":") == 2  # with the scratch
+
+
+def test_a_preview_for_this_machine_runs_and_leaves_nothing(tmp_path: Path) -> None:
+    spec = JobSpec(name="a", command='echo "$SLURM_PROCID $HPCAI_OUTPUTS"', workdir=tmp_path)
+    folder = tmp_path / "it's here"
+    folder.mkdir()
+    script = preview(spec, where="local", site=Site(tmp_path / "runs"))
+    done = subprocess.run(["bash"], cwd=folder, input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"0 {folder}/a-\d+/outputs\n", done.stdout)
+    assert list(tmp_path.iterdir()) == [folder] and list(folder.iterdir()) == []
 
 
 def test_on_this_machine_horovod_goes_by_mpi_where_there_is_mpirun(

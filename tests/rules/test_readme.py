@@ -29,12 +29,21 @@ def name(block: Block) -> str:
     return f"line {block.line}"
 
 
-def run(command: str, environ: dict[str, str]) -> tuple[int, str]:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that a session may write to, with the examples in it as in a checkout."""
+    made = tmp_path / "folder"
+    made.mkdir()
+    (made / "examples").symlink_to(ROOT / "examples")
+    return made
+
+
+def run(command: str, environ: dict[str, str], folder: Path) -> tuple[int, str]:
     """Its exit status, and all that it prints."""
     path = f"{Path(sys.executable).parent}:{environ.get('PATH', os.environ['PATH'])}"
     done = subprocess.run(
         ["bash", "-c", command],
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environ, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,11 +53,11 @@ def run(command: str, environ: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def check(block: Block, environ: dict[str, str]) -> str:
+def check(block: Block, environ: dict[str, str], folder: Path) -> str:
     """All that the block's commands printed, which is what the page says."""
     printed = ""
     for step in steps(block):
-        status, got = run(step.command, environ)
+        status, got = run(step.command, environ, folder)
         told = f"$ {step.command}\n--- README says\n{step.expected}\n--- got, with status {status}\n{got}"
         assert matches(step.expected, got), told
         # What hpcai refuses is shown with its message; all else must succeed.
@@ -80,14 +89,16 @@ def test_yaml_loads(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", by("console", ""), ids=name)
-def test_console_sessions(block: Block, tmp_path: Path) -> None:
-    check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
+def test_console_sessions(block: Block, tmp_path: Path, folder: Path) -> None:
+    check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs")}, folder)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("block", by("console", "cluster"), ids=name)
-def test_console_sessions_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path) -> None:
-    check(block, {**cluster.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")})
+def test_console_sessions_on_a_cluster(
+    block: Block, cluster: RealCluster, tmp_path: Path, folder: Path
+) -> None:
+    check(block, {**cluster.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")}, folder)
 
 
 @pytest.mark.real
@@ -109,7 +120,7 @@ def test_python_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path)
 @pytest.mark.long
 @pytest.mark.parametrize("block", by("console", "recorded"), ids=name)
 def test_the_recorded_sessions(block: Block) -> None:
-    printed = check(block, {})
+    printed = check(block, {}, ROOT)
     if "./dev demo" in block.text:
         last_of_two_nodes = re.findall(r" epoch 6/6 .* top-1 (\S+)", printed)
         assert float(last_of_two_nodes[-1]) >= 0.97

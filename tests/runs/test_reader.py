@@ -60,3 +60,9 @@ def test_version_1_data(v1: Run) -> None:
     assert list(data) == ["n1", "n2"]
     assert [line["event"] for line in data["n1"]] == ["done", "reused"]
     assert data["n1"][0]["bytes_from"] == {"blob": 2_831_155, "cache": 0}
+
+
+def test_what_older_records_call_launcher_is_what_started_the_ranks(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    files.write_json(run.paths.environment, {"comm": "ddp", "launcher": "slurm", "ranks": 2})
+    assert list(run.environment().items())[1:] == [("comm", "ddp"), ("started_by", "slurm"), ("ranks", 2)]

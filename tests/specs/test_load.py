@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpcai.errors import NotFoundError, SpecError, UsageError
 from hpcai.specs.job import JobSpec
-from hpcai.specs.load import load, load_as, load_text
+from hpcai.specs.load import load, load_as, load_text, load_with_text
 from hpcai.specs.mistakes import SpecFileError
 
 CASES = Path(__file__).parent.parent / "cases" / "specs"
@@ -107,6 +111,29 @@ def test_another_kind_than_the_command_takes_is_wrong_usage(tmp_path: Path) -> N
 
     with pytest.raises(UsageError, match="is of kind 'job', which this command does not take"):
         load_as(ClusterSpec, path)
+
+
+def test_a_pipe_is_read_once_and_its_text_comes_along(tmp_path: Path) -> None:
+    text = "# mine\nkind: job\nname: a\ncommand: b\n"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(pipe.write_text, text)
+        spec, read = load_with_text(JobSpec, pipe, ["name=c"])
+        written.result()
+    assert (spec.name, read) == ("c", text)
+
+
+def test_the_file_dash_is_stdin(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    program = "from hpcai.specs.load import load; print(load('-').workdir)"
+    argv = [sys.executable, "-c", program]
+
+    def read(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(argv, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
+
+    assert read("kind: job\nname: a\ncommand: b\nworkdir: code\n").stdout == f"{tmp_path}/code\n"
+    assert "-:2:7: name: got 'a b'" in read("kind: job\nname: a b\ncommand: b\n").stderr
 
 
 def test_deep_and_large_files_are_refused_not_followed() -> None:

@@ -65,6 +65,8 @@ def test_a_training_leaves_its_record(whole: Run) -> None:
     environment = whole.environment()
     assert environment["torch"] == torch.__version__
     assert (environment["ranks"], environment["precision"], environment["comm"]) == (1, "fp32", "single")
+    # Not `launcher`, which in a job says how ranks are to be started.
+    assert environment["started_by"] == "none" and "launcher" not in environment
 
 
 def test_the_marks_tell_the_course(whole: Run) -> None:

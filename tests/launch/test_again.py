@@ -1,0 +1,112 @@
+"""The command that submits a run's job once more: typed anywhere, it gives the same resolved job."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcai.launch.again import submit_again
+from hpcai.launch.script import create_record, resolve
+from hpcai.runs.record import Run, list_runs
+from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
+
+KEPT = Path(__file__).parent.parent / "cases/runs/v1/demo/digits-20261118-110640"
+
+
+def record(runs_root: Path, *overrides: str, **fields: object) -> Run:
+    spec = JobSpec.model_validate({"kind": "job", "name": "x", "command": "true", **fields})
+    site = Site(runs_root)
+    return create_record(resolve(spec, site), "slurm", site, "kind: job\n", overrides)
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A site without Slurm whose `hpcai` is this one."""
+    program = tmp_path / "bin/hpcai"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m hpcai "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HPCAI_RUNS_ROOT": str(tmp_path / "runs root's"), "HPCAI_LOCAL": ""}
+
+
+def type_in(command: str, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def newest(environ: dict[str, str]) -> Run:
+    return list_runs(Path(environ["HPCAI_RUNS_ROOT"]))[0]
+
+
+@pytest.mark.parametrize("fields", [{"workdir": "the code"}, {}], ids=["relative workdir", "no workdir"])
+def test_the_suggested_command_gives_the_same_job(
+    tmp_path: Path, environ: dict[str, str], fields: dict[str, str]
+) -> None:
+    folder = tmp_path / "my jobs"
+    (folder / "the code").mkdir(parents=True)
+    job = {"kind": "job", "name": "x", "nodes": 2, "command": 'exit "$STATUS"', **fields}
+    (folder / "job.yaml").write_text(json.dumps(job))
+    words = "--set nodes=1 --set env.STATUS=7 --set env.LR=0.10 --set 'comment=two words'"
+    first = type_in(f"hpcai submit job.yaml {words} --where local", folder, environ)
+    assert first.returncode == 7, first.stderr
+    [suggested] = [line.strip() for line in first.stderr.splitlines() if "hpcai submit" in line]
+    ran = newest(environ)
+    assert suggested == f"{submit_again(ran)} --follow"
+    second = type_in(suggested, tmp_path, environ)
+    assert second.returncode == 7, second.stderr
+    assert newest(environ) != ran
+    assert newest(environ).resolved() == ran.resolved()
+    assert newest(environ).paths.spec.read_bytes() == (folder / "job.yaml").read_bytes()
+    # One more round changes no word of it.
+    assert submit_again(newest(environ)) == str(submit_again(ran)).replace(ran.name, newest(environ).name)
+
+
+@pytest.mark.parametrize("words", ["- < job.yaml", "<(cat job.yaml)"])
+def test_a_file_from_a_pipe_is_in_the_record_as_it_was_given(
+    tmp_path: Path, environ: dict[str, str], words: str
+) -> None:
+    (tmp_path / "job.yaml").write_text("# mine\nkind: job\nname: piped\ncommand: pwd\n")
+    done = type_in(f"hpcai submit --where local --set comment=x {words}", tmp_path, environ)
+    assert done.returncode == 0, done.stderr
+    ran = newest(environ)
+    assert ran.paths.spec.read_bytes() == (tmp_path / "job.yaml").read_bytes()
+    again = type_in(str(submit_again(ran)), Path("/"), environ)
+    assert again.returncode == 0, again.stderr
+    assert newest(environ).resolved() == ran.resolved()
+
+
+def test_the_report_says_the_same_command(tmp_path: Path, environ: dict[str, str]) -> None:
+    run = record(Path(environ["HPCAI_RUNS_ROOT"]), "nodes=1", workdir=str(tmp_path))
+    done = type_in(f"hpcai report {run.name}", tmp_path, environ)
+    assert done.returncode == 0, done.stderr
+    [page] = [line for line in done.stdout.splitlines() if line.endswith(".md")]
+    assert str(submit_again(run)) in Path(page).read_text()
+    assert "--set nodes=1" in str(submit_again(run))
+
+
+def test_only_the_last_workdir_is_said(tmp_path: Path) -> None:
+    run = record(tmp_path, "workdir=beside", "workdirs=3", workdir="/the/last")
+    assert shlex.split(str(submit_again(run)))[3:] == ["--set", "workdirs=3", "--set", "workdir=/the/last"]
+
+
+def test_a_record_that_does_not_tell_of_overrides_still_gives_a_command(tmp_path: Path) -> None:
+    assert submit_again(Run(KEPT)) == shlex.join(["hpcai", "submit", str(KEPT / "spec.yaml")])
+    older = record(tmp_path, "nodes=1", workdir="/code")
+    older.paths.events.write_text('{"event": "created", "hpcai": "0.1.0", "time": 1}\n')
+    assert submit_again(older) == f"hpcai submit {older.paths.spec} --set workdir=/code"
+    older.append_event("submitted", where="local", pid=1)
+    older.paths.resolved.write_text("{")
+    assert submit_again(older) == f"hpcai submit {older.paths.spec} --where local"
+
+
+def test_a_function_has_no_command(tmp_path: Path) -> None:
+    assert submit_again(record(tmp_path, env={"SUBMITIT_EXECUTOR": "slurm"})) is None
