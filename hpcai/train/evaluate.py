@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hpcai.train.comm import Communicator
@@ -24,22 +24,45 @@ class Accuracy:
 
 
 def evaluate(
-    comm: Communicator, model: nn.Module, batches: Iterable[Batch], device: torch.device, precision: str
+    comm: Communicator,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    device: torch.device,
+    precision: str,
+    beat: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """The accuracy over the batches of all ranks together. The loss is without label smoothing."""
+    """The accuracy over the batches of all ranks together, with a `beat` before each batch.
+
+    The loss is without label smoothing.
+    """
+    loss_sum, right_sum, samples = comm.sum(_totals(model, batches, device, precision, beat)).tolist()
+    return Accuracy(loss_sum / samples, right_sum / samples, int(samples))
+
+
+def _totals(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    device: torch.device,
+    precision: str,
+    beat: Callable[[], None],
+) -> Tensor:
+    """This rank's sum of losses, right answers and samples, on the CPU."""
+    # On the device until the end: reading them would make a GPU wait at every batch.
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    samples = 0
     model.eval()
-    totals = torch.zeros(3, dtype=torch.float64)
     with torch.inference_mode():
         for pictures_nhwc, labels in batches:
+            beat()
             labels_n = labels.to(device)
             with autocast(precision, device):
                 logits_nk = model(normalised(pictures_nhwc, device)).float()
             loss = functional.cross_entropy(logits_nk, labels_n, reduction="sum")
             right = (logits_nk.argmax(1) == labels_n).sum()
-            totals += torch.stack([loss.double(), right.double(), torch.tensor(len(labels))]).cpu()
+            sums += torch.stack([loss.double(), right.double()])
+            samples += len(labels)
     model.train()
-    loss_sum, right_sum, samples = comm.sum(totals).tolist()
-    return Accuracy(loss_sum / samples, right_sum / samples, int(samples))
+    return torch.cat([sums.cpu(), torch.tensor([samples], dtype=torch.float64)])
 
 
 def average_running_statistics(comm: Communicator, model: nn.Module) -> None:

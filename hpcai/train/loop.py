@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -153,12 +154,13 @@ class Training:
 
     def _evaluate(self) -> None:
         parts, position = self._parts, self._position
-        self._rank.watchdog.beat(f"evaluating epoch {position.epoch + 1}")
+        beat = partial(self._rank.watchdog.beat, f"evaluating epoch {position.epoch + 1}")
+        beat()
         self._rank.records.mark("evaluating", position.step)
         average_running_statistics(self._rank.comm, parts.model)
         world = self._rank.comm.world
         batches = parts.held_out.held_out(self._rank.options.batch_size, world.rank, world.size)
-        accuracy = evaluate(self._rank.comm, parts.model, batches, self._rank.device, parts.precision)
+        accuracy = evaluate(self._rank.comm, parts.model, batches, self._rank.device, parts.precision, beat)
         position.top1 = accuracy.top1
         self._rank.records.log(position.step, top1=accuracy.top1, val_loss=accuracy.loss)
         self._rank.records.mark("evaluated", position.step)

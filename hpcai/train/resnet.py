@@ -27,7 +27,10 @@ class Pointwise(nn.Conv2d):
         # On a CPU a product of matrices in channels_last takes a sixth off a whole step of ResNet-50.
         step = self.stride[0]
         x_nhwc = x_nchw[:, :, ::step, ::step].permute(0, 2, 3, 1)
-        return functional.linear(x_nhwc, self.weight.flatten(1)).permute(0, 3, 1, 2)
+        # Flattened: without autograd torch makes one product per row of a strided picture, each with its own
+        # copy of the weights.
+        out_nhwc = functional.linear(x_nhwc.flatten(0, 2), self.weight.flatten(1))
+        return out_nhwc.view(*x_nhwc.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 class BasicBlock(nn.Module):

@@ -64,3 +64,17 @@ def test_a_pointwise_convolution_is_a_convolution(stride: int, memory_format: to
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
     assert ours.weight.grad is not None
     assert ours.weight.grad.flatten().shape == (60,)
+
+
+def test_a_strided_pointwise_convolution_is_one_product_of_matrices_without_autograd() -> None:
+    ours = Pointwise(6, 10, 2).to(memory_format=torch.channels_last)
+    pictures = torch.randn(2, 6, 8, 8).contiguous(memory_format=torch.channels_last)
+    # As inside the network, where the layer before has made bf16 already.
+    pictures = pictures.bfloat16()
+    bf16, cpu = torch.autocast("cpu", torch.bfloat16), torch.profiler.ProfilerActivity.CPU
+    with torch.inference_mode(), bf16, torch.profiler.profile(activities=[cpu]) as profile:
+        out = ours(pictures)
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::mm" in names
+    assert "aten::bmm" not in names
+    assert out.is_contiguous(memory_format=torch.channels_last)
