@@ -23,11 +23,12 @@ _MOST_CARDS = 3
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report lies."""
+    """Where a report lies, and what of its records could not be read, a sentence each."""
 
     markdown_path: Path
     html_path: Path
     figure_paths: tuple[Path, ...]
+    problems: tuple[str, ...] = ()
 
 
 def default_folder(runs: Sequence[Run]) -> Path:
@@ -42,6 +43,7 @@ def default_folder(runs: Sequence[Run]) -> Path:
 def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     """The report of the runs in `out_dir`, made from their records alone; an older one is replaced.
 
+    What cannot be read of a record is left out and told at the top of the page.
     Raises UsageError for no runs, StageError when a file cannot be read or written.
     """
     if not runs:
@@ -54,6 +56,7 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
         markdown_path=out_dir / "report.md",
         html_path=out_dir / "report.html",
         figure_paths=tuple(figures / f"{name}.svg" for name in page.plots),
+        problems=tuple(page.problems),
     )
     write_text(report.markdown_path, render_markdown(page))
     write_text(report.html_path, render_html(page))
@@ -79,12 +82,14 @@ def make_page(facts: Sequence[RunFacts]) -> Page:
     return Page(
         title=notes.title(facts),
         headline=notes.headline(facts, scalings),
+        problems=notes.problems(facts),
         cards=_cards(facts, points, scalings),
         results=tables.results(facts),
         plots={plot.name: plot for plot in drawn},
         throughput=tables.throughput(points, scalings),
         smells=statistics.smells(points[0], scalings, points) if points else [],
         waterfall=tables.waterfall(facts),
+        no_time=notes.no_time(facts),
         lost=[(run.label, run.waterfall.lost_s) for run in facts if run.waterfall.lost_s],
         transfers=tables.transfers(facts),
         attempts=tables.attempts(facts),

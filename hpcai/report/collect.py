@@ -145,7 +145,7 @@ def _read_text(path: Path, problems: list[str]) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        problems.append(f"{str(path)!r} cannot be read: {error.strerror}")
+        problems.append(f"{str(path)!r} cannot be read: {error.strerror}.")
         return ""
 
 

@@ -65,6 +65,11 @@ def _run_sentence(run: RunFacts) -> str:
     return f"{run.label} on {nodes_text(run.nodes)}: {end_text(run)}{again}{reached}."
 
 
+def problems(facts: Sequence[RunFacts]) -> list[str]:
+    """What of the records cannot be read, one sentence each."""
+    return [f"{run.label}: {problem}" for run in facts for problem in run.problems]
+
+
 def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
     """Sentences on n, spread and window, and on everything that limits what the figures say."""
     found = [*_on_throughput(points), *_on_machines(facts), *_on_differences(facts, points)]
@@ -78,9 +83,15 @@ def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]
             "Lost time runs from the last step that a later attempt built upon to when training went on."
         )
     for run in facts:
-        found += [f"{run.label}: {problem}." for problem in run.problems]
         found += _on_ends(run)
     return found
+
+
+def no_time(facts: Sequence[RunFacts]) -> str:
+    """Why there is no picture of where the time went."""
+    if any(run.waterfall.courses for run in facts):
+        return "The records do not hold when these attempts started, so there is no time to show."
+    return "No attempt of these runs has started, so there is no time to show."
 
 
 def _on_throughput(points: Sequence[Throughput]) -> list[str]:

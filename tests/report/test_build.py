@@ -209,6 +209,25 @@ def test_a_damaged_record_costs_only_what_is_damaged(damaged: Run, tmp_path: Pat
     assert "nan" not in text.split("Spec and script")[0]
 
 
+def test_what_cannot_be_read_is_told_first(plain: Run, tmp_path: Path) -> None:
+    plain.paths.resolved.write_text("{")
+    report = build_report([plain], tmp_path / "report")
+    assert len(report.problems) == 1
+    for text in (page_text(report), markdown(report)):
+        assert ").." not in text
+        told = text.index("resolved.json' is damaged: it is not JSON")
+        assert told < text.index("Learning curves")
+        assert text.count("resolved.json' is damaged") == 1
+
+
+def test_an_attempt_whose_start_is_lost_has_started(plain: Run, tmp_path: Path) -> None:
+    plain.paths.attempts.unlink()
+    report = build_report([plain], tmp_path / "report")
+    for text in (page_text(report), markdown(report)):
+        assert "The records do not hold when these attempts started" in text
+        assert "No attempt of these runs has started" not in text
+
+
 def test_files_that_are_missing_are_named(plain: Run, tmp_path: Path) -> None:
     plain.paths.spec.unlink()
     assert "spec.yaml' cannot be read: No such file" in page_text(build_report([plain], tmp_path / "report"))
