@@ -106,8 +106,8 @@ def throughput_points(facts: Sequence[RunFacts]) -> list[Throughput]:
     points = []
     for nodes in sorted({run.nodes for run in facts}):
         with_speed = [run for run in facts if run.nodes == nodes and any(run.speeds)]
-        attempts = [speeds for run in with_speed for speeds in run.speeds]
-        point = statistics.throughput(nodes, [run.label for run in with_speed], attempts)
+        speeds = [run.speeds for run in with_speed]
+        point = statistics.throughput(nodes, [run.label for run in with_speed], speeds)
         if point:
             points.append(point)
     return points
@@ -120,9 +120,10 @@ def _cards(
     cards = _accuracy_cards([run for run in facts if run.series.get("top1")])
     for point in points if len(points) <= _MOST_CARDS else (points[0], points[-1]):
         what = f"images/s, {nodes_text(point.nodes)}"
-        cards.append((what, figure_text(point.estimate.median), tables.interval_text(point.estimate)))
+        spread = tables.spread_text(point.estimate, "spread within the run")
+        cards.append((what, figure_text(point.estimate.median), spread))
     for scaling in scalings[-1:]:
-        spread = tables.interval_text(scaling.efficiency, as_percent=True)
+        spread = tables.spread_text(scaling.efficiency, "range", as_percent=True)
         what = f"efficiency, {scaling.nodes} against {nodes_text(scaling.base_nodes)}"
         cards.append((what, tables.percent(scaling.efficiency.median), spread))
     return cards or [("end", tables.end_text(run), run.label) for run in facts[:_MOST_CARDS]]

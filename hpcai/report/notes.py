@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hpcai.report.collect import RunFacts
-from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text
+from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text, spread_word
 from hpcai.report.tables import end_text, percent, top1_text
 
 _FEW_RUNS = 4
@@ -37,7 +37,8 @@ def headline(facts: Sequence[RunFacts], scalings: Sequence[Scaling]) -> list[str
     sentences = [_run_sentence(run) for run in facts] if few else [_ends_sentence(facts), *_best(facts)]
     for scaling in scalings[-1:]:
         low_high = scaling.efficiency.interval
-        spread = f" (95 % interval {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
+        word = spread_word(scaling.efficiency, "range")
+        spread = f" ({word} {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
         sentences.append(
             f"{nodes_text(scaling.nodes)} gave {scaling.speedup:.2f} times the images/s of "
             f"{nodes_text(scaling.base_nodes)}: {percent(scaling.efficiency.median)} of ideal{spread}."
@@ -106,9 +107,24 @@ def _on_throughput(points: Sequence[Throughput]) -> list[str]:
     return [
         f"Images/s are medians over a steady window: of each attempt's logged values the first {share}, at "
         f"least one, are left out as warm-up. What is left: {names_of(counts)}.",
-        "The intervals are 95 % block-bootstrap intervals over those values. They tell how steady the runs "
-        f"were, not how another repeat would differ; repeats here: {names_of(repeats)}.",
+        f"Repeats here: {names_of(repeats)}. {_on_intervals(points)}",
     ]
+
+
+def _on_intervals(points: Sequence[Throughput]) -> str:
+    """What the intervals are, of the kinds that occur."""
+    found = []
+    if any(point.estimate.is_between_runs for point in points):
+        found.append(
+            "The figure of several runs is the geometric mean of their medians; its 95 % interval is "
+            "Student's over those medians, so it tells how another repeat would differ."
+        )
+    if not all(point.estimate.is_between_runs for point in points):
+        found.append(
+            "A spread within a run is a 95 % block-bootstrap interval over the run's own values. It tells "
+            "how steady the run was, not how another repeat would differ; nor does a range made of it."
+        )
+    return " ".join(found)
 
 
 def _on_machines(facts: Sequence[RunFacts]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcai.report.collect import RunFacts, Transfer
-from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text
+from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text, spread_word
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.waterfall import STAGES, Course
 from hpcai.units import about_bytes
@@ -82,8 +82,9 @@ def throughput(points: Sequence[Throughput], scalings: Sequence[Scaling]) -> Tab
     """One row per number of nodes: images/s with its interval and, beyond the first, the scaling."""
     by_nodes = {scaling.nodes: scaling for scaling in scalings}
     base = f"{nodes_text(points[0].nodes)}" if points else ""
-    measured = ("Nodes", "Runs", "Images/s, median", "95 % interval", "Values", "Left out as warm-up")
-    columns = (*measured, f"Speed-up over {base}", "Efficiency", "95 % interval of efficiency")
+    measured = ("Nodes", "Runs", "Images/s, median", "95 % interval", "Spread within the run", "Values")
+    scaled = (f"Speed-up over {base}", "Efficiency", "95 % interval of efficiency", "Range of efficiency")
+    columns = (*measured, "Left out as warm-up", *scaled)
     rows = []
     for point in points:
         scaling = by_nodes.get(point.nodes)
@@ -91,15 +92,27 @@ def throughput(points: Sequence[Throughput], scalings: Sequence[Scaling]) -> Tab
             str(point.nodes),
             ", ".join(point.labels),
             figure_text(point.estimate.median),
-            interval_text(point.estimate),
+            *_interval_cells(point.estimate),
             str(point.estimate.n),
             str(point.left_out),
             f"{scaling.speedup:.3g}" if scaling else NONE,
             percent(scaling.efficiency.median) if scaling else NONE,
-            interval_text(scaling.efficiency, as_percent=True) if scaling else NONE,
+            *(_interval_cells(scaling.efficiency, as_percent=True) if scaling else (NONE, NONE)),
         ]
         rows.append(tuple(row))
-    return _without_empty(Table(columns, tuple(rows), frozenset({0, 2, 3, 4, 5, 6, 7, 8})))
+    return _without_empty(Table(columns, tuple(rows), frozenset(range(len(columns))) - {1}))
+
+
+def _interval_cells(estimate: Estimate, *, as_percent: bool = False) -> tuple[str, str]:
+    """The interval under its own name: between runs, or within the one run that there is."""
+    text = interval_text(estimate, as_percent=as_percent)
+    return (text, NONE) if estimate.is_between_runs else (NONE, text)
+
+
+def spread_text(estimate: Estimate, within: str, *, as_percent: bool = False) -> str:
+    """The interval after what it is."""
+    text = interval_text(estimate, as_percent=as_percent)
+    return text if text == NONE else f"{spread_word(estimate, within)} {text}"
 
 
 def percent(share: float, *, digits: int = 1) -> str:

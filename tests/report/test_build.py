@@ -89,10 +89,10 @@ def pair(pair_of_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> R
     "sentence",
     [
         "digits-2node on 2 nodes: completed, held-out top-1 97.85 %.",
-        "2 nodes gave 1.53 times the images/s of 1 node: 76.6 % of ideal",
+        "2 nodes gave 1.53 times the images/s of 1 node: 76.6 % of ideal (range ",
         "digits-2node: nodes n1 and n2 are one machine (bench-machine) and share its cores",
         "What is left: 529 on 1 node and 264 on 2 nodes.",
-        "repeats here: 1 run on 1 node and 1 run on 2 nodes.",
+        "Repeats here: 1 run on 1 node and 1 run on 2 nodes. A spread within a run is",
         "the first 10 %, at least one, are left out as warm-up",
         "HPCAI_RUNS_ROOT='",
     ],
@@ -100,6 +100,27 @@ def pair(pair_of_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> R
 def test_page_and_markdown_say_the_same(pair: Report, sentence: str) -> None:
     assert sentence in page_text(pair)
     assert sentence in markdown(pair)
+
+
+def test_one_run_per_side_has_no_95_percent_interval(pair: Report) -> None:
+    for text in (page_text(pair), markdown(pair)):
+        assert "Spread within the run" in text
+        assert "Range of efficiency" in text
+        assert "95 % interval" not in text
+    assert re.search(r"spread within the run [\d.]+ to [\d.]+", page_text(pair))
+
+
+def test_repeats_have_a_95_percent_interval(runs_root: Path, tmp_path: Path) -> None:
+    runs = [
+        samples.trained_run(runs_root, f"digits-{nodes}node-20261118-11064{repeat}", nodes, speed + repeat)
+        for nodes, speed in ((1, 171.0), (2, 262.0))
+        for repeat in range(2)
+    ]
+    text = page_text(build_report(runs, tmp_path))
+    assert "95 % interval of efficiency" in text
+    assert re.search(r"of ideal \(95 % interval [\d.]+ % to [\d.]+ %\)", text)
+    assert "geometric mean of their medians" in text
+    assert "within the run" not in text
 
 
 def test_the_pair_has_every_section_and_figure(pair: Report) -> None:
