@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.errors import StageError
-from hpcai.report.statistics import steady_window
-from hpcai.runs.metrics import Series, read_values, series_of
+from hpcai.report.statistics import is_short, steady_window, usual_length
+from hpcai.runs.metrics import Series, Value, read_values, series_of
 from hpcai.runs.record import Run
 from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
 from hpcai.units import parse_hostlist
@@ -43,7 +43,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as the report sees it. `speeds` are images/s, one list per attempt."""
+    """One run as the report sees it.
+
+    `speeds` are images/s, one list per attempt, without the `short_windows` over few steps.
+    """
 
     run: Run
     label: str
@@ -53,6 +56,7 @@ class RunFacts:
     waterfall: Waterfall
     series: dict[str, Series]
     speeds: tuple[tuple[float, ...], ...]
+    short_windows: int
     transfers: tuple[Transfer, ...]
     environment: dict[str, Any]
     spec_text: str
@@ -93,10 +97,7 @@ def _facts(run: Run, label: str) -> RunFacts:
     values = read_values(run.paths.metrics())
     waterfall = of_run(run)
     per_attempt = split_by_attempt([course.attempt for course in waterfall.courses], values)
-    speeds = tuple(
-        tuple(line.value for line in lines if line.name == "images_per_s")
-        for lines in per_attempt or [values]
-    )
+    speeds, short_windows = _speeds(per_attempt or [values])
     return RunFacts(
         run=run,
         label=label,
@@ -106,12 +107,34 @@ def _facts(run: Run, label: str) -> RunFacts:
         waterfall=waterfall,
         series={name: series.finite() for name, series in series_of(values).items()},
         speeds=speeds,
+        short_windows=short_windows,
         transfers=_transfers(run),
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
         script_text=_read_text(run.paths.script, problems),
         problems=tuple(problems),
     )
+
+
+def _speeds(per_attempt: Sequence[Sequence[Value]]) -> tuple[tuple[tuple[float, ...], ...], int]:
+    """The images/s of each attempt without those over few steps, and how many these are."""
+    windows = [_windows(lines) for lines in per_attempt]
+    usual = usual_length([steps for attempt in windows for _, steps in attempt])
+    kept = tuple(
+        tuple(value for value, steps in attempt if not is_short(steps, usual)) for attempt in windows
+    )
+    return kept, sum(map(len, windows)) - sum(map(len, kept))
+
+
+def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
+    """Each images/s of an attempt and over how many steps it was taken: those since the one before."""
+    found = []
+    before = lines[0].step if lines else 0
+    for line in lines:
+        if line.name == "images_per_s":
+            found.append((line.value, line.step - before))
+            before = line.step
+    return found
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

@@ -73,7 +73,12 @@ def problems(facts: Sequence[RunFacts]) -> list[str]:
 
 def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
     """Sentences on n, spread and window, and on everything that limits what the figures say."""
-    found = [*_on_throughput(points), *_on_machines(facts), *_on_differences(facts, points)]
+    found = [
+        *_on_throughput(points),
+        *_on_short_windows(facts),
+        *_on_machines(facts),
+        *_on_differences(facts, points),
+    ]
     if any(run.series.get("top1") for run in facts):
         found.append(
             "Top-1 is the last value that a run wrote, on samples held out of training; one run is one seed."
@@ -108,6 +113,16 @@ def _on_throughput(points: Sequence[Throughput]) -> list[str]:
         f"Images/s are medians over a steady window: of each attempt's logged values the first {share}, at "
         f"least one, are left out as warm-up. What is left: {names_of(counts)}.",
         f"Repeats here: {names_of(repeats)}. {_on_intervals(points)}",
+    ]
+
+
+def _on_short_windows(facts: Sequence[RunFacts]) -> list[str]:
+    count = sum(run.short_windows for run in facts)
+    if not count:
+        return []
+    return [
+        f"Values over fewer than half as many steps as usual, such as the rest of an epoch, are left out of "
+        f"images/s before that: {count} here."
     ]
 
 

@@ -82,6 +82,20 @@ def steady_window(values: Sequence[float]) -> tuple[list[float], int]:
     return steady, len(values) - len(steady)
 
 
+def usual_length(lengths: Sequence[int]) -> int:
+    """The length in steps of a usual window: half of all steps lie in windows that are no shorter."""
+    ordered = sorted((length for length in lengths if length > 0), reverse=True)
+    reached = itertools.accumulate(ordered)
+    return next(
+        (length for length, steps in zip(ordered, reached, strict=True) if 2 * steps >= sum(ordered)), 0
+    )
+
+
+def is_short(length: int, usual: int) -> bool:
+    """Whether a window (the rest of an epoch) has too few steps to count as much as the others."""
+    return 0 < length < usual / 2
+
+
 def throughput(
     nodes: int, labels: Sequence[str], runs: Sequence[Sequence[Sequence[float]]]
 ) -> Throughput | None:
@@ -111,10 +125,9 @@ def scaling(base: Throughput, other: Throughput) -> Scaling:
     n = min(base.estimate.n, other.estimate.n)
     runs = min(base.estimate.runs, other.estimate.runs)
     efficiency = speedup * factor
-    if runs > 1 and min(*base.medians, *other.medians) > 0:
+    interval = _combined(efficiency, base.estimate, other.estimate)
+    if runs > 1:
         interval = _around(efficiency, _difference_reach(base.medians, other.medians))
-    else:
-        interval = _combined(efficiency, base.estimate, other.estimate)
     return Scaling(other.nodes, base.nodes, speedup, Estimate(efficiency, interval, n, runs))
 
 

@@ -314,6 +314,21 @@ def test_reports_of_many_runs_have_short_names_of_their_own(tmp_path: Path) -> N
     assert max(map(len, names)) <= 120
 
 
+def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path, tmp_path: Path) -> None:
+    run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
+    for epoch in range(6):
+        for step in (10, 20, 30, 40, 42):
+            value = 100.0 if step % 10 == 0 else 500.0
+            now = {"step": epoch * 42 + step, "time": samples.BEGIN + epoch * 42 + step}
+            jsonl.append(run.paths.metrics(), {"name": "images_per_s", "value": value, **now})
+    facts = collect([run])
+    assert set(facts[0].speeds[0]) == {100.0}
+    assert facts[0].short_windows == 6
+    assert "such as the rest of an epoch, are left out of images/s before that: 6 here." in page_text(
+        build_report([run], tmp_path)
+    )
+
+
 def test_metrics_of_any_job_without_attempts_are_drawn(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
     for step in range(30):

@@ -7,7 +7,15 @@ import random
 
 import pytest
 
-from hpcai.report.statistics import Throughput, scaling, smells, steady_window, throughput
+from hpcai.report.statistics import (
+    Throughput,
+    is_short,
+    scaling,
+    smells,
+    steady_window,
+    throughput,
+    usual_length,
+)
 
 
 def point(nodes: int, values: list[float], labels: tuple[str, ...] = ("run",)) -> Throughput:
@@ -37,6 +45,22 @@ def test_each_attempt_has_a_warm_up_of_its_own() -> None:
     found = throughput(2, ["run"], [[[1.0, 10.0, 10.0], [1.0, 12.0, 12.0]]])
     assert found is not None
     assert (found.estimate.median, found.estimate.n, found.left_out) == (11.0, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "usual", "short"),
+    [
+        ([10, 10, 10, 10, 2], 10, [2]),
+        ([10, 4, 10, 4], 10, [4, 4]),
+        ([10, 6, 10, 6], 10, []),
+        ([0, 1, 1, 1], 1, []),
+        ([1] * 30 + [100] * 20, 100, [1] * 30),
+        ([], 0, []),
+    ],
+)
+def test_windows_over_few_steps_are_short(lengths: list[int], usual: int, short: list[int]) -> None:
+    assert usual_length(lengths) == usual
+    assert [length for length in lengths if is_short(length, usual)] == short
 
 
 def test_no_values_are_no_throughput() -> None:
