@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class RunFacts:
     series: dict[str, Series]
     speeds: tuple[tuple[float, ...], ...]
     short_windows: int
+    end_to_end_images_per_s: float | None
     transfers: tuple[Transfer, ...]
     environment: dict[str, Any]
     spec_text: str
@@ -108,6 +109,7 @@ def _facts(run: Run, label: str) -> RunFacts:
         series={name: series.finite() for name, series in series_of(values).items()},
         speeds=speeds,
         short_windows=short_windows,
+        end_to_end_images_per_s=_end_to_end(waterfall, per_attempt),
         transfers=_transfers(run),
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
@@ -135,6 +137,37 @@ def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
             found.append((line.value, line.step - before))
             before = line.step
     return found
+
+
+def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) -> float | None:
+    """The images that the steps reached stand for, per second of all attempts on their nodes."""
+    reached = [line.step for lines in per_attempt for line in lines if line.name == "images_per_s"]
+    per_step = _images_per_step(per_attempt)
+    on_nodes = [(course.allocated, course.end) for course in waterfall.courses]
+    seconds = sum(end - start for start, end in on_nodes if start is not None and end is not None)
+    if per_step is None or seconds <= 0:
+        return None
+    first = next(lines[0].step for lines in per_attempt if lines)
+    return (reached[-1] - first) * per_step / seconds
+
+
+def _images_per_step(per_attempt: Sequence[Sequence[Value]]) -> float | None:
+    """The global batch by what a window says of its speed and took; an attempt's first is not timed whole."""
+    found = [images for lines in per_attempt for images in _images_of_steps(lines)]
+    return statistics.median(found) if found else None
+
+
+def _images_of_steps(lines: Sequence[Value]) -> Iterator[float]:
+    before: Value | None = None
+    begin = 0.0
+    for line in lines:
+        if before is not None and line.step <= before.step:
+            # An evaluation or a save after the last window: the next one begins when it is done.
+            begin = max(begin, line.time)
+        if line.name == "images_per_s":
+            if before is not None and line.step > before.step:
+                yield line.value * (line.time - begin) / (line.step - before.step)
+            before, begin = line, line.time
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

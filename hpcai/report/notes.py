@@ -79,6 +79,11 @@ def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]
         *_on_machines(facts),
         *_on_differences(facts, points),
     ]
+    if any(run.end_to_end_images_per_s for run in facts):
+        found.append(
+            "Images/s end to end are the images of the steps that a run reached, per second of all its "
+            "attempts on their nodes: staging, start-up, evaluating, saving and repeated steps count as time."
+        )
     if any(run.series.get("top1") for run in facts):
         found.append(
             "Top-1 is the last value that a run wrote, on samples held out of training; one run is one seed."

@@ -30,7 +30,8 @@ class Table:
 
 def results(facts: Sequence[RunFacts]) -> Table:
     """One row per run: where it ran, how it ended, what it reached."""
-    columns = ("Run", "Nodes", "Job", "End", "Held-out top-1", "Images/s", "Attempts", "Submission to end")
+    measured = ("Held-out top-1", "Images/s", "Images/s end to end")
+    columns = ("Run", "Nodes", "Job", "End", *measured, "Attempts", "Submission to end")
     rows = tuple(
         (
             run.label,
@@ -39,12 +40,13 @@ def results(facts: Sequence[RunFacts]) -> Table:
             end_text(run),
             top1_text(run),
             NONE if run.images_per_s is None else figure_text(run.images_per_s),
+            NONE if run.end_to_end_images_per_s is None else figure_text(run.end_to_end_images_per_s),
             str(len(run.waterfall.courses)),
             seconds_text(_length_s(run)),
         )
         for run in facts
     )
-    return _without_empty(Table(columns, rows, frozenset({1, 2, 4, 5, 6, 7})))
+    return _without_empty(Table(columns, rows, frozenset({1, 2, 4, 5, 6, 7, 8})))
 
 
 def _without_empty(table: Table) -> Table:
@@ -131,19 +133,25 @@ def interval_text(estimate: Estimate, *, as_percent: bool = False) -> str:
 
 def waterfall(facts: Sequence[RunFacts]) -> Table:
     """One row per attempt: seconds in each stage."""
-    names = [*STAGES, "running"]
+    before = STAGES[: STAGES.index("training") + 1]
+    after = (*STAGES[len(before) :], "running")
     rows = [
-        (run.label, str(course.attempt.number), *_stage_cells(course, names))
+        (run.label, str(course.attempt.number), *_stage_cells(course, before, after))
         for run in facts
         for course in run.waterfall.courses
     ]
-    columns = ("Run", "Attempt", *(f"{name} (s)" for name in names), "lost (s)", "resumed at step")
+    within = ("of which evaluating", "of which saving", "of which waiting for data")
+    seconds = (f"{name} (s)" for name in (*before, *within, *after, "lost"))
+    columns = ("Run", "Attempt", *seconds, "resumed at step")
     return _without_empty(Table(columns, tuple(rows), frozenset(range(1, len(columns)))))
 
 
-def _stage_cells(course: Course, names: Sequence[str]) -> tuple[str, ...]:
+def _stage_cells(course: Course, before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
     seconds = {stage.name: f"{stage.seconds:.1f}" for stage in course.stages}
-    cells = [seconds.get(name, NONE) for name in names]
+    cells = [seconds.get(name, NONE) for name in before]
+    within = (course.evaluating_s, course.saving_s, course.data_wait_s)
+    cells += [NONE if length is None else f"{length:.1f}" for length in within]
+    cells += [seconds.get(name, NONE) for name in after]
     cells.append(f"{course.lost.seconds:.1f}" if course.lost else NONE)
     cells.append(NONE if course.resumed_step is None else str(course.resumed_step))
     return tuple(cells)

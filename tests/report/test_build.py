@@ -329,6 +329,46 @@ def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path
     )
 
 
+def windows_and_evaluations(runs_root: Path) -> Run:
+    """Two epochs of three windows, each of 4 steps of 32 images in 2 s; after each an evaluation of 3 s."""
+    run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
+    start, now = samples.BEGIN, samples.BEGIN + 5.0
+
+    def metric(name: str, value: float, step: int) -> None:
+        jsonl.append(run.paths.metrics(), {"name": name, "value": value, "step": step, "time": now})
+
+    jsonl.append(run.paths.attempts, {"attempt": 0, "event": "start", "node_list": "n1", "time": start})
+    metric("mark/first_step", 0, 1)
+    for window in range(1, 7):
+        now += 2.0
+        metric("images_per_s", 64.0, 4 * window)
+        metric("data_wait_s", 0.125, 4 * window)
+        if window == 6:
+            metric("mark/trained", 0, 24)
+        if window % 3 == 0:
+            metric("mark/evaluating", 0, 4 * window)
+            now += 3.0
+            metric("mark/evaluated", 0, 4 * window)
+    jsonl.append(run.paths.attempts, {"attempt": 0, "event": "end", "exit_status": 0, "time": start + 32.0})
+    return run
+
+
+def test_images_per_s_end_to_end_count_everything_that_took_time(runs_root: Path, tmp_path: Path) -> None:
+    run = windows_and_evaluations(runs_root)
+    # 23 steps of 32 images after the first sign, in 32 s on the node.
+    assert collect([run])[0].end_to_end_images_per_s == pytest.approx(23 * 32 / 32)
+    text = markdown(build_report([run], tmp_path))
+    assert "| Images/s | Images/s end to end |" in text
+    assert "| 64.00 | 23.00 |" in text
+    assert "staging, start-up, evaluating, saving and repeated steps count as time" in text
+
+
+def test_the_waterfall_says_what_training_waited_for(runs_root: Path, tmp_path: Path) -> None:
+    text = markdown(build_report([windows_and_evaluations(runs_root)], tmp_path))
+    assert "| training (s) | of which evaluating (s) | of which waiting for data (s) |" in text
+    assert "| 15.0 | 3.0 | 0.8 |" in text
+
+
 def test_metrics_of_any_job_without_attempts_are_drawn(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
     for step in range(30):
