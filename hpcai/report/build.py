@@ -129,11 +129,15 @@ def _cards(
     return cards or [("end", tables.end_text(run), run.label) for run in facts[:_MOST_CARDS]]
 
 
+def _after_what(run: RunFacts) -> str:
+    epochs = tables.epochs_text(run)
+    after = "" if epochs == tables.NONE else f", {epochs} epoch{'' if epochs == '1' else 's'}"
+    return f"{nodes_text(run.nodes)}{after}"
+
+
 def _accuracy_cards(facts: Sequence[RunFacts]) -> list[tuple[str, str, str]]:
     if len(facts) <= _MOST_CARDS:
         what = "held-out top-1"
-        return [
-            (f"{what}, {shortened(run.label)}", tables.top1_text(run), nodes_text(run.nodes)) for run in facts
-        ]
+        return [(f"{what}, {shortened(run.label)}", tables.top1_text(run), _after_what(run)) for run in facts]
     best = max(facts, key=lambda run: run.series["top1"].values[-1])
     return [("best held-out top-1", tables.top1_text(best), best.label)]

@@ -76,6 +76,11 @@ class RunFacts:
         return statistics.median(steady) if steady else None
 
     @property
+    def has_communicator(self) -> bool:
+        """Whether its ranks exchanged anything, as far as the record says."""
+        return self.environment.get("comm") != "single"
+
+    @property
     def shared_hosts(self) -> dict[str, list[str]]:
         """The machines that played more than one node, each with those nodes."""
         hostnames = self.environment.get("hostnames")

@@ -78,6 +78,7 @@ def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]
         *_on_short_windows(facts),
         *_on_machines(facts),
         *_on_differences(facts, points),
+        *_on_base(facts, points),
     ]
     if any(run.end_to_end_images_per_s for run in facts):
         found.append(
@@ -168,6 +169,20 @@ def _on_differences(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> 
     if not different:
         return []
     return [f"The compared runs differ in more than nodes: {', '.join(different)} (see their specs)."]
+
+
+def _on_base(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
+    """That the runs which the others are compared with had nothing to communicate."""
+    if len(points) < 2:
+        return []
+    base = [run for run in facts if run.label in points[0].labels]
+    others = [run for run in facts if any(run.label in point.labels for point in points[1:])]
+    if any(run.has_communicator for run in base) or not any(run.has_communicator for run in others):
+        return []
+    return [
+        f"What is compared with on {nodes_text(points[0].nodes)} is one process without a communicator: the "
+        "efficiency holds all that communication costs, also what a single rank under it would cost."
+    ]
 
 
 def _on_ends(run: RunFacts) -> list[str]:

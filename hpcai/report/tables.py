@@ -31,13 +31,14 @@ class Table:
 def results(facts: Sequence[RunFacts]) -> Table:
     """One row per run: where it ran, how it ended, what it reached."""
     measured = ("Held-out top-1", "Images/s", "Images/s end to end")
-    columns = ("Run", "Nodes", "Job", "End", *measured, "Attempts", "Submission to end")
+    columns = ("Run", "Nodes", "Job", "End", "Epochs", *measured, "Attempts", "Submission to end")
     rows = tuple(
         (
             run.label,
             str(run.nodes),
             NONE if run.job_id is None else str(run.job_id),
             end_text(run),
+            epochs_text(run),
             top1_text(run),
             NONE if run.images_per_s is None else figure_text(run.images_per_s),
             NONE if run.end_to_end_images_per_s is None else figure_text(run.end_to_end_images_per_s),
@@ -46,7 +47,7 @@ def results(facts: Sequence[RunFacts]) -> Table:
         )
         for run in facts
     )
-    return _without_empty(Table(columns, rows, frozenset({1, 2, 4, 5, 6, 7, 8})))
+    return _without_empty(Table(columns, rows, frozenset({1, 2, *range(4, 10)})))
 
 
 def _without_empty(table: Table) -> Table:
@@ -67,6 +68,17 @@ def end_text(run: RunFacts) -> str:
     return (
         f"failed (exit status {status})" if run.cause == "failed" and status else run.cause.replace("_", " ")
     )
+
+
+def epochs_text(run: RunFacts) -> str:
+    """The epochs that the run reached, and of how many when it did not reach all."""
+    reached, planned = run.series.get("epoch"), run.series.get("epochs")
+    if not reached:
+        return NONE
+    text = f"{round(reached.values[-1], 2):g}"
+    if planned and reached.values[-1] < planned.values[-1]:
+        return f"{text} of {planned.values[-1]:g}"
+    return text
 
 
 def top1_text(run: RunFacts) -> str:

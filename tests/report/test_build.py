@@ -277,6 +277,32 @@ def test_environment_variables_stay_out(plain: Run, tmp_path: Path) -> None:
         assert "cores 2" in path.read_text()
 
 
+def test_a_base_of_one_process_has_no_communicator(two_nodes: Run, one_node: Run, tmp_path: Path) -> None:
+    def notes() -> str:
+        facts = collect([two_nodes, one_node])
+        return " ".join(what_the_figures_are(facts, throughput_points(facts)))
+
+    says = "on 1 node is one process without a communicator"
+    assert says not in notes()
+    for run, comm in ((one_node, "single"), (two_nodes, "horovod")):
+        files.write_json(run.paths.environment, {**run.environment(), "comm": comm})
+    assert says in notes()
+    files.write_json(two_nodes.paths.environment, {**two_nodes.environment(), "comm": "single"})
+    assert says not in notes()
+
+
+def test_epochs_stand_in_table_and_cards(two_nodes: Run, runs_root: Path, tmp_path: Path) -> None:
+    short = windows_and_evaluations(runs_root)
+    for name, value, step in (("top1", 0.5, 24), ("epoch", 2.5, 24), ("epochs", 14.0, 0)):
+        line = {"name": name, "value": value, "step": step, "time": samples.BEGIN + 30}
+        jsonl.append(short.paths.metrics(), line)
+    report = build_report([two_nodes, short], tmp_path)
+    assert "| digits-2node | 2 | 12 | completed | 14 | 97.85 % |" in markdown(report)
+    assert "| mine | 1 | – | completed | 2.5 of 14 | 50.00 % |" in markdown(report)
+    assert "97.85 % 2 nodes, 14 epochs" in page_text(report)
+    assert "50.00 % 1 node, 2.5 of 14 epochs" in page_text(report)
+
+
 def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_node: Run) -> None:
     resolved = one_node.resolved()
     files.write_json(one_node.paths.resolved, {**resolved, "command": "another", "cpus_per_task": 2})
