@@ -93,6 +93,7 @@ def make_page(facts: Sequence[RunFacts]) -> Page:
         lost=[(run.label, run.waterfall.lost_s) for run in facts if run.waterfall.lost_s],
         transfers=tables.transfers(facts),
         attempts=tables.attempts(facts),
+        last_words=[(f"{run.label}: {one.origin}", one.text) for run in facts for one in run.last_words],
         environment=tables.environment(facts),
         sources=[(run.label, run.spec_text, run.script_text) for run in facts],
         again=notes.again(facts),

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.errors import StageError
+from hpcai.report import last_words
+from hpcai.report.last_words import LastWords
 from hpcai.report.statistics import is_short, steady_window, usual_length
 from hpcai.runs.metrics import Series, Value, read_values, series_of
 from hpcai.runs.record import Run
@@ -62,6 +64,7 @@ class RunFacts:
     environment: dict[str, Any]
     spec_text: str
     script_text: str
+    last_words: tuple[LastWords, ...]
     problems: tuple[str, ...]
 
     @property
@@ -119,8 +122,16 @@ def _facts(run: Run, label: str) -> RunFacts:
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
         script_text=_read_text(run.paths.script, problems),
+        last_words=_last_words(run, waterfall),
         problems=tuple(problems),
     )
+
+
+def _last_words(run: Run, waterfall: Waterfall) -> tuple[LastWords, ...]:
+    last = waterfall.courses[-1].attempt if waterfall.courses else None
+    if last is None or last.cause in (None, "completed"):
+        return ()
+    return tuple(last_words.of_run(run, last.number))
 
 
 def _speeds(per_attempt: Sequence[Sequence[Value]]) -> tuple[tuple[tuple[float, ...], ...], int]:

@@ -32,6 +32,7 @@ class Page:
     lost: list[tuple[str, float]]
     transfers: Table
     attempts: Table
+    last_words: list[tuple[str, str]]
     environment: Table
     sources: list[tuple[str, str, str]]
     again: list[tuple[str, str]]

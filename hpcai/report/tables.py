@@ -9,6 +9,7 @@ from typing import Any
 
 from hpcai.report.collect import RunFacts, Transfer
 from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text, spread_word
+from hpcai.runs import signals
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.waterfall import STAGES, Course
 from hpcai.units import about_bytes
@@ -64,10 +65,18 @@ def end_text(run: RunFacts) -> str:
     """How the run ended, in words."""
     if run.cause is None:
         return "not ended yet" if run.waterfall.courses else "not started yet"
-    status = run.waterfall.courses[-1].attempt.exit_status
-    return (
-        f"failed (exit status {status})" if run.cause == "failed" and status else run.cause.replace("_", " ")
-    )
+    last = run.waterfall.courses[-1].attempt
+    if run.cause == "failed" and last.exit_status:
+        return f"failed (exit status {status_text(last)})"
+    return run.cause.replace("_", " ")
+
+
+def status_text(attempt: RunAttempt) -> str:
+    """The exit status, with the signal that it stands for."""
+    if attempt.exit_status is None:
+        return NONE
+    name = signals.of_status(attempt.exit_status)
+    return f"{attempt.exit_status}, {name}" if name else str(attempt.exit_status)
 
 
 def epochs_text(run: RunFacts) -> str:
@@ -222,7 +231,7 @@ def _attempt_cells(attempt: RunAttempt) -> tuple[str, ...]:
         seconds_text((attempt.end or 0) - (attempt.start or 0) if known else None),
         (attempt.cause or "not ended yet").replace("_", " "),
         attempt.state or NONE,
-        NONE if attempt.exit_status is None else str(attempt.exit_status),
+        status_text(attempt),
     )
 
 

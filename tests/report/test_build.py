@@ -213,6 +213,32 @@ def test_a_plain_job_says_what_there_is_not(plain: Run, tmp_path: Path) -> None:
     assert [path.stem for path in report.figure_paths] == ["waterfall"]
 
 
+def test_a_failed_run_says_why(runs_root: Path, tmp_path: Path) -> None:
+    run = samples.plain_run(runs_root, "solver-20261118-113640", exit_status=137)
+    cancelled = "slurmstepd: error: *** STEP 14.0 ON n1 CANCELLED AT 2026-11-18T11:07:44 ***\n"
+    reason = "\x1b[31mOSError: <no> room on device\x1b[0m\n"
+    lines = "".join(f"line {number}\n" for number in range(40))
+    run.paths.log(0, 0).parent.mkdir(parents=True)
+    for rank, text in ((0, cancelled), (1, lines + reason), (2, lines + reason)):
+        run.paths.log(0, rank, "err").write_text(text)
+    run.paths.batch_log.write_text("srun: error: n1: task 1: Killed\n")
+    report = build_report([run], tmp_path / "report")
+    for text in (page_text(report), markdown(report)):
+        assert "failed (exit status 137, SIGKILL)" in text
+        assert text.count("OSError: <no> room on device") == 1
+        assert "logs/0/1.err" in text
+        assert "line 39" in text
+        assert "line 20" not in text
+        assert "logs/0/0.err" not in text
+        assert "srun: error: n1: task 1: Killed" in text
+    assert structure(report).mistakes == []
+
+
+def test_a_run_that_completed_has_no_last_words(one_node: Run, tmp_path: Path) -> None:
+    one_node.paths.batch_log.write_text("a warning\n")
+    assert "Last lines" not in page_text(build_report([one_node], tmp_path / "report"))
+
+
 def test_a_run_that_has_not_started(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "digits", spec_text="a: 1\n", resolved={"nodes": 4}, script="true\n")
     report = build_report([run], tmp_path / "report")
