@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,12 +188,21 @@ def _images_of_steps(lines: Sequence[Value]) -> Iterator[float]:
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """The shortest name of each run that is like no other's."""
-    for name_of in (lambda run: _STAMP.sub("", run.name), lambda run: run.name):
-        names: list[str] = [name_of(run) for run in runs]
-        if len(set(names)) == len(names):
-            return _without_common_beginning(names) if max(map(len, names)) > _LONG_LABEL else names
-    return [run.ident for run in runs]
+    """The name of each run without its time, numbered in the order of times where several share one."""
+    names = [_STAMP.sub("", run.name) for run in runs]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    if len(set(names)) == len(runs) and max(map(len, names)) > _LONG_LABEL:
+        return _without_common_beginning(names)
+    return [
+        f"{name} #{_place(run, runs, name)}" if name in shared else name
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
+def _place(run: Run, runs: Sequence[Run], name: str) -> int:
+    """The run's place among those of its name, from 1."""
+    namesakes = [other for other in runs if _STAMP.sub("", other.name) == name]
+    return 1 + sorted(namesakes, key=lambda other: (other.name, other.ident)).index(run)
 
 
 def _without_common_beginning(names: list[str]) -> list[str]:

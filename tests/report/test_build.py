@@ -329,6 +329,18 @@ def test_epochs_stand_in_table_and_cards(two_nodes: Run, runs_root: Path, tmp_pa
     assert "50.00 % 1 node, 2.5 of 14 epochs" in page_text(report)
 
 
+def test_runs_of_one_name_are_numbered_in_the_order_of_their_times(runs_root: Path, tmp_path: Path) -> None:
+    names = ["digits-20261118-113809", "digits-1-node-20261118-113521", "digits-20261118-111521"]
+    runs = [samples.plain_run(runs_root, name) for name in names]
+    facts = collect(runs)
+    assert [run.label for run in facts] == ["digits #2", "digits-1-node", "digits #1"]
+    text = markdown(build_report(runs, tmp_path / "report"))
+    assert "# digits #2, digits-1-node and digits #1\n" in text
+    assert re.findall(r"^\| (digits\S* ?\S*) \|.* demo/(\S+) \|$", text, flags=re.MULTILINE) == [
+        (run.label, name) for run, name in zip(facts, names, strict=True)
+    ]
+
+
 def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_node: Run) -> None:
     resolved = one_node.resolved()
     files.write_json(one_node.paths.resolved, {**resolved, "command": "another", "cpus_per_task": 2})
