@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
+from hpcai.errors import StageError
+
+if TYPE_CHECKING:
+    from hpcai.report.build import Report
 
 
 @click.command("report", short_help="Make the report of one or more runs.")
@@ -26,7 +31,8 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str, quiet: boo
 
     ID is a Slurm job id, a run's name, experiment/name, a beginning of either that fits one run only,
     or @last. The report is made from the records alone, also while a run goes on, and replaces an older
-    report of the same runs. The paths of the page and of the Markdown go to stdout.
+    report of the same runs. The paths of the page and of the Markdown go to stdout. A file of a record
+    that cannot be read is told at the top of the page and on stderr; the rest is reported.
 
     \b
     Exit status: 0, 2 no ID, or one that fits two runs, 5 no such run, 7 a record cannot be
@@ -49,3 +55,14 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str, quiet: boo
     else:
         figures = [str(path) for path in made.figure_paths]
         emit_object({**paths, "figures": figures, "runs": [run.ident for run in runs]}, output)
+    _require_whole(made)
+
+
+def _require_whole(made: Report) -> None:
+    """Raises StageError when something of the records could not be read."""
+    if not made.problems:
+        return
+    *others, last = made.problems
+    for problem in others:
+        say(problem)
+    raise StageError(last, allowed="The report is made without it; the top of its page says so.")

@@ -23,11 +23,12 @@ _MOST_CARDS = 3
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report lies."""
+    """Where a report lies, and what of its records could not be read, a sentence each."""
 
     markdown_path: Path
     html_path: Path
     figure_paths: tuple[Path, ...]
+    problems: tuple[str, ...] = ()
 
 
 def default_folder(runs: Sequence[Run]) -> Path:
@@ -42,6 +43,7 @@ def default_folder(runs: Sequence[Run]) -> Path:
 def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     """The report of the runs in `out_dir`, made from their records alone; an older one is replaced.
 
+    What cannot be read of a record is left out and told at the top of the page.
     Raises UsageError for no runs, StageError when a file cannot be read or written.
     """
     if not runs:
@@ -54,6 +56,7 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
         markdown_path=out_dir / "report.md",
         html_path=out_dir / "report.html",
         figure_paths=tuple(figures / f"{name}.svg" for name in page.plots),
+        problems=tuple(page.problems),
     )
     write_text(report.markdown_path, render_markdown(page))
     write_text(report.html_path, render_html(page))
@@ -79,15 +82,18 @@ def make_page(facts: Sequence[RunFacts]) -> Page:
     return Page(
         title=notes.title(facts),
         headline=notes.headline(facts, scalings),
+        problems=notes.problems(facts),
         cards=_cards(facts, points, scalings),
         results=tables.results(facts),
         plots={plot.name: plot for plot in drawn},
         throughput=tables.throughput(points, scalings),
         smells=statistics.smells(points[0], scalings, points) if points else [],
         waterfall=tables.waterfall(facts),
+        no_time=notes.no_time(facts),
         lost=[(run.label, run.waterfall.lost_s) for run in facts if run.waterfall.lost_s],
         transfers=tables.transfers(facts),
         attempts=tables.attempts(facts),
+        last_words=[(f"{run.label}: {one.origin}", one.text) for run in facts for one in run.last_words],
         environment=tables.environment(facts),
         sources=[(run.label, run.spec_text, run.script_text) for run in facts],
         again=notes.again(facts),
@@ -101,8 +107,8 @@ def throughput_points(facts: Sequence[RunFacts]) -> list[Throughput]:
     points = []
     for nodes in sorted({run.nodes for run in facts}):
         with_speed = [run for run in facts if run.nodes == nodes and any(run.speeds)]
-        attempts = [speeds for run in with_speed for speeds in run.speeds]
-        point = statistics.throughput(nodes, [run.label for run in with_speed], attempts)
+        speeds = [run.speeds for run in with_speed]
+        point = statistics.throughput(nodes, [run.label for run in with_speed], speeds)
         if point:
             points.append(point)
     return points
@@ -115,19 +121,24 @@ def _cards(
     cards = _accuracy_cards([run for run in facts if run.series.get("top1")])
     for point in points if len(points) <= _MOST_CARDS else (points[0], points[-1]):
         what = f"images/s, {nodes_text(point.nodes)}"
-        cards.append((what, figure_text(point.estimate.median), tables.interval_text(point.estimate)))
+        spread = tables.spread_text(point.estimate, "spread within the run")
+        cards.append((what, figure_text(point.estimate.median), spread))
     for scaling in scalings[-1:]:
-        spread = tables.interval_text(scaling.efficiency, as_percent=True)
+        spread = tables.spread_text(scaling.efficiency, "range", as_percent=True)
         what = f"efficiency, {scaling.nodes} against {nodes_text(scaling.base_nodes)}"
         cards.append((what, tables.percent(scaling.efficiency.median), spread))
     return cards or [("end", tables.end_text(run), run.label) for run in facts[:_MOST_CARDS]]
 
 
+def _after_what(run: RunFacts) -> str:
+    epochs = tables.epochs_text(run)
+    after = "" if epochs == tables.NONE else f", {epochs} epoch{'' if epochs == '1' else 's'}"
+    return f"{nodes_text(run.nodes)}{after}"
+
+
 def _accuracy_cards(facts: Sequence[RunFacts]) -> list[tuple[str, str, str]]:
     if len(facts) <= _MOST_CARDS:
         what = "held-out top-1"
-        return [
-            (f"{what}, {shortened(run.label)}", tables.top1_text(run), nodes_text(run.nodes)) for run in facts
-        ]
+        return [(f"{what}, {shortened(run.label)}", tables.top1_text(run), _after_what(run)) for run in facts]
     best = max(facts, key=lambda run: run.series["top1"].values[-1])
     return [("best held-out top-1", tables.top1_text(best), best.label)]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcai.errors import StageError
-from hpcai.report.statistics import steady_window
-from hpcai.runs.metrics import Series, read_values, series_of
+from hpcai.report import last_words
+from hpcai.report.last_words import LastWords
+from hpcai.report.statistics import is_short, steady_window, usual_length
+from hpcai.runs.metrics import Series, Value, read_values, series_of
 from hpcai.runs.record import Run
 from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
 from hpcai.units import parse_hostlist
@@ -43,7 +46,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as the report sees it. `speeds` are images/s, one list per attempt."""
+    """One run as the report sees it.
+
+    `speeds` are images/s, one list per attempt, without the `short_windows` over few steps.
+    """
 
     run: Run
     label: str
@@ -53,10 +59,13 @@ class RunFacts:
     waterfall: Waterfall
     series: dict[str, Series]
     speeds: tuple[tuple[float, ...], ...]
+    short_windows: int
+    end_to_end_images_per_s: float | None
     transfers: tuple[Transfer, ...]
     environment: dict[str, Any]
     spec_text: str
     script_text: str
+    last_words: tuple[LastWords, ...]
     problems: tuple[str, ...]
 
     @property
@@ -69,6 +78,11 @@ class RunFacts:
         """The median over the steady windows of all attempts."""
         steady = [value for speeds in self.speeds for value in steady_window(speeds)[0]]
         return statistics.median(steady) if steady else None
+
+    @property
+    def has_communicator(self) -> bool:
+        """Whether its ranks exchanged anything, as far as the record says."""
+        return self.environment.get("comm") != "single"
 
     @property
     def shared_hosts(self) -> dict[str, list[str]]:
@@ -93,10 +107,7 @@ def _facts(run: Run, label: str) -> RunFacts:
     values = read_values(run.paths.metrics())
     waterfall = of_run(run)
     per_attempt = split_by_attempt([course.attempt for course in waterfall.courses], values)
-    speeds = tuple(
-        tuple(line.value for line in lines if line.name == "images_per_s")
-        for lines in per_attempt or [values]
-    )
+    speeds, short_windows = _speeds(per_attempt or [values])
     return RunFacts(
         run=run,
         label=label,
@@ -106,21 +117,92 @@ def _facts(run: Run, label: str) -> RunFacts:
         waterfall=waterfall,
         series={name: series.finite() for name, series in series_of(values).items()},
         speeds=speeds,
+        short_windows=short_windows,
+        end_to_end_images_per_s=_end_to_end(waterfall, per_attempt),
         transfers=_transfers(run),
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
         script_text=_read_text(run.paths.script, problems),
+        last_words=_last_words(run, waterfall),
         problems=tuple(problems),
     )
 
 
+def _last_words(run: Run, waterfall: Waterfall) -> tuple[LastWords, ...]:
+    last = waterfall.courses[-1].attempt if waterfall.courses else None
+    if last is None or last.cause in (None, "completed"):
+        return ()
+    return tuple(last_words.of_run(run, last.number))
+
+
+def _speeds(per_attempt: Sequence[Sequence[Value]]) -> tuple[tuple[tuple[float, ...], ...], int]:
+    """The images/s of each attempt without those over few steps, and how many these are."""
+    windows = [_windows(lines) for lines in per_attempt]
+    usual = usual_length([steps for attempt in windows for _, steps in attempt])
+    kept = tuple(
+        tuple(value for value, steps in attempt if not is_short(steps, usual)) for attempt in windows
+    )
+    return kept, sum(map(len, windows)) - sum(map(len, kept))
+
+
+def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
+    """Each images/s of an attempt and over how many steps it was taken: those since the one before."""
+    found = []
+    before = lines[0].step if lines else 0
+    for line in lines:
+        if line.name == "images_per_s":
+            found.append((line.value, line.step - before))
+            before = line.step
+    return found
+
+
+def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) -> float | None:
+    """The images that the steps reached stand for, per second of all attempts on their nodes."""
+    reached = [line.step for lines in per_attempt for line in lines if line.name == "images_per_s"]
+    per_step = _images_per_step(per_attempt)
+    on_nodes = [(course.allocated, course.end) for course in waterfall.courses]
+    seconds = sum(end - start for start, end in on_nodes if start is not None and end is not None)
+    if per_step is None or seconds <= 0:
+        return None
+    first = next(lines[0].step for lines in per_attempt if lines)
+    return (reached[-1] - first) * per_step / seconds
+
+
+def _images_per_step(per_attempt: Sequence[Sequence[Value]]) -> float | None:
+    """The global batch by what a window says of its speed and took; an attempt's first is not timed whole."""
+    found = [images for lines in per_attempt for images in _images_of_steps(lines)]
+    return statistics.median(found) if found else None
+
+
+def _images_of_steps(lines: Sequence[Value]) -> Iterator[float]:
+    before: Value | None = None
+    begin = 0.0
+    for line in lines:
+        if before is not None and line.step <= before.step:
+            # An evaluation or a save after the last window: the next one begins when it is done.
+            begin = max(begin, line.time)
+        if line.name == "images_per_s":
+            if before is not None and line.step > before.step:
+                yield line.value * (line.time - begin) / (line.step - before.step)
+            before, begin = line, line.time
+
+
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """The shortest name of each run that is like no other's."""
-    for name_of in (lambda run: _STAMP.sub("", run.name), lambda run: run.name):
-        names: list[str] = [name_of(run) for run in runs]
-        if len(set(names)) == len(names):
-            return _without_common_beginning(names) if max(map(len, names)) > _LONG_LABEL else names
-    return [run.ident for run in runs]
+    """The name of each run without its time, numbered in the order of times where several share one."""
+    names = [_STAMP.sub("", run.name) for run in runs]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    if len(set(names)) == len(runs) and max(map(len, names)) > _LONG_LABEL:
+        return _without_common_beginning(names)
+    return [
+        f"{name} #{_place(run, runs, name)}" if name in shared else name
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
+def _place(run: Run, runs: Sequence[Run], name: str) -> int:
+    """The run's place among those of its name, from 1."""
+    namesakes = [other for other in runs if _STAMP.sub("", other.name) == name]
+    return 1 + sorted(namesakes, key=lambda other: (other.name, other.ident)).index(run)
 
 
 def _without_common_beginning(names: list[str]) -> list[str]:
@@ -145,7 +227,7 @@ def _read_text(path: Path, problems: list[str]) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        problems.append(f"{str(path)!r} cannot be read: {error.strerror}")
+        problems.append(f"{str(path)!r} cannot be read: {error.strerror}.")
         return ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hpcai.launch.again import submit_again
 from hpcai.report.collect import RunFacts
-from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text
+from hpcai.report.statistics import WARM_UP_SHARE, Scaling, Throughput, nodes_text, spread_word
 from hpcai.report.tables import end_text, percent, top1_text
 
 _FEW_RUNS = 4
@@ -38,7 +38,8 @@ def headline(facts: Sequence[RunFacts], scalings: Sequence[Scaling]) -> list[str
     sentences = [_run_sentence(run) for run in facts] if few else [_ends_sentence(facts), *_best(facts)]
     for scaling in scalings[-1:]:
         low_high = scaling.efficiency.interval
-        spread = f" (95 % interval {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
+        word = spread_word(scaling.efficiency, "range")
+        spread = f" ({word} {percent(low_high[0])} to {percent(low_high[1])})" if low_high else ""
         sentences.append(
             f"{nodes_text(scaling.nodes)} gave {scaling.speedup:.2f} times the images/s of "
             f"{nodes_text(scaling.base_nodes)}: {percent(scaling.efficiency.median)} of ideal{spread}."
@@ -66,9 +67,25 @@ def _run_sentence(run: RunFacts) -> str:
     return f"{run.label} on {nodes_text(run.nodes)}: {end_text(run)}{again}{reached}."
 
 
+def problems(facts: Sequence[RunFacts]) -> list[str]:
+    """What of the records cannot be read, one sentence each."""
+    return [f"{run.label}: {problem}" for run in facts for problem in run.problems]
+
+
 def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
     """Sentences on n, spread and window, and on everything that limits what the figures say."""
-    found = [*_on_throughput(points), *_on_machines(facts), *_on_differences(facts, points)]
+    found = [
+        *_on_throughput(points),
+        *_on_short_windows(facts),
+        *_on_machines(facts),
+        *_on_differences(facts, points),
+        *_on_base(facts, points),
+    ]
+    if any(run.end_to_end_images_per_s for run in facts):
+        found.append(
+            "Images/s end to end are the images of the steps that a run reached, per second of all its "
+            "attempts on their nodes: staging, start-up, evaluating, saving and repeated steps count as time."
+        )
     if any(run.series.get("top1") for run in facts):
         found.append(
             "Top-1 is the last value that a run wrote, on samples held out of training; one run is one seed."
@@ -79,9 +96,15 @@ def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]
             "Lost time runs from the last step that a later attempt built upon to when training went on."
         )
     for run in facts:
-        found += [f"{run.label}: {problem}." for problem in run.problems]
         found += _on_ends(run)
     return found
+
+
+def no_time(facts: Sequence[RunFacts]) -> str:
+    """Why there is no picture of where the time went."""
+    if any(run.waterfall.courses for run in facts):
+        return "The records do not hold when these attempts started, so there is no time to show."
+    return "No attempt of these runs has started, so there is no time to show."
 
 
 def _on_throughput(points: Sequence[Throughput]) -> list[str]:
@@ -96,9 +119,34 @@ def _on_throughput(points: Sequence[Throughput]) -> list[str]:
     return [
         f"Images/s are medians over a steady window: of each attempt's logged values the first {share}, at "
         f"least one, are left out as warm-up. What is left: {names_of(counts)}.",
-        "The intervals are 95 % block-bootstrap intervals over those values. They tell how steady the runs "
-        f"were, not how another repeat would differ; repeats here: {names_of(repeats)}.",
+        f"Repeats here: {names_of(repeats)}. {_on_intervals(points)}",
     ]
+
+
+def _on_short_windows(facts: Sequence[RunFacts]) -> list[str]:
+    count = sum(run.short_windows for run in facts)
+    if not count:
+        return []
+    return [
+        f"Values over fewer than half as many steps as usual, such as the rest of an epoch, are left out of "
+        f"images/s before that: {count} here."
+    ]
+
+
+def _on_intervals(points: Sequence[Throughput]) -> str:
+    """What the intervals are, of the kinds that occur."""
+    found = []
+    if any(point.estimate.is_between_runs for point in points):
+        found.append(
+            "The figure of several runs is the geometric mean of their medians; its 95 % interval is "
+            "Student's over those medians, so it tells how another repeat would differ."
+        )
+    if not all(point.estimate.is_between_runs for point in points):
+        found.append(
+            "A spread within a run is a 95 % block-bootstrap interval over the run's own values. It tells "
+            "how steady the run was, not how another repeat would differ; nor does a range made of it."
+        )
+    return " ".join(found)
 
 
 def _on_machines(facts: Sequence[RunFacts]) -> list[str]:
@@ -122,6 +170,20 @@ def _on_differences(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> 
     if not different:
         return []
     return [f"The compared runs differ in more than nodes: {', '.join(different)} (see their specs)."]
+
+
+def _on_base(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[str]:
+    """That the runs which the others are compared with had nothing to communicate."""
+    if len(points) < 2:
+        return []
+    base = [run for run in facts if run.label in points[0].labels]
+    others = [run for run in facts if any(run.label in point.labels for point in points[1:])]
+    if any(run.has_communicator for run in base) or not any(run.has_communicator for run in others):
+        return []
+    return [
+        f"What is compared with on {nodes_text(points[0].nodes)} is one process without a communicator: the "
+        "efficiency holds all that communication costs, also what a single rank under it would cost."
+    ]
 
 
 def _on_ends(run: RunFacts) -> list[str]:

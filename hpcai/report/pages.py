@@ -21,15 +21,18 @@ class Page:
 
     title: str
     headline: list[str]
+    problems: list[str]
     cards: list[tuple[str, str, str]]
     results: Table
     plots: dict[str, Plot]
     throughput: Table
     smells: list[str]
     waterfall: Table
+    no_time: str
     lost: list[tuple[str, float]]
     transfers: Table
     attempts: Table
+    last_words: list[tuple[str, str]]
     environment: Table
     sources: list[tuple[str, str, str]]
     again: list[tuple[str, str]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcai.report import style
 from hpcai.report.collect import RunFacts
-from hpcai.report.statistics import Throughput, figure_text, nodes_text
+from hpcai.report.statistics import Throughput, figure_text, nodes_text, spread_word
 from hpcai.report.style import Plot
 from hpcai.runs.metrics import Series
 from hpcai.runs.waterfall import Course
@@ -135,8 +135,9 @@ def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
     title = "Throughput by number of nodes (images/s)"
     legend = style.Legend(columns=2, rows=2)
     figure, axes = style.new_figure(_WIDTH_IN, _HEIGHT_IN, legend)
+    told: set[str] = set()
     for place, point in enumerate(points):
-        _draw_bar(axes, place, point, has_figure=len(points) <= _MOST_FIGURES)
+        _draw_bar(axes, place, point, told, has_figure=len(points) <= _MOST_FIGURES)
     if len(points) > 1:
         _draw_ideal(axes, points)
     axes.set_title(title)
@@ -161,9 +162,12 @@ def _draw_ideal(axes: Axes, points: Sequence[Throughput]) -> None:
     axes.plot(range(1, len(points)), ideal[1:], "_", color=style.INK, markersize=24)
 
 
-def _draw_bar(axes: Axes, place: int, point: Throughput, *, has_figure: bool) -> None:
+def _draw_bar(axes: Axes, place: int, point: Throughput, told: set[str], *, has_figure: bool) -> None:
     def once(label: str) -> str | None:
-        return label if place == 0 else None
+        if label in told:
+            return None
+        told.add(label)
+        return label
 
     estimate = point.estimate
     axes.bar(place, estimate.median, width=0.46, color=style.SERIES[0], label=once("median, steady window"))
@@ -176,7 +180,7 @@ def _draw_bar(axes: Axes, place: int, point: Throughput, *, has_figure: bool) ->
         low, high = estimate.interval
         errors = [[max(0.0, estimate.median - low)], [max(0.0, high - estimate.median)]]
         whisker: dict[str, Any] = {"color": style.INK, "capsize": 7, "linewidth": 1.6}
-        axes.errorbar(place, estimate.median, yerr=errors, label=once("95 % interval of median"), **whisker)
+        axes.errorbar(place, estimate.median, yerr=errors, label=once(spread_word(estimate)), **whisker)
     if not has_figure:
         return
     # At the foot of the bar, where no whisker reaches.

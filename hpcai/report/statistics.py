@@ -1,4 +1,9 @@
-"""Throughput and scaling with their spread: medians and block-bootstrap intervals over a steady window."""
+"""Throughput and scaling with their spread over a steady window.
+
+Between runs an interval is Student's over the runs' medians: values of one run say nothing about another
+run, and resampling two or three runs gives intervals that are too narrow. Of a single run only the spread
+within it is known, from a block bootstrap over its values.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +26,41 @@ _SEED = 20180718
 _FEWEST_FOR_INTERVAL = 5
 _RISE_THAT_SMELLS = 0.05
 _WIDTH_THAT_SMELLS = 0.1
+# The 97.5 % points of Student's t for 1, 2, ... 30 degrees of freedom; beyond, the last is a little wide.
+_STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median with its 95 % interval, which is None where there are too few values for one."""
+    """A median, of several runs the geometric mean of their medians, with its spread.
+
+    `interval` is a 95 % interval between runs when there are several, else the spread within the run;
+    None where there are too few values for it. `n` counts values.
+    """
 
     median: float
     interval: tuple[float, float] | None
     n: int
+    runs: int = 1
+
+    @property
+    def is_between_runs(self) -> bool:
+        """Whether the interval says how another run would differ."""
+        return self.runs > 1
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images per second of all runs on one number of nodes. `n` of the estimate counts steady values."""
+    """Images per second of all runs on one number of nodes; one of `medians` per run."""
 
     nodes: int
     labels: tuple[str, ...]
     estimate: Estimate
+    medians: tuple[float, ...]
     steady: tuple[float, ...]
     left_out: int
 
@@ -60,29 +82,53 @@ def steady_window(values: Sequence[float]) -> tuple[list[float], int]:
     return steady, len(values) - len(steady)
 
 
-def throughput(nodes: int, labels: Sequence[str], attempts: Sequence[Sequence[float]]) -> Throughput | None:
-    """The throughput over the steady windows of attempts on the same number of nodes; None without values."""
-    windows = [steady_window(values) for values in attempts]
-    steady = [value for window, _ in windows for value in window]
-    if not steady:
+def usual_length(lengths: Sequence[int]) -> int:
+    """The length in steps of a usual window: half of all steps lie in windows that are no shorter."""
+    ordered = sorted((length for length in lengths if length > 0), reverse=True)
+    reached = itertools.accumulate(ordered)
+    return next(
+        (length for length, steps in zip(ordered, reached, strict=True) if 2 * steps >= sum(ordered)), 0
+    )
+
+
+def is_short(length: int, usual: int) -> bool:
+    """Whether a window (the rest of an epoch) has too few steps to count as much as the others."""
+    return 0 < length < usual / 2
+
+
+def throughput(
+    nodes: int, labels: Sequence[str], runs: Sequence[Sequence[Sequence[float]]]
+) -> Throughput | None:
+    """The throughput over the steady windows of runs on the same number of nodes; None without values.
+
+    A run is its attempts, each a list of values.
+    """
+    windows = [[steady_window(values) for values in attempts] for attempts in runs]
+    per_run = [[value for window, _ in attempts for value in window] for attempts in windows]
+    per_run = [values for values in per_run if values]
+    if not per_run:
         return None
     return Throughput(
         nodes=nodes,
         labels=tuple(labels),
-        estimate=_estimate(steady, _medians(steady, _generator(nodes))),
-        steady=tuple(steady),
-        left_out=sum(count for _, count in windows),
+        estimate=_estimate(per_run, nodes),
+        medians=tuple(float(np.median(values)) for values in per_run),
+        steady=tuple(value for values in per_run for value in values),
+        left_out=sum(count for attempts in windows for _, count in attempts),
     )
 
 
 def scaling(base: Throughput, other: Throughput) -> Scaling:
-    """The scaling from the base to more nodes; the interval is of the ratio of independent resamples."""
+    """The scaling from the base to more nodes: a 95 % interval between runs, a range with one on a side."""
     factor = base.nodes / other.nodes
     speedup = other.estimate.median / base.estimate.median
-    ratios = _medians(other.steady, _generator(other.nodes)) / _medians(base.steady, _generator(-base.nodes))
     n = min(base.estimate.n, other.estimate.n)
-    interval = _interval(ratios * factor) if n >= _FEWEST_FOR_INTERVAL else None
-    return Scaling(other.nodes, base.nodes, speedup, Estimate(speedup * factor, interval, n))
+    runs = min(base.estimate.runs, other.estimate.runs)
+    efficiency = speedup * factor
+    interval = _combined(efficiency, base.estimate, other.estimate)
+    if runs > 1:
+        interval = _around(efficiency, _difference_reach(base.medians, other.medians))
+    return Scaling(other.nodes, base.nodes, speedup, Estimate(efficiency, interval, n, runs))
 
 
 def smells(base: Throughput, others: Sequence[Scaling], points: Sequence[Throughput]) -> list[str]:
@@ -102,11 +148,16 @@ def smells(base: Throughput, others: Sequence[Scaling], points: Sequence[Through
     ]
     found += [
         f"The interval on {nodes_text(point.nodes)} is wider than 10 % of its median: there are too few "
-        "values, or something disturbed the run."
+        "values or runs, or something disturbed them."
         for point in points
         if _width(point.estimate) > _WIDTH_THAT_SMELLS * point.estimate.median
     ]
     return found
+
+
+def spread_word(estimate: Estimate, within: str = "spread within the run") -> str:
+    """What the interval of the estimate is: it speaks of other runs only when there were several."""
+    return "95 % interval" if estimate.is_between_runs else within
 
 
 def nodes_text(count: int) -> str:
@@ -129,9 +180,53 @@ def _generator(salt: int) -> np.random.Generator:
     return np.random.default_rng([_SEED, salt % 2**32])
 
 
-def _estimate(values: Sequence[float], medians: Floats) -> Estimate:
-    interval = _interval(medians) if len(values) >= _FEWEST_FOR_INTERVAL else None
-    return Estimate(float(np.median(values)), interval, len(values))
+def _estimate(per_run: Sequence[Sequence[float]], salt: int) -> Estimate:
+    n = sum(map(len, per_run))
+    medians = [float(np.median(values)) for values in per_run]
+    if len(per_run) > 1 and min(medians) > 0:
+        centre = math.exp(float(np.mean(np.log(medians))))
+        return Estimate(centre, _around(centre, _reach(medians)), n, len(per_run))
+    values = [value for one in per_run for value in one]
+    interval = _interval(_medians(values, _generator(salt))) if n >= _FEWEST_FOR_INTERVAL else None
+    return Estimate(float(np.median(values)), interval, n)
+
+
+def _around(centre: float, reach: float) -> tuple[float, float]:
+    return centre * math.exp(-reach), centre * math.exp(reach)
+
+
+def _reach(medians: Sequence[float]) -> float:
+    """How far the 95 % interval reaches to either side, in logarithms."""
+    degrees = len(medians) - 1
+    return _student(degrees) * math.sqrt(_variance_of_mean(medians))
+
+
+def _difference_reach(base: Sequence[float], other: Sequence[float]) -> float:
+    """The same for the ratio of two groups of runs, whose spreads may differ (Welch)."""
+    variances = [_variance_of_mean(base), _variance_of_mean(other)]
+    whole = sum(variances)
+    if whole == 0:
+        return 0.0
+    parts = zip(variances, (base, other), strict=True)
+    degrees = whole**2 / sum(variance**2 / (len(medians) - 1) for variance, medians in parts)
+    return _student(int(degrees)) * math.sqrt(whole)
+
+
+def _variance_of_mean(medians: Sequence[float]) -> float:
+    return float(np.var(np.log(medians), ddof=1)) / len(medians)
+
+
+def _student(degrees: int) -> float:
+    return _STUDENT[min(max(degrees, 1), len(_STUDENT)) - 1]
+
+
+def _combined(centre: float, base: Estimate, other: Estimate) -> tuple[float, float] | None:
+    """The range of a ratio from those of its two sides, which vary on their own; None when one has none."""
+    if base.interval is None or other.interval is None or min(*base.interval, *other.interval) <= 0:
+        return None
+    down = math.hypot(math.log(other.median / other.interval[0]), math.log(base.interval[1] / base.median))
+    up = math.hypot(math.log(other.interval[1] / other.median), math.log(base.median / base.interval[0]))
+    return centre * math.exp(-down), centre * math.exp(up)
 
 
 def _interval(medians: Floats) -> tuple[float, float]:

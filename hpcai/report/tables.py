@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcai.report.collect import RunFacts, Transfer
-from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text
+from hpcai.report.statistics import Estimate, Scaling, Throughput, figure_text, nodes_text, spread_word
+from hpcai.runs import signals
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.waterfall import STAGES, Course
 from hpcai.units import about_bytes
@@ -30,21 +31,25 @@ class Table:
 
 def results(facts: Sequence[RunFacts]) -> Table:
     """One row per run: where it ran, how it ended, what it reached."""
-    columns = ("Run", "Nodes", "Job", "End", "Held-out top-1", "Images/s", "Attempts", "Submission to end")
+    measured = ("Held-out top-1", "Images/s", "Images/s end to end")
+    columns = ("Run", "Nodes", "Job", "End", "Epochs", *measured, "Attempts", "Submission to end", "Record")
     rows = tuple(
         (
             run.label,
             str(run.nodes),
             NONE if run.job_id is None else str(run.job_id),
             end_text(run),
+            epochs_text(run),
             top1_text(run),
             NONE if run.images_per_s is None else figure_text(run.images_per_s),
+            NONE if run.end_to_end_images_per_s is None else figure_text(run.end_to_end_images_per_s),
             str(len(run.waterfall.courses)),
             seconds_text(_length_s(run)),
+            run.run.ident if len(facts) > 1 else NONE,
         )
         for run in facts
     )
-    return _without_empty(Table(columns, rows, frozenset({1, 2, 4, 5, 6, 7})))
+    return _without_empty(Table(columns, rows, frozenset({1, 2, *range(4, 10)})))
 
 
 def _without_empty(table: Table) -> Table:
@@ -61,10 +66,29 @@ def end_text(run: RunFacts) -> str:
     """How the run ended, in words."""
     if run.cause is None:
         return "not ended yet" if run.waterfall.courses else "not started yet"
-    status = run.waterfall.courses[-1].attempt.exit_status
-    return (
-        f"failed (exit status {status})" if run.cause == "failed" and status else run.cause.replace("_", " ")
-    )
+    last = run.waterfall.courses[-1].attempt
+    if run.cause == "failed" and last.exit_status:
+        return f"failed (exit status {status_text(last)})"
+    return run.cause.replace("_", " ")
+
+
+def status_text(attempt: RunAttempt) -> str:
+    """The exit status, with the signal that it stands for."""
+    if attempt.exit_status is None:
+        return NONE
+    name = signals.of_status(attempt.exit_status)
+    return f"{attempt.exit_status}, {name}" if name else str(attempt.exit_status)
+
+
+def epochs_text(run: RunFacts) -> str:
+    """The epochs that the run reached, and of how many when it did not reach all."""
+    reached, planned = run.series.get("epoch"), run.series.get("epochs")
+    if not reached:
+        return NONE
+    text = f"{round(reached.values[-1], 2):g}"
+    if planned and reached.values[-1] < planned.values[-1]:
+        return f"{text} of {planned.values[-1]:g}"
+    return text
 
 
 def top1_text(run: RunFacts) -> str:
@@ -82,8 +106,9 @@ def throughput(points: Sequence[Throughput], scalings: Sequence[Scaling]) -> Tab
     """One row per number of nodes: images/s with its interval and, beyond the first, the scaling."""
     by_nodes = {scaling.nodes: scaling for scaling in scalings}
     base = f"{nodes_text(points[0].nodes)}" if points else ""
-    measured = ("Nodes", "Runs", "Images/s, median", "95 % interval", "Values", "Left out as warm-up")
-    columns = (*measured, f"Speed-up over {base}", "Efficiency", "95 % interval of efficiency")
+    measured = ("Nodes", "Runs", "Images/s, median", "95 % interval", "Spread within the run", "Values")
+    scaled = (f"Speed-up over {base}", "Efficiency", "95 % interval of efficiency", "Range of efficiency")
+    columns = (*measured, "Left out as warm-up", *scaled)
     rows = []
     for point in points:
         scaling = by_nodes.get(point.nodes)
@@ -91,15 +116,27 @@ def throughput(points: Sequence[Throughput], scalings: Sequence[Scaling]) -> Tab
             str(point.nodes),
             ", ".join(point.labels),
             figure_text(point.estimate.median),
-            interval_text(point.estimate),
+            *_interval_cells(point.estimate),
             str(point.estimate.n),
             str(point.left_out),
             f"{scaling.speedup:.3g}" if scaling else NONE,
             percent(scaling.efficiency.median) if scaling else NONE,
-            interval_text(scaling.efficiency, as_percent=True) if scaling else NONE,
+            *(_interval_cells(scaling.efficiency, as_percent=True) if scaling else (NONE, NONE)),
         ]
         rows.append(tuple(row))
-    return _without_empty(Table(columns, tuple(rows), frozenset({0, 2, 3, 4, 5, 6, 7, 8})))
+    return _without_empty(Table(columns, tuple(rows), frozenset(range(len(columns))) - {1}))
+
+
+def _interval_cells(estimate: Estimate, *, as_percent: bool = False) -> tuple[str, str]:
+    """The interval under its own name: between runs, or within the one run that there is."""
+    text = interval_text(estimate, as_percent=as_percent)
+    return (text, NONE) if estimate.is_between_runs else (NONE, text)
+
+
+def spread_text(estimate: Estimate, within: str, *, as_percent: bool = False) -> str:
+    """The interval after what it is."""
+    text = interval_text(estimate, as_percent=as_percent)
+    return text if text == NONE else f"{spread_word(estimate, within)} {text}"
 
 
 def percent(share: float, *, digits: int = 1) -> str:
@@ -118,19 +155,25 @@ def interval_text(estimate: Estimate, *, as_percent: bool = False) -> str:
 
 def waterfall(facts: Sequence[RunFacts]) -> Table:
     """One row per attempt: seconds in each stage."""
-    names = [*STAGES, "running"]
+    before = STAGES[: STAGES.index("training") + 1]
+    after = (*STAGES[len(before) :], "running")
     rows = [
-        (run.label, str(course.attempt.number), *_stage_cells(course, names))
+        (run.label, str(course.attempt.number), *_stage_cells(course, before, after))
         for run in facts
         for course in run.waterfall.courses
     ]
-    columns = ("Run", "Attempt", *(f"{name} (s)" for name in names), "lost (s)", "resumed at step")
+    within = ("of which evaluating", "of which saving", "of which waiting for data")
+    seconds = (f"{name} (s)" for name in (*before, *within, *after, "lost"))
+    columns = ("Run", "Attempt", *seconds, "resumed at step")
     return _without_empty(Table(columns, tuple(rows), frozenset(range(1, len(columns)))))
 
 
-def _stage_cells(course: Course, names: Sequence[str]) -> tuple[str, ...]:
+def _stage_cells(course: Course, before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
     seconds = {stage.name: f"{stage.seconds:.1f}" for stage in course.stages}
-    cells = [seconds.get(name, NONE) for name in names]
+    cells = [seconds.get(name, NONE) for name in before]
+    within = (course.evaluating_s, course.saving_s, course.data_wait_s)
+    cells += [NONE if length is None else f"{length:.1f}" for length in within]
+    cells += [seconds.get(name, NONE) for name in after]
     cells.append(f"{course.lost.seconds:.1f}" if course.lost else NONE)
     cells.append(NONE if course.resumed_step is None else str(course.resumed_step))
     return tuple(cells)
@@ -189,7 +232,7 @@ def _attempt_cells(attempt: RunAttempt) -> tuple[str, ...]:
         seconds_text((attempt.end or 0) - (attempt.start or 0) if known else None),
         (attempt.cause or "not ended yet").replace("_", " "),
         attempt.state or NONE,
-        NONE if attempt.exit_status is None else str(attempt.exit_status),
+        status_text(attempt),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,10 @@ class Course:
     resumed_step: int | None
     # From the last step that a later attempt built upon to the moment when training went on.
     lost: Stage | None
+    # Seconds of training that went into something else; waiting for data is what rank 0 tells of all ranks.
+    evaluating_s: float | None = None
+    saving_s: float | None = None
+    data_wait_s: float | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -147,7 +152,30 @@ def _course(attempt: RunAttempt, waits_from: float | None, lines: Sequence[Value
         end_is_last_sign=attempt.end is None,
         resumed_step=resumed[0] if resumed else None,
         lost=None,
+        evaluating_s=_within_training(marks, trained, "evaluating", "evaluated"),
+        saving_s=_within_training(marks, trained, "saving", "saved"),
+        data_wait_s=_sum_of(lines, "data_wait_s"),
     )
+
+
+def _within_training(marks: Sequence[Mark], trained: float | None, begun: str, done: str) -> float | None:
+    """The seconds between each pair of these marks up to the end of training; None without any."""
+    seconds: list[float] = []
+    begin: float | None = None
+    for mark in marks:
+        if trained is not None and mark.time >= trained:
+            break
+        if mark.name == begun:
+            begin = mark.time
+        elif mark.name == done and begin is not None:
+            seconds.append(max(0.0, mark.time - begin))
+            begin = None
+    return sum(seconds) if seconds else None
+
+
+def _sum_of(lines: Sequence[Value], name: str) -> float | None:
+    values = [line.value for line in lines if line.name == name and math.isfinite(line.value)]
+    return sum(values) if values else None
 
 
 def _first(marks: Iterable[Mark], name: str) -> float | None:

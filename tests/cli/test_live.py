@@ -89,6 +89,13 @@ def test_the_end() -> None:
     assert not any("Ctrl-C" in line or "left" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("status", "line"), [(137, "failed with status 137 (SIGKILL)"), (3, "failed with status 3")]
+)
+def test_a_signal_is_named(status: int, line: str) -> None:
+    assert f"  ✖ {line}" in shown(replace(TRAINS, outcome=Outcome("FAILED", "failed", status, None)))
+
+
 def test_a_silent_slurm_is_seen() -> None:
     assert "  ✖ Slurm has not answered for 13 s" in shown(replace(TRAINS, silent_s=13.0))
 

@@ -100,3 +100,14 @@ def test_a_record_that_cannot_be_read(root: Path) -> None:
     done = hpcai(root, run.name)
     assert done.returncode == 7
     assert "ends.jsonl' cannot be read: Is a directory" in done.stderr
+
+
+def test_a_damaged_file_of_a_record_is_told_and_the_rest_reported(root: Path) -> None:
+    run = Run(root / "demo" / "solver-20261118-113640")
+    run.paths.resolved.write_text("{")
+    run.paths.spec.unlink()
+    done = hpcai(root, run.name)
+    page = Path(done.stdout.splitlines()[0])
+    assert (done.returncode, page.name, page.exists()) == (7, "report.html", True)
+    for problem in ("resolved.json' is damaged: it is not JSON", "spec.yaml' cannot be read: No such file"):
+        assert done.stderr.count(problem) == 1

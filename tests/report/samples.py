@@ -172,15 +172,15 @@ def resumed_run(root: Path, name: str) -> Run:
     return sample.run
 
 
-def plain_run(root: Path, name: str) -> Run:
+def plain_run(root: Path, name: str, *, exit_status: int = 3) -> Run:
     """A job of a person's own that writes nothing but its attempts."""
     sample = begin_sample(root, name, 1, 1.0)
     sample.event("submitted", job_id=14)
     sample.wait(3.0)
     sample.attempt(0, "start", node_list="n1")
     sample.wait(61.0)
-    sample.attempt(0, "end", exit_status=3)
-    sample.end(0, "FAILED", "failed", 3)
+    sample.attempt(0, "end", exit_status=exit_status)
+    sample.end(0, "FAILED", "failed", exit_status)
     return sample.run
 
 

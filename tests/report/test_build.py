@@ -89,10 +89,10 @@ def pair(pair_of_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> R
     "sentence",
     [
         "digits-2node on 2 nodes: completed, held-out top-1 97.85 %.",
-        "2 nodes gave 1.53 times the images/s of 1 node: 76.6 % of ideal",
+        "2 nodes gave 1.53 times the images/s of 1 node: 76.6 % of ideal (range ",
         "digits-2node: nodes n1 and n2 are one machine (bench-machine) and share its cores",
         "What is left: 529 on 1 node and 264 on 2 nodes.",
-        "repeats here: 1 run on 1 node and 1 run on 2 nodes.",
+        "Repeats here: 1 run on 1 node and 1 run on 2 nodes. A spread within a run is",
         "the first 10 %, at least one, are left out as warm-up",
         "HPCAI_RUNS_ROOT='",
     ],
@@ -100,6 +100,27 @@ def pair(pair_of_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> R
 def test_page_and_markdown_say_the_same(pair: Report, sentence: str) -> None:
     assert sentence in page_text(pair)
     assert sentence in markdown(pair)
+
+
+def test_one_run_per_side_has_no_95_percent_interval(pair: Report) -> None:
+    for text in (page_text(pair), markdown(pair)):
+        assert "Spread within the run" in text
+        assert "Range of efficiency" in text
+        assert "95 % interval" not in text
+    assert re.search(r"spread within the run [\d.]+ to [\d.]+", page_text(pair))
+
+
+def test_repeats_have_a_95_percent_interval(runs_root: Path, tmp_path: Path) -> None:
+    runs = [
+        samples.trained_run(runs_root, f"digits-{nodes}node-20261118-11064{repeat}", nodes, speed + repeat)
+        for nodes, speed in ((1, 171.0), (2, 262.0))
+        for repeat in range(2)
+    ]
+    text = page_text(build_report(runs, tmp_path))
+    assert "95 % interval of efficiency" in text
+    assert re.search(r"of ideal \(95 % interval [\d.]+ % to [\d.]+ %\)", text)
+    assert "geometric mean of their medians" in text
+    assert "within the run" not in text
 
 
 def test_the_pair_has_every_section_and_figure(pair: Report) -> None:
@@ -192,6 +213,32 @@ def test_a_plain_job_says_what_there_is_not(plain: Run, tmp_path: Path) -> None:
     assert [path.stem for path in report.figure_paths] == ["waterfall"]
 
 
+def test_a_failed_run_says_why(runs_root: Path, tmp_path: Path) -> None:
+    run = samples.plain_run(runs_root, "solver-20261118-113640", exit_status=137)
+    cancelled = "slurmstepd: error: *** STEP 14.0 ON n1 CANCELLED AT 2026-11-18T11:07:44 ***\n"
+    reason = "\x1b[31mOSError: <no> room on device\x1b[0m\n"
+    lines = "".join(f"line {number}\n" for number in range(40))
+    run.paths.log(0, 0).parent.mkdir(parents=True)
+    for rank, text in ((0, cancelled), (1, lines + reason), (2, lines + reason)):
+        run.paths.log(0, rank, "err").write_text(text)
+    run.paths.batch_log.write_text("srun: error: n1: task 1: Killed\n")
+    report = build_report([run], tmp_path / "report")
+    for text in (page_text(report), markdown(report)):
+        assert "failed (exit status 137, SIGKILL)" in text
+        assert text.count("OSError: <no> room on device") == 1
+        assert "logs/0/1.err" in text
+        assert "line 39" in text
+        assert "line 20" not in text
+        assert "logs/0/0.err" not in text
+        assert "srun: error: n1: task 1: Killed" in text
+    assert structure(report).mistakes == []
+
+
+def test_a_run_that_completed_has_no_last_words(one_node: Run, tmp_path: Path) -> None:
+    one_node.paths.batch_log.write_text("a warning\n")
+    assert "Last lines" not in page_text(build_report([one_node], tmp_path / "report"))
+
+
 def test_a_run_that_has_not_started(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "digits", spec_text="a: 1\n", resolved={"nodes": 4}, script="true\n")
     report = build_report([run], tmp_path / "report")
@@ -207,6 +254,25 @@ def test_a_damaged_record_costs_only_what_is_damaged(damaged: Run, tmp_path: Pat
     assert "digits-damaged on 2 nodes: completed, held-out top-1 97.85 %." in text
     assert "262." in text
     assert "nan" not in text.split("Spec and script")[0]
+
+
+def test_what_cannot_be_read_is_told_first(plain: Run, tmp_path: Path) -> None:
+    plain.paths.resolved.write_text("{")
+    report = build_report([plain], tmp_path / "report")
+    assert len(report.problems) == 1
+    for text in (page_text(report), markdown(report)):
+        assert ").." not in text
+        told = text.index("resolved.json' is damaged: it is not JSON")
+        assert told < text.index("Learning curves")
+        assert text.count("resolved.json' is damaged") == 1
+
+
+def test_an_attempt_whose_start_is_lost_has_started(plain: Run, tmp_path: Path) -> None:
+    plain.paths.attempts.unlink()
+    report = build_report([plain], tmp_path / "report")
+    for text in (page_text(report), markdown(report)):
+        assert "The records do not hold when these attempts started" in text
+        assert "No attempt of these runs has started" not in text
 
 
 def test_files_that_are_missing_are_named(plain: Run, tmp_path: Path) -> None:
@@ -235,6 +301,44 @@ def test_environment_variables_stay_out(plain: Run, tmp_path: Path) -> None:
     for path in (report.html_path, report.markdown_path):
         assert "planted-secret" not in path.read_text()
         assert "cores 2" in path.read_text()
+
+
+def test_a_base_of_one_process_has_no_communicator(two_nodes: Run, one_node: Run, tmp_path: Path) -> None:
+    def notes() -> str:
+        facts = collect([two_nodes, one_node])
+        return " ".join(what_the_figures_are(facts, throughput_points(facts)))
+
+    says = "on 1 node is one process without a communicator"
+    assert says not in notes()
+    for run, comm in ((one_node, "single"), (two_nodes, "horovod")):
+        files.write_json(run.paths.environment, {**run.environment(), "comm": comm})
+    assert says in notes()
+    files.write_json(two_nodes.paths.environment, {**two_nodes.environment(), "comm": "single"})
+    assert says not in notes()
+
+
+def test_epochs_stand_in_table_and_cards(two_nodes: Run, runs_root: Path, tmp_path: Path) -> None:
+    short = windows_and_evaluations(runs_root)
+    for name, value, step in (("top1", 0.5, 24), ("epoch", 2.5, 24), ("epochs", 14.0, 0)):
+        line = {"name": name, "value": value, "step": step, "time": samples.BEGIN + 30}
+        jsonl.append(short.paths.metrics(), line)
+    report = build_report([two_nodes, short], tmp_path)
+    assert "| digits-2node | 2 | 12 | completed | 14 | 97.85 % |" in markdown(report)
+    assert "| mine | 1 | – | completed | 2.5 of 14 | 50.00 % |" in markdown(report)
+    assert "97.85 % 2 nodes, 14 epochs" in page_text(report)
+    assert "50.00 % 1 node, 2.5 of 14 epochs" in page_text(report)
+
+
+def test_runs_of_one_name_are_numbered_in_the_order_of_their_times(runs_root: Path, tmp_path: Path) -> None:
+    names = ["digits-20261118-113809", "digits-1-node-20261118-113521", "digits-20261118-111521"]
+    runs = [samples.plain_run(runs_root, name) for name in names]
+    facts = collect(runs)
+    assert [run.label for run in facts] == ["digits #2", "digits-1-node", "digits #1"]
+    text = markdown(build_report(runs, tmp_path / "report"))
+    assert "# digits #2, digits-1-node and digits #1\n" in text
+    assert re.findall(r"^\| (digits\S* ?\S*) \|.* demo/(\S+) \|$", text, flags=re.MULTILINE) == [
+        (run.label, name) for run, name in zip(facts, names, strict=True)
+    ]
 
 
 def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_node: Run) -> None:
@@ -272,6 +376,61 @@ def test_reports_of_many_runs_have_short_names_of_their_own(tmp_path: Path) -> N
     names = {default_folder(runs[:count]).name for count in range(4, 20)}
     assert len(names) == 16
     assert max(map(len, names)) <= 120
+
+
+def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path, tmp_path: Path) -> None:
+    run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
+    for epoch in range(6):
+        for step in (10, 20, 30, 40, 42):
+            value = 100.0 if step % 10 == 0 else 500.0
+            now = {"step": epoch * 42 + step, "time": samples.BEGIN + epoch * 42 + step}
+            jsonl.append(run.paths.metrics(), {"name": "images_per_s", "value": value, **now})
+    facts = collect([run])
+    assert set(facts[0].speeds[0]) == {100.0}
+    assert facts[0].short_windows == 6
+    assert "such as the rest of an epoch, are left out of images/s before that: 6 here." in page_text(
+        build_report([run], tmp_path)
+    )
+
+
+def windows_and_evaluations(runs_root: Path) -> Run:
+    """Two epochs of three windows, each of 4 steps of 32 images in 2 s; after each an evaluation of 3 s."""
+    run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
+    start, now = samples.BEGIN, samples.BEGIN + 5.0
+
+    def metric(name: str, value: float, step: int) -> None:
+        jsonl.append(run.paths.metrics(), {"name": name, "value": value, "step": step, "time": now})
+
+    jsonl.append(run.paths.attempts, {"attempt": 0, "event": "start", "node_list": "n1", "time": start})
+    metric("mark/first_step", 0, 1)
+    for window in range(1, 7):
+        now += 2.0
+        metric("images_per_s", 64.0, 4 * window)
+        metric("data_wait_s", 0.125, 4 * window)
+        if window == 6:
+            metric("mark/trained", 0, 24)
+        if window % 3 == 0:
+            metric("mark/evaluating", 0, 4 * window)
+            now += 3.0
+            metric("mark/evaluated", 0, 4 * window)
+    jsonl.append(run.paths.attempts, {"attempt": 0, "event": "end", "exit_status": 0, "time": start + 32.0})
+    return run
+
+
+def test_images_per_s_end_to_end_count_everything_that_took_time(runs_root: Path, tmp_path: Path) -> None:
+    run = windows_and_evaluations(runs_root)
+    # 23 steps of 32 images after the first sign, in 32 s on the node.
+    assert collect([run])[0].end_to_end_images_per_s == pytest.approx(23 * 32 / 32)
+    text = markdown(build_report([run], tmp_path))
+    assert "| Images/s | Images/s end to end |" in text
+    assert "| 64.00 | 23.00 |" in text
+    assert "staging, start-up, evaluating, saving and repeated steps count as time" in text
+
+
+def test_the_waterfall_says_what_training_waited_for(runs_root: Path, tmp_path: Path) -> None:
+    text = markdown(build_report([windows_and_evaluations(runs_root)], tmp_path))
+    assert "| training (s) | of which evaluating (s) | of which waiting for data (s) |" in text
+    assert "| 15.0 | 3.0 | 0.8 |" in text
 
 
 def test_metrics_of_any_job_without_attempts_are_drawn(runs_root: Path, tmp_path: Path) -> None:

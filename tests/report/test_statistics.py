@@ -7,11 +7,19 @@ import random
 
 import pytest
 
-from hpcai.report.statistics import Throughput, scaling, smells, steady_window, throughput
+from hpcai.report.statistics import (
+    Throughput,
+    is_short,
+    scaling,
+    smells,
+    steady_window,
+    throughput,
+    usual_length,
+)
 
 
 def point(nodes: int, values: list[float], labels: tuple[str, ...] = ("run",)) -> Throughput:
-    found = throughput(nodes, labels, [values])
+    found = throughput(nodes, labels, [[values]])
     assert found is not None
     return found
 
@@ -34,14 +42,30 @@ def test_values_that_are_no_numbers_are_left_out_and_counted() -> None:
 
 
 def test_each_attempt_has_a_warm_up_of_its_own() -> None:
-    found = throughput(2, ["run"], [[1.0, 10.0, 10.0], [1.0, 12.0, 12.0]])
+    found = throughput(2, ["run"], [[[1.0, 10.0, 10.0], [1.0, 12.0, 12.0]]])
     assert found is not None
     assert (found.estimate.median, found.estimate.n, found.left_out) == (11.0, 4, 2)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "usual", "short"),
+    [
+        ([10, 10, 10, 10, 2], 10, [2]),
+        ([10, 4, 10, 4], 10, [4, 4]),
+        ([10, 6, 10, 6], 10, []),
+        ([0, 1, 1, 1], 1, []),
+        ([1] * 30 + [100] * 20, 100, [1] * 30),
+        ([], 0, []),
+    ],
+)
+def test_windows_over_few_steps_are_short(lengths: list[int], usual: int, short: list[int]) -> None:
+    assert usual_length(lengths) == usual
+    assert [length for length in lengths if is_short(length, usual)] == short
+
+
 def test_no_values_are_no_throughput() -> None:
     assert throughput(1, ["run"], []) is None
-    assert throughput(1, ["run"], [[], [math.nan]]) is None
+    assert throughput(1, ["run"], [[[], [math.nan]]]) is None
 
 
 def test_few_values_have_a_median_and_no_interval() -> None:
@@ -55,6 +79,44 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         low, high = point(1, noisy(100.0, 80, seed=seed)).estimate.interval or (0.0, 0.0)
         hits += low <= 100.0 <= high
     assert hits >= 50
+
+
+def repeats(seed: int, count: int = 3, nodes: int = 1) -> Throughput:
+    """Runs that differ by 2 % from each other, each of 60 values that differ by 1 %."""
+    rng = random.Random(seed)
+    runs = [[noisy(100 * rng.gauss(1, 0.02), 60, 0.01, seed=rng.randrange(10**9))] for _ in range(count)]
+    found = throughput(nodes, ["run"] * count, runs)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_interval_between_runs_covers_the_truth_as_often_as_it_says(count: int) -> None:
+    hits = 0
+    for seed in range(300):
+        estimate = repeats(seed, count).estimate
+        low, high = estimate.interval or (0.0, 0.0)
+        assert estimate.is_between_runs
+        hits += low <= 100.0 <= high
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_the_interval_of_the_efficiency_between_runs_covers_the_truth() -> None:
+    hits = 0
+    for seed in range(300):
+        found = scaling(repeats(seed), repeats(seed + 1000, nodes=2)).efficiency
+        low, high = found.interval or (0.0, 0.0)
+        assert found.is_between_runs
+        hits += low <= 0.5 <= high
+    assert 0.91 <= hits / 300 <= 1.0
+
+
+@pytest.mark.parametrize(("few", "many"), [(1, 1), (1, 3), (3, 1)])
+def test_with_one_run_on_a_side_the_efficiency_has_only_a_range(few: int, many: int) -> None:
+    found = scaling(repeats(1, few), repeats(2, many, nodes=2)).efficiency
+    low, high = found.interval or (0.0, 0.0)
+    assert not found.is_between_runs
+    assert low < found.median < high
 
 
 def test_values_that_drift_have_a_wider_interval_than_shuffled_ones() -> None:

@@ -54,6 +54,22 @@ def test_evaluating_and_saving_on_the_way_belong_to_training() -> None:
     assert stages(build(10.0, [killed], values[:3]).courses[0])["training"] == (20.0, 50.0)
 
 
+def test_what_training_did_not_train_is_told() -> None:
+    attempt = RunAttempt(0, start=12.0, end=100.0, exit_status=0, cause="completed")
+    values = [
+        *marks(0, first_step=20.0),
+        Value("data_wait_s", 0.5, 10, 25.0),
+        *marks(0, evaluating=26.0, evaluated=30.0, saving=30.0, saved=31.5),
+        Value("data_wait_s", 0.25, 20, 39.0),
+        *marks(0, evaluating=40.0, evaluated=45.0),
+        *marks(0, trained=80.0, evaluating=80.0, evaluated=85.0, saving=85.0, saved=86.0),
+    ]
+    (course,) = build(10.0, [attempt], values).courses
+    assert (course.evaluating_s, course.saving_s, course.data_wait_s) == (9.0, 1.5, 0.75)
+    (killed,) = build(10.0, [attempt], values[:4]).courses
+    assert (killed.evaluating_s, killed.saving_s) == (4.0, None)
+
+
 def test_a_job_that_says_nothing_of_its_course_is_running() -> None:
     waterfall = build(10.0, [RunAttempt(0, start=12.0, end=100.0, exit_status=0)], [])
     assert stages(waterfall.courses[0]) == {"queued": (10.0, 12.0), "running": (12.0, 100.0)}
