@@ -154,6 +154,8 @@ class DataSpec(_Model):
     ]
     source: Annotated[str, AfterValidator(_source)]
     version: Version | None = None
+    verify: bool = False
+    """Whether a node reads all of it again although nobody wrote to it since it was verified."""
 
     @property
     def variable(self) -> str:

@@ -1,6 +1,7 @@
 """Where pulled data sets lie on a node, who may work on them, and the room that they need.
 
 <scratch>/hpcai/data/<name>/<version>/            whole and verified, never anything else
+<scratch>/hpcai/data/<name>/<version>/.verified.json    what its shards looked like then
 <scratch>/hpcai/data/<name>/.<version>.part/      on its way
 <scratch>/hpcai/jobs/<job id>/<name>              a job's link to what it uses
 """
