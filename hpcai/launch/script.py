@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
 from hpcai.launch import local
+from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
@@ -33,7 +34,8 @@ def submit(
     """The record of a job that now waits in the queue, or, with where="local", that has ended.
 
     `spec_text` is what the record keeps as the author's own file; default: the spec itself.
-    When Slurm refuses, no record stays. Raises SlurmError, UnreachableError, RenderError, StageError.
+    When Slurm refuses, no record stays.
+    Raises SlurmError, UnreachableError, NotFoundError, RenderError, StageError.
     """
     if where == "local":
         started = start_here(spec, site=site, spec_text=spec_text)
@@ -105,7 +107,11 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
 def create_record(
     resolved: ResolvedJob, where: Where, site: Site | None = None, spec_text: str | None = None
 ) -> Run:
-    """The record of a job that is about to be submitted, its script in it."""
+    """The record of a job that is about to be submitted, its script in it.
+
+    Raises NotFoundError for data that certainly is not there.
+    """
+    refuse_missing_data(resolved, where)
     spec = resolved.spec
 
     def script(run_dir: Path) -> str:

@@ -19,12 +19,12 @@ from hpcai.errors import NotFoundError, StageError
 from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_right
-from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
-from hpcai.staging.source import Source, open_source, read_manifest
+from hpcai.staging.source import Source, open_source, read_manifest, require_version
 from hpcai.staging.stamps import Stamp, stamp, verified_stamps, write_stamps
 from hpcai.units import about_bytes
 
@@ -82,7 +82,7 @@ def pull(
     started = time.monotonic()
     source = open_source(url, environ)
     manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
-    _require_version(manifest, version, source)
+    require_version(manifest, version, source)
     place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
     with _alone(place, manifest, listener):
         fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
@@ -101,16 +101,6 @@ def _given(scratch: Path | None) -> Path:
     if scratch is None:
         raise ValueError("pull needs a folder: either `to` or `scratch`")
     return scratch
-
-
-def _require_version(manifest: Manifest, version: str | None, source: Source) -> None:
-    if version is None:
-        return
-    if not manifest.has_version(version):
-        raise NotFoundError(
-            f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
-            allowed=f"A version is given by its 32 digits, or the first {SHORTEST_VERSION} or more of them.",
-        )
 
 
 @contextmanager

@@ -298,6 +298,9 @@ def test_check_of_this_site_and_of_files(cli: Cli) -> None:
     assert "error    nodes: Partition 'main' has 3 nodes" in bad and "error    gpus_per_node:" in bad
     missing = cli.file("true", data=[{"name": "d", "source": "azure://no-such-container/d"}])
     assert "error    data d: " in cli("check", missing, status=3).stdout
+    refused = cli("submit", missing, "--set", "experiment=no-data", status=5)
+    assert "There is no container 'no-such-container'" in refused.stderr
+    assert not (cli.runs_root / "no-data").exists()
     wrong = cli.folder / "wrong.yaml"
     wrong.write_text("kind: job\nname: x\ncommand: true\nnodes: two\n")
     assert f"{wrong}:4:8: nodes: got 'two'" in cli("check", str(wrong), status=3).stdout
