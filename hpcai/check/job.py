@@ -67,9 +67,10 @@ def finding_of_error(where: str, error: HpcaiError) -> Finding:
 def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked:
     nodes = client.nodes()
     mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
+    has_pyxis = client.has_pyxis() if job.spec.container is not None else None
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins)
+        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
     ]
     found += _places(job, runs_root, nodes)
     if has_errors(found):

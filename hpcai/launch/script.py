@@ -94,7 +94,8 @@ def preview(
 def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     """Raises SlurmError for a job that would wait for ever, which Slurm itself may accept."""
     mpi_plugins = client.mpi_plugins() if spec.needs_pmix else None
-    limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins)
+    has_pyxis = client.has_pyxis() if spec.container is not None else None
+    limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins, has_pyxis)
     found = [breach for breach in limits if breach.is_certain]
     if found:
         raise SlurmError(
