@@ -48,7 +48,7 @@ def cache_place(scratch: Path, manifest: Manifest) -> Place:
     if not scratch.is_dir():
         raise StageError(
             f"The scratch {str(scratch)!r} is not a folder.",
-            next_step="Set HPCAI_SCRATCH to the node's local disk, or use `--to DIR`.",
+            next_step="Set HPCAI_SCRATCH to a folder of the node's own disk; by hand, --to DIR does too.",
         )
     for part in ("hpcai", "data", manifest.name):
         folder = folder / part
