@@ -75,7 +75,7 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     comes last, so that nobody reads half a data set.
 
     \b
-    Exit status 2: URL is no Blob URL, or holds another data set. 4: refused. 5: DIR holds no data set.
+    Exit status 2: URL is no folder in Blob, or holds another data set. 4: refused. 5: DIR holds no data set.
     6: no answer. 7: a shard of DIR is missing or damaged.
     """
     from hpcai.staging.progress import Listener
