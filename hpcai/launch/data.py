@@ -25,7 +25,7 @@ def refuse_missing_data(job: ResolvedJob, where: Where) -> None:
         except NotFoundError as error:
             # Nodes may see folders that this machine does not.
             if where == "slurm" and data.source.startswith("file:"):
-                LOG.warning("data %s was not seen from here: %s", data.name, error.what)
+                LOG.warning("Data set %r was not seen from here: %s", data.name, error.what)
             else:
                 raise
 
@@ -38,11 +38,11 @@ def _look(data: DataSpec, environ: Mapping[str, str]) -> None:
         source = open_source(data.source, environ)
     except HpcaiError as error:
         # Credentials that are missing here may be there on the nodes.
-        LOG.warning("data %s was not looked for: %s", data.name, error.what)
+        LOG.warning("Data set %r was not looked for: %s", data.name, error.what)
         return
     try:
         require_version(read_manifest(source, lambda _, read: read()), data.version, source)
     except NotFoundError:
         raise
     except HpcaiError as error:
-        LOG.warning("data %s was not looked for: %s", data.name, error.what)
+        LOG.warning("Data set %r was not looked for: %s", data.name, error.what)

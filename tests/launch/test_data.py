@@ -38,7 +38,7 @@ def test_a_folder_that_only_nodes_may_see_is_a_warning(
     assert caplog.messages == []
     refuse_missing_data(job((tmp_path / "none").as_uri()), "slurm")
     [said] = caplog.messages
-    assert said.startswith("data d was not seen from here: There is no data set at file://")
+    assert said.startswith("Data set 'd' was not seen from here: There is no data set at file://")
 
 
 @pytest.mark.real
@@ -64,4 +64,4 @@ def test_what_the_storage_says_for_certain_is_refused_and_nothing_else(
     monkeypatch.delenv("HPCAI_STORAGE_CREDENTIALS")
     monkeypatch.setenv("AZURE_STORAGE_KEY", "A" * 86 + "==")
     refuse_missing_data(job("azure://none/set"), where)
-    assert [" ".join(said.split()[:6]) for said in caplog.messages] == ["data d was not looked for:"] * 3
+    assert [said.partition(": ")[0] for said in caplog.messages] == ["Data set 'd' was not looked for"] * 3
