@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.limits import breaches
-from hpcai.specs.job import DataSpec
+from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
+
+_LIKE_A_SECRET = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ def check_job(
     Raises RenderError.
     """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
+    findings += _secrets(job.spec)
     refused = places.refuses_writing(runs_root)
     findings += [refused] if refused else []
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
@@ -46,6 +52,17 @@ def check_job(
     except HpcaiError as error:
         in_slurm = Checked((finding_of_error("slurm", error),))
     return Checked((*in_slurm.findings, *findings), in_slurm.expected)
+
+
+def _secrets(spec: JobSpec) -> Iterator[Finding]:
+    """A warning per variable that is a secret by its name; those that surely are, no file may hold."""
+    for name in spec.env:
+        if _LIKE_A_SECRET.search(name):
+            what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
+            fix = (
+                "Leave it out and export it where you submit, or let setup: read it from a file of mode 0600."
+            )
+            yield Finding("warning", "env", what, fix)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
@@ -67,9 +84,10 @@ def finding_of_error(where: str, error: HpcaiError) -> Finding:
 def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked:
     nodes = client.nodes()
     mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
+    has_pyxis = client.has_pyxis() if job.spec.container is not None else None
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins)
+        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
     ]
     found += _places(job, runs_root, nodes)
     if has_errors(found):

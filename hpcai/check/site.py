@@ -27,6 +27,7 @@ def check_site(site: Site, client: SlurmClient, *, environ: Mapping[str, str]) -
         nodes = client.nodes()
         found += _slurm(client)
         found += _partitions(client.partitions(), nodes)
+        found.append(_pyxis(client))
     except HpcaiError as error:
         found.append(Finding("error", "slurm", error.what, error.next_step))
     found += places.scratch(site.scratch, nodes)
@@ -75,6 +76,15 @@ def _partition(partition: PartitionInfo, nodes: Sequence[NodeInfo], away: Sequen
     longest = partition.max_time_s
     parts.append(f"time limit {format_duration(longest)}" if longest is not None else "no time limit")
     return ", ".join(parts) + (", the default." if partition.is_default else ".")
+
+
+def _pyxis(client: SlurmClient) -> Finding:
+    if client.has_pyxis():
+        return Finding("ok", "pyxis", "srun has --container-image.")
+    what = "srun has no --container-image: a job with container: is refused here."
+    return Finding(
+        "note", "pyxis", what, "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
+    )
 
 
 def _runs_folder(root: Path, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     comes last, so that nobody reads half a data set.
 
     \b
-    Exit status 2: URL is no Blob URL, or holds another data set. 4: refused. 5: DIR holds no data set.
+    Exit status 2: URL is no folder in Blob, or holds another data set. 4: refused. 5: DIR holds no data set.
     6: no answer. 7: a shard of DIR is missing or damaged.
     """
     from hpcai.staging.progress import Listener
@@ -95,7 +95,9 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
 @click.option("--scratch", type=_FOLDER, help="This node's scratch. [default: HPCAI_SCRATCH]")
 @click.option("--link", "link_path", type=_FOLDER, help="Also make this link to the data set.")
 @click.option("--version", help="The version that must be there: 32 digits, or the first 8 or more.")
-@click.option("--verify", is_flag=True, help="Check what is here already by content, not by size alone.")
+@click.option(
+    "--verify", is_flag=True, help="Read all that is here already, also what nobody has written to."
+)
 @click.option("--record", type=_FOLDER, help="Add a line on this pull to this file (JSON lines).")
 @output_option
 @quiet_option("the folder's path")
@@ -112,8 +114,9 @@ def pull(
 ) -> None:
     """Bring a data set to this machine, verified.
 
-    What is here already is not downloaded again; a damaged or truncated shard is repaired. Several pulls of
-    one data set on one node download it once. Killed at any moment, the next pull goes on.
+    What is here already is not downloaded again; a shard that was written to since it was verified is read,
+    and what is wrong of it is repaired. Several pulls of one data set on one node download it once. Killed at
+    any moment, the next pull goes on.
 
     \b
     Exit status 2: URL is no source, or the folder holds something else. 4: refused. 5: no such container,
@@ -231,7 +234,7 @@ def _emit(
 
 
 def _closing(done: Pulled, verify: bool) -> str:
-    how = "what was fetched is verified" if done.event == "done" else "its sizes are right"
+    how = "what was fetched is verified" if done.event == "done" else "unchanged since it was verified"
     if verify:
         how = "all of it is verified"
     return f"{done.name} is ready after {done.seconds:.1f} s, {how}."

@@ -54,7 +54,7 @@ def submit(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
-    3 the file is wrong, 4 Slurm refused, 5 no such file or profile, 6 Slurm does not answer,
+    3 the file is wrong, 4 Slurm refused, 5 no such file, profile or data set, 6 Slurm does not answer,
     7 no record or nothing on stdout can be written, 130 no longer followed. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
     SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.

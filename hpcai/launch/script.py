@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
 from hpcai.launch import local
+from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
@@ -35,7 +36,8 @@ def submit(
 
     `spec_text` is what the record keeps as the author's own file, default: the spec itself; `overrides`
     are what the caller has laid over that text to get the spec.
-    When Slurm refuses, no record stays. Raises SlurmError, UnreachableError, RenderError, StageError.
+    When Slurm refuses, no record stays.
+    Raises SlurmError, UnreachableError, NotFoundError, RenderError, StageError.
     """
     if where == "local":
         started = start_here(spec, site=site, spec_text=spec_text, overrides=overrides)
@@ -98,7 +100,8 @@ def preview(
 def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     """Raises SlurmError for a job that would wait for ever, which Slurm itself may accept."""
     mpi_plugins = client.mpi_plugins() if spec.needs_pmix else None
-    limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins)
+    has_pyxis = client.has_pyxis() if spec.container is not None else None
+    limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins, has_pyxis)
     found = [breach for breach in limits if breach.is_certain]
     if found:
         raise SlurmError(
@@ -115,7 +118,11 @@ def create_record(
     spec_text: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Run:
-    """The record of a job that is about to be submitted, its script in it."""
+    """The record of a job that is about to be submitted, its script in it.
+
+    Raises NotFoundError for data that certainly is not there.
+    """
+    refuse_missing_data(resolved, where)
     spec = resolved.spec
 
     def script(run_dir: Path) -> str:

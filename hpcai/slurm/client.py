@@ -183,6 +183,15 @@ class SlurmClient:
         """What srun's --mpi takes here: pmix among them where ranks of MPI can find each other."""
         return self._mpi_plugins
 
+    @functools.cached_property
+    def _has_pyxis(self) -> bool:
+        # Options of SPANK plugins stand in srun's help; `--container` alone is Slurm's own.
+        return "--container-image" in self._run(["srun", "--help"]).stdout
+
+    def has_pyxis(self) -> bool:
+        """Whether srun here takes Pyxis's options, so that a job's tasks can run in a container."""
+        return self._has_pyxis
+
     def run_sbatch(self, argv: Sequence[str]) -> shell.Completed:
         """One call of sbatch, without retry."""
         return self._run(argv, env=self._submission_environ())

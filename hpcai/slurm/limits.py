@@ -28,12 +28,13 @@ def breaches(
     partitions: Sequence[PartitionInfo],
     nodes: Sequence[NodeInfo],
     mpi_plugins: Collection[str] | None = None,
+    has_pyxis: bool | None = None,
 ) -> list[Breach]:
     """Everything that stands between a job and its start, most telling first.
 
-    `mpi_plugins` are those of `srun --mpi=list`; None where nobody asked.
+    `mpi_plugins` are those of `srun --mpi=list`; they and `has_pyxis` are None where nobody asked.
     """
-    launching = _launcher_breaches(job, mpi_plugins)
+    launching = [*_launcher_breaches(job, mpi_plugins), *_container_breaches(job, has_pyxis)]
     partition = partition_of(job, partitions)
     if partition is None:
         return [_no_partition(job, partitions), *launching]
@@ -79,6 +80,15 @@ def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> lis
             )
         ]
     return [Breach("launcher", f"launcher: mpi {without}", "Ask who runs this Slurm for the PMIx plugin.")]
+
+
+def _container_breaches(job: JobSpec, has_pyxis: bool | None) -> list[Breach]:
+    if job.container is None or has_pyxis is not False:
+        return []
+    what = "A container needs Pyxis, and srun --help of this Slurm has no --container-image."
+    return [
+        Breach("container", what, "Ask who runs this Slurm for Pyxis and Enroot, or leave container out.")
+    ]
 
 
 def _partition_breaches(job: JobSpec, partition: PartitionInfo) -> list[Breach]:

@@ -84,6 +84,9 @@ def _absolute(text: str) -> str:
 
 
 def _source(text: str) -> str:
+    if re.search(r"[?&]sig=", text):
+        # Not repeated: it would go on into logs.
+        raise _wrong(f"carries a signature, which is a secret; {_SECRETS_GO}")
     if (
         re.fullmatch(r"azure://[a-z0-9](?:-?[a-z0-9]){2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text)
         is None
@@ -133,6 +136,11 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Many = Annotated[tuple[Item, ...], Field(strict=False)]
 
+# Opens an account to whoever reads a script, a record or a report: every variable goes into them.
+_SECRET = re.compile(
+    r"AZURE_STORAGE_((ACCOUNT_|ACCESS_)?KEY|SAS(_TOKEN)?|(ACCOUNT_)?CONNECTION_STRING)|AZURE_CLIENT_SECRET"
+)
+_SECRETS_GO = "keys and SAS go into a file of mode 0600 that HPCAI_STORAGE_CREDENTIALS names"
 _RESERVED = re.compile(r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|PYTHON|DATA_.*)|SLURM_.*|SLURMD_.*")
 
 
@@ -154,6 +162,8 @@ class DataSpec(_Model):
     ]
     source: Annotated[str, AfterValidator(_source)]
     version: Version | None = None
+    verify: bool = False
+    """Whether a node reads all of it again although nobody wrote to it since it was verified."""
 
     @property
     def variable(self) -> str:
@@ -240,6 +250,9 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     for variable in job.env:
         if _RESERVED.fullmatch(variable):
             yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
+        if _SECRET.fullmatch(variable.upper()):
+            what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
+            yield Contradiction(("env",), what, ("env", variable))
     if job.horovod_controller is not None and job.launcher != "horovod":
         yield Contradiction(
             ("horovod_controller", "launcher"),

@@ -46,13 +46,13 @@ def translate(location: BlobLocation, what: str, status: int, code: str | None) 
 
 def no_container(location: BlobLocation, known: Sequence[str]) -> NotFoundError:
     """Our error for a container that is missing; `known` are those that exist, as far as may be told."""
+    made = location if location.prefix else location.below("NAME")
     return NotFoundError(
         f"There is no container {location.container!r} in the storage account {location.account!r}.",
         allowed=f"There are: {', '.join(known[:5])}{' and more' if len(known) > 5 else ''}."
         if known
         else None,
-        next_step=did_you_mean(location.container, known)
-        or f"`hpcai data push DIR {location.url}` makes it.",
+        next_step=did_you_mean(location.container, known) or f"`hpcai data push DIR {made.url}` makes it.",
     )
 
 

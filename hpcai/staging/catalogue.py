@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
@@ -25,15 +25,24 @@ def find_data_sets(
 ) -> tuple[Manifest | None, list[Found]]:
     """The data set at a URL if there is one, else those in the folders directly below it.
 
+    One at a container's root does not hide those below: then it is the first of them.
     Raises UsageError, NotFoundError, UnreachableError and ToolError.
     """
     retrier = Retrier(FIRST_CONTACT, say=listener.say)
     source = open_source(url, environ)
     entries = retrier.call(url, source.entries)
-    if MANIFEST_NAME in entries.files:
-        return bare_manifest(source, retrier.call), []
-    found = (_look(source.below(name), retrier) for name in entries.folders)
-    return None, [each for each in found if each is not None]
+    is_here = MANIFEST_NAME in entries.files
+    is_container = source.above() is None
+    # The folders of a data set are its own, but for those of a container.
+    folders = entries.folders if is_container or not is_here else ()
+    below = _look_at((source.below(name) for name in folders), retrier)
+    if is_here and below:
+        return None, [*_look_at([source], retrier), *below]
+    return (bare_manifest(source, retrier.call) if is_here else None), below
+
+
+def _look_at(sources: Iterable[Source], retrier: Retrier) -> list[Found]:
+    return [found for source in sources if (found := _look(source, retrier)) is not None]
 
 
 def _look(source: Source, retrier: Retrier) -> Found | None:

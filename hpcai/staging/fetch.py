@@ -118,15 +118,8 @@ class PartFile:
             os.close(damaged)
 
 
-def shard_is_whole(path: Path, shard: Shard, *, deep: bool) -> bool:
-    """True when the file has the shard's size, and with `deep` its content."""
-    try:
-        if path.stat().st_size != shard.bytes:
-            return False
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if not deep:
-        return True
+def shard_is_right(path: Path, shard: Shard) -> bool:
+    """True when a file of the shard's size has its content."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return all(_chunk_is_right(descriptor, shard, index) for index in range(len(shard.chunks)))

@@ -1,6 +1,7 @@
 """Where pulled data sets lie on a node, who may work on them, and the room that they need.
 
 <scratch>/hpcai/data/<name>/<version>/            whole and verified, never anything else
+<scratch>/hpcai/data/<name>/<version>/.verified.json    what its shards looked like then
 <scratch>/hpcai/data/<name>/.<version>.part/      on its way
 <scratch>/hpcai/jobs/<job id>/<name>              a job's link to what it uses
 """
@@ -47,7 +48,7 @@ def cache_place(scratch: Path, manifest: Manifest) -> Place:
     if not scratch.is_dir():
         raise StageError(
             f"The scratch {str(scratch)!r} is not a folder.",
-            next_step="Set HPCAI_SCRATCH to the node's local disk, or use `--to DIR`.",
+            next_step="Set HPCAI_SCRATCH to a folder of the node's own disk; by hand, --to DIR does too.",
         )
     for part in ("hpcai", "data", manifest.name):
         folder = folder / part

@@ -18,13 +18,14 @@ from typing import Literal
 from hpcai.errors import NotFoundError, StageError
 from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
-from hpcai.staging.fetch import PartFile, Piece, shard_is_whole
-from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, ManifestError, Shard
+from hpcai.staging.fetch import PartFile, Piece, shard_is_right
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
-from hpcai.staging.source import Source, open_source, read_manifest
+from hpcai.staging.source import Source, open_source, read_manifest, require_version
+from hpcai.staging.stamps import Stamp, stamp, verified_stamps, write_stamps
 from hpcai.units import about_bytes
 
 _THREADS = 8
@@ -71,7 +72,8 @@ def pull(
 ) -> Pulled:
     """The data set at `url`, now whole in the folder `to`, or in the cache below `scratch`.
 
-    What is there already is checked by size, with `verify` by content, and only what is wrong is fetched.
+    What is there already is read again if it was written to since it was verified, with `verify` in any case,
+    and only what is wrong is fetched.
     `version`, or its first 8 digits or more, must be the one at the source.
 
     Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
@@ -80,7 +82,7 @@ def pull(
     started = time.monotonic()
     source = open_source(url, environ)
     manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
-    _require_version(manifest, version, source)
+    require_version(manifest, version, source)
     place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
     with _alone(place, manifest, listener):
         fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
@@ -99,16 +101,6 @@ def _given(scratch: Path | None) -> Path:
     if scratch is None:
         raise ValueError("pull needs a folder: either `to` or `scratch`")
     return scratch
-
-
-def _require_version(manifest: Manifest, version: str | None, source: Source) -> None:
-    if version is None:
-        return
-    if not manifest.has_version(version):
-        raise NotFoundError(
-            f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
-            allowed=f"A version is given by its 32 digits, or the first {SHORTEST_VERSION} or more of them.",
-        )
 
 
 @contextmanager
@@ -136,17 +128,46 @@ def _bring(
     published = place.final.is_dir() and any(place.final.iterdir())
     # A published folder is repaired file by file, because jobs may be reading the others.
     destination = place.final if published else place.work
-    # Another user's files are not believed by their size alone.
-    deep = published and (verify or place.final.stat().st_uid != os.getuid())
-    missing = [s for s in manifest.shards() if not shard_is_whole(destination / s.path, s, deep=deep)]
-    if missing or not published:
+    # Another user's files, and another's note on them, are not believed.
+    is_ours = not published or place.final.stat().st_uid == os.getuid()
+    right = _right_shards(destination, manifest, deep=verify or not is_ours)
+    missing = [shard for shard in manifest.shards() if shard.path not in right]
+    parts = [PartFile(shard, place.work, destination) for shard in missing]
+    _require_room(parts, place)
+    if parts or not published:
         place.work.mkdir(exist_ok=True)
-    pieces = _pieces(missing, place, destination)
+    pieces = [piece for part in parts for piece in part.prepare()]
     fetched = sum(piece.length for piece in pieces)
     listener.say(_opening(source, manifest, place, fetched))
     _fetch(source, pieces, manifest.bytes - fetched, manifest.bytes, listener, policy)
+    if is_ours:
+        _note(destination, manifest, right)
     _publish(manifest, place, published)
     return fetched
+
+
+def _right_shards(folder: Path, manifest: Manifest, *, deep: bool) -> dict[str, Stamp]:
+    """The shards whose content is right, with what each looked like before it was looked at.
+
+    Without `deep`, what looks as it did when it was last verified is not read.
+    """
+    believed = {} if deep else verified_stamps(folder, manifest)
+    right = {}
+    for shard in manifest.shards():
+        now = stamp(folder / shard.path)
+        if now is None or now[0] != shard.bytes:
+            continue
+        if believed.get(shard.path) == now or shard_is_right(folder / shard.path, shard):
+            right[shard.path] = now
+    return right
+
+
+def _note(folder: Path, manifest: Manifest, right: Mapping[str, Stamp]) -> None:
+    """Remember what is verified: the shards that were `right`, and those that have come since."""
+    stamps = {shard.path: right.get(shard.path) or stamp(folder / shard.path) for shard in manifest.shards()}
+    known = {path: each for path, each in stamps.items() if each is not None}
+    if known != verified_stamps(folder, manifest):
+        write_stamps(folder, manifest, known)
 
 
 def _opening(source: Source, manifest: Manifest, place: Place, fetched: int) -> str:
@@ -157,11 +178,9 @@ def _opening(source: Source, manifest: Manifest, place: Place, fetched: int) -> 
     return f"{what}: {share} come from {source.url} to {place.final}."
 
 
-def _pieces(missing: list[Shard], place: Place, destination: Path) -> list[Piece]:
-    parts = [PartFile(shard, place.work, destination) for shard in missing]
+def _require_room(parts: list[PartFile], place: Place) -> None:
     if parts:
         require_room(place.final.parent, sum(part.shard.bytes - part.allocated_bytes() for part in parts))
-    return [piece for part in parts for piece in part.prepare()]
 
 
 def _fetch(

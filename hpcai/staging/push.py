@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,12 +59,22 @@ def push(
             f"{url!r} is not in Blob storage.",
             allowed="A push takes azure://CONTAINER/PREFIX or an https Blob URL.",
         )
+    _require_folder(folder, location, manifest)
     _require_shards(folder, manifest)
     # The SDK takes longer to import than the mistakes above take to find.
     from hpcai.staging.control import Container
 
     container = Container(location, find_credentials(environ))
     return _Push(folder, manifest, location, container, listener or Listener()).run(replace)
+
+
+def _require_folder(folder: Path, location: BlobLocation, manifest: Manifest) -> None:
+    if not location.prefix:
+        raise UsageError(
+            f"{location.url} is a whole container: a data set there would mix with those in its folders.",
+            allowed="A data set has a folder of its own, azure://CONTAINER/PREFIX.",
+            next_step=shlex.join(["hpcai", "data", "push", str(folder), f"{location.url}/{manifest.name}"]),
+        )
 
 
 def _require_shards(folder: Path, manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from hpcai.errors import HpcaiError, NotFoundError, StageError, did_you_mean
 from hpcai.staging.chunks import Buffer, read_chunk
 from hpcai.staging.location import FolderLocation, Location, parse_location
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, parse_manifest
 
 
 class NoSuchBlob(NotFoundError):
@@ -86,6 +86,15 @@ def bare_manifest(source: Source, call: Callable[[str, Callable[[], bytes]], byt
     """
     text = call(f"The manifest of {source.url}", lambda: source.read(MANIFEST_NAME))
     return parse_manifest(text, f"{source.url}/{MANIFEST_NAME}")
+
+
+def require_version(manifest: Manifest, version: str | None, source: Source) -> None:
+    """Raises NotFoundError when another version than the one that was asked for lies at a source."""
+    if version is not None and not manifest.has_version(version):
+        raise NotFoundError(
+            f"{source.url} holds version {manifest.version} of {manifest.name!r}, not {version!r}.",
+            allowed=f"A version is given by its 32 digits, or the first {SHORTEST_VERSION} or more of them.",
+        )
 
 
 def _no_data_set(source: Source) -> NotFoundError:

@@ -200,7 +200,7 @@ def test_two_pulls_on_one_node_download_once(large: tuple[Path, str], scratch: P
         (path, _), (same, words) = one.communicate(timeout=30), two.communicate(timeout=30)
         assert (one.returncode, two.returncode) == (0, 0)
         assert path == same
-        assert "its sizes are right" in words
+        assert "unchanged since it was verified" in words
         assert len(through.gets()) == 5
 
 

@@ -131,6 +131,20 @@ def test_setup_lines_reach_the_command(plainly_here: Here) -> None:
     assert plainly_here.log("0.out") == "one x\nEND\n"
 
 
+@pytest.mark.parametrize("below", ["", "/nvme"])
+def test_this_machine_gets_its_part_of_a_scratch_that_names_nodes(plainly_here: Here, below: str) -> None:
+    env = {"HPCAI_SCRATCH": f"{plainly_here.scratch}/of-%n{below}"}
+    assert plainly_here(command='[[ -d $HPCAI_SCRATCH ]] && echo "$HPCAI_SCRATCH"', env=env).status == 0
+    made = plainly_here.log("0.out").strip()
+    assert re.fullmatch(re.escape(f"{plainly_here.scratch}/of-") + f"[^/%]+{below}", made)
+
+
+def test_a_scratch_that_is_nowhere_is_not_made(plainly_here: Here) -> None:
+    plainly_here.scratch.rmdir()
+    assert plainly_here(command="[[ ! -e $HPCAI_SCRATCH ]]").status == 0
+    assert not plainly_here.scratch.exists()
+
+
 def test_data_that_does_not_come_stops_the_job_before_the_command(plainly_here: Here) -> None:
     data = [{"name": "digits", "source": "azure://data/x", "version": "0123456789"}]
     done = plainly_here(command="echo not reached", data=data, env={"REFUSE": "7"})

@@ -70,6 +70,20 @@ def test_submit_gives_the_job_id(programs: Programs) -> None:
     assert programs.calls("sbatch") == ["--parsable --hold /runs/a b/script.sbatch"]
 
 
+@pytest.mark.parametrize(
+    ("words", "has_pyxis"),
+    [
+        ("      --container   Path to OCI container bundle", False),
+        ("Options provided by plugins:\n      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH", True),
+    ],
+)
+def test_pyxis_is_there_when_srun_tells_its_options(programs: Programs, words: str, has_pyxis: bool) -> None:
+    programs.answers("srun", (0, f"Usage: srun [OPTIONS]\n{words}\n", ""))
+    slurm = client(programs)
+    assert [slurm.has_pyxis(), slurm.has_pyxis()] == [has_pyxis] * 2
+    assert programs.calls("srun") == ["--help"]
+
+
 def test_the_mpi_plugins_are_read_from_where_each_release_prints_them(programs: Programs) -> None:
     programs.answers("srun", (0, "", "srun: MPI types are...\nsrun: none\nsrun: pmix\n"))
     assert client(programs).mpi_plugins() == {"none", "pmix"}

@@ -134,3 +134,14 @@ def test_nodes_that_are_away_make_a_job_wait_but_not_for_ever() -> None:
     [breach] = breaches(job, [MAIN], away)
     assert not breach.is_certain
     assert "Only 1 of the 2 nodes" in breach.what and "n2 is down: Not responding" in breach.what
+
+
+def test_a_container_needs_pyxis() -> None:
+    job = JobSpec.model_validate({"name": "x", "command": "true", "container": {"image": "a"}})
+    [breach] = breaches(job, [MAIN], NODES, has_pyxis=False)
+    assert (breach.key, breach.is_certain) == ("container", True)
+    assert "has no --container-image" in breach.what
+    for has_pyxis in (True, None):
+        assert breaches(job, [MAIN], NODES, has_pyxis=has_pyxis) == []
+    plain = JobSpec(name="x", command="true")
+    assert breaches(plain, [MAIN], NODES, has_pyxis=False) == []

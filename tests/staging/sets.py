@@ -14,6 +14,7 @@ from PIL import Image
 
 from hpcai.staging.chunks import HashingWriter
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest, Shard, Split
+from hpcai.staging.stamps import NOTE_NAME
 
 MIB = 1024 * 1024
 
@@ -62,5 +63,6 @@ def on_small_disk(folder: Path, program: str) -> str:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder, by path."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Everything below a folder, by path, but for the note that a pull leaves in what it made."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != NOTE_NAME)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}

@@ -245,6 +245,16 @@ def test_lists(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("pushed")
+def test_a_data_set_at_the_root_of_a_container_hides_no_others(store: Store, tmp_path: Path) -> None:
+    write_set(tmp_path / "root", {"deep/a.tar": 10}, name="root")
+    for name, text in files_of(tmp_path / "root").items():
+        store.writer("").put(name, text)
+    root = f"azure://{store.container}"
+    here, below = find_data_sets(root, store.environ, Listener())
+    assert (here, [each.url for each in below]) == (None, [root, store.url()])
+
+
+@pytest.mark.usefixtures("pushed")
 def test_what_obstore_says_is_understood(store: Store) -> None:
     """Pins the text of obstore's errors: everything else here rests on it."""
     source = open_source(store.url(), store.environ)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.staging.fetch import PartFile, shard_is_whole
+from hpcai.staging.fetch import PartFile, shard_is_right
 from hpcai.staging.manifest import CHUNK_BYTES, Shard
 from tests.staging.sets import write_set
 
@@ -79,17 +79,15 @@ def test_what_is_right_of_a_damaged_file_is_copied(tmp_path: Path, shard: Shard)
     assert (tmp_path / "out/sub/a.tar").read_bytes() == content(tmp_path)
 
 
-def test_whole_by_size_and_by_content(tmp_path: Path, shard: Shard) -> None:
+def test_a_shard_is_right_by_its_content(tmp_path: Path, shard: Shard) -> None:
     path = tmp_path / "source/sub/a.tar"
-    assert shard_is_whole(path, shard, deep=True)
+    assert shard_is_right(path, shard)
     data = bytearray(content(tmp_path))
     data[-1] ^= 1
     path.write_bytes(data)
-    assert shard_is_whole(path, shard, deep=False)
-    assert not shard_is_whole(path, shard, deep=True)
+    assert not shard_is_right(path, shard)
     path.write_bytes(data[:-1])
-    assert not shard_is_whole(path, shard, deep=False)
-    assert not shard_is_whole(tmp_path / "none", shard, deep=False)
+    assert not shard_is_right(path, shard)
 
 
 def test_an_empty_shard(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hpcai.errors import NotFoundError, StageError, UsageError
 from hpcai.staging.manifest import CHUNK_BYTES, Manifest, ManifestError
 from hpcai.staging.progress import Listener
 from hpcai.staging.pull import pull
+from hpcai.staging.stamps import NOTE_NAME
 from tests.staging.sets import files_of, on_small_disk, write_set
 
 SIZES = {"train-000000.tar": CHUNK_BYTES + 100, "deep/train-000001.tar": 5000, "with space.tar": 0}
@@ -62,14 +63,58 @@ def test_a_shard_that_is_gone_or_truncated_is_repaired_alone(source: Path, scrat
     assert [p.name for p in done.path.parent.iterdir()] == [done.path.name]
 
 
-def test_a_rotten_shard_is_found_and_repaired_with_verify(source: Path, scratch: Path) -> None:
+def overwrite(path: Path, start: int, *, keep_time: bool = False) -> None:
+    """Four bytes of a file become others; its size stays, and with `keep_time` its time too."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"rot!")
+    # Well past the clock's step, so that a quick test is like a rewrite long after.
+    time_ns = before.st_mtime_ns + (0 if keep_time else 10**9)
+    os.utime(path, ns=(before.st_atime_ns, time_ns))
+
+
+def test_a_shard_that_was_written_to_since_is_found_and_repaired(source: Path, scratch: Path) -> None:
     done = pull(source.as_uri(), {}, scratch=scratch)
-    with (done.path / "train-000000.tar").open("r+b") as file:
-        file.seek(CHUNK_BYTES + 7)
-        file.write(b"rot")
+    overwrite(done.path / "train-000000.tar", CHUNK_BYTES + 7)
+    again = pull(source.as_uri(), {}, scratch=scratch)
+    assert (again.event, again.from_source) == ("done", 100)
+    assert files_of(done.path) == files_of(source)
+    assert pull(source.as_uri(), {}, scratch=scratch).event == "reused"
+
+
+def test_what_has_not_been_written_to_is_not_read_again(
+    source: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(source.as_uri(), {}, scratch=scratch)
+    monkeypatch.setattr("hpcai.staging.fetch.read_chunk", unexpected)
+    assert pull(source.as_uri(), {}, scratch=scratch).event == "reused"
+
+
+def unexpected(*_: object) -> bytes:
+    raise AssertionError("it was read")
+
+
+def test_a_disk_that_rots_in_silence_is_found_with_verify(source: Path, scratch: Path) -> None:
+    done = pull(source.as_uri(), {}, scratch=scratch)
+    overwrite(done.path / "train-000000.tar", CHUNK_BYTES + 7, keep_time=True)
     assert pull(source.as_uri(), {}, scratch=scratch).from_source == 0
     assert pull(source.as_uri(), {}, scratch=scratch, verify=True).from_source == 100
     assert files_of(done.path) == files_of(source)
+
+
+@pytest.mark.parametrize("note", [None, "{", "[]", '{"schema_version": 1, "version": 7, "shards": 3}'])
+def test_a_cache_without_a_note_is_read_once(
+    source: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, note: str | None
+) -> None:
+    done = pull(source.as_uri(), {}, scratch=scratch)
+    overwrite(done.path / "train-000000.tar", CHUNK_BYTES + 7, keep_time=True)
+    (done.path / NOTE_NAME).unlink()
+    if note is not None:
+        (done.path / NOTE_NAME).write_text(note)
+    assert pull(source.as_uri(), {}, scratch=scratch).from_source == 100
+    monkeypatch.setattr("hpcai.staging.fetch.read_chunk", unexpected)
+    assert pull(source.as_uri(), {}, scratch=scratch).event == "reused"
 
 
 def test_a_reader_of_a_repaired_shard_keeps_what_it_opened(source: Path, scratch: Path) -> None:
@@ -164,7 +209,7 @@ def test_no_space_is_told_before_anything_is_brought(source: Path, tmp_path: Pat
             pull({source.as_uri()!r}, {{}}, scratch=pathlib.Path(sys.argv[1]))
         except StageError as error:
             print(error)
-        print([p.name for p in pathlib.Path(sys.argv[1]).rglob("*.tar*")])
+        print([p.name for p in pathlib.Path(sys.argv[1], "hpcai/data/set").iterdir()])
         """,
     )
     first, *_, last = done.splitlines()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import threading
 from pathlib import Path
 
@@ -144,6 +145,9 @@ def test_what_cannot_be_pushed(packed: Path, tmp_path: Path) -> None:
         push(tmp_path, "azure://data/set", {"AZURE_STORAGE_ACCOUNT": "acct"})
     with pytest.raises(UsageError, match="is not in Blob storage"):
         push(packed, tmp_path.as_uri(), {})
+    with pytest.raises(UsageError, match="azure://data is a whole container") as caught:
+        push(packed, "azure://data/", {"AZURE_STORAGE_ACCOUNT": "acct"})
+    assert str(caught.value).endswith(f"hpcai data push {shlex.quote(str(packed))} azure://data/set")
 
 
 def test_nobody_there(packed: Path) -> None:

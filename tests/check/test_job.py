@@ -1,0 +1,33 @@
+"""What a check finds in a job without asking Slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcai.check.job import check_job
+from hpcai.render.job import ResolvedJob
+from hpcai.specs.job import JobSpec
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [
+        ("HF_TOKEN", True),
+        ("WANDB_API_KEY", True),
+        ("db_password", True),
+        ("TOKEN", True),
+        ("TOKENIZERS_PARALLELISM", False),
+        ("SORT_KEY", False),
+        ("SECRET_SANTA", False),
+    ],
+)
+def test_a_variable_that_looks_like_a_secret_is_a_warning(tmp_path: Path, name: str, is_told: bool) -> None:
+    job = ResolvedJob(
+        JobSpec(name="a", command="true", env={name: "hush"}), tmp_path, Path("/usr/bin/python3")
+    )
+    found = check_job(job, None, runs_root=tmp_path, environ={}).findings
+    told = [finding for finding in found if finding.where == "env"]
+    assert [finding.severity for finding in told] == ["warning"] * is_told
+    assert "hush" not in str(found)
