@@ -131,6 +131,18 @@ def test_an_ended_job_cannot_be_cancelled(cli: Cli, finished: Run) -> None:
     assert "cannot be cancelled: it completed" in cli("cancel", finished.name, status=4).stderr
 
 
+def test_what_is_no_job_id_means_no_job(cli: Cli) -> None:
+    run = cli.submit(FOREVER, name="kept")
+    until(lambda: begun(run), 30, "the job runs")
+    # 0 is every job for Slurm; the last is this job's id in other digits.
+    others = str(run.job_id).translate({ord("0") + digit: 0x660 + digit for digit in range(10)})
+    for ident in ("0", "00", others, "9" * 5000):
+        for words in (("cancel",), ("show", "--wait"), ("logs",)):
+            assert "There is no run" in cli(*words, ident, status=5).stderr
+    assert cli.json("show", run.name)["state"] == "RUNNING"
+    cli("cancel", run.name)
+
+
 @pytest.mark.parametrize("word", ["show", "logs", "cancel"])
 def test_an_unknown_name_is_5_with_the_nearest(cli: Cli, finished: Run, word: str) -> None:
     assert f"Did you mean {finished.name!r}?" in cli(word, "linse", status=5).stderr
