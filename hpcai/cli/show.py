@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.complete import complete_ident
+from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.target import Target, find_target, is_local
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job has ended, and end with its status.")
 @click.option(
-    "--timeout-s", type=click.FloatRange(min=0), help="With --wait: wait no longer than so many seconds."
+    "--timeout-s", type=FiniteRange(min=0), help="With --wait: wait no longer than so many seconds."
 )
 @output_option
 @quiet_option("the run's name, or the job id where there is no run,")

@@ -36,6 +36,22 @@ def test_help_says_what_it_does_and_every_option_is_explained(words: tuple[str, 
             assert parameter.help, f"{' '.join(words)}: {parameter.opts} has no help"
 
 
+NUMBERS = [
+    pytest.param(parameter, id=f"{' '.join(words)} {parameter.opts[0]}")
+    for words, command in ALL.items()
+    for parameter in command.params
+    if isinstance(parameter.type, click.types.FloatParamType)
+]
+
+
+@pytest.mark.parametrize("parameter", NUMBERS)
+@pytest.mark.parametrize("got", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_is_finite(parameter: click.Parameter, got: str) -> None:
+    with pytest.raises(click.BadParameter):
+        parameter.type_cast_value(click.Context(click.Command("x")), got)
+    assert parameter.type_cast_value(click.Context(click.Command("x")), "1.5") == 1.5
+
+
 @pytest.mark.parametrize("word", COMMANDS)
 def test_the_line_in_the_overview_is_the_commands_own(word: str) -> None:
     assert ALL["hpcai", word].get_short_help_str(limit=200) == COMMANDS[word][1]
