@@ -91,7 +91,7 @@ def fault(kind: str, text: str) -> str | None:
 COMMAND = re.compile(r"(?:^|[\n`]|: )(?:(?:hpcai|chmod|mkdir|export|ps) |srun -)[^`]*")
 PLAIN = re.compile(
     r"shlex\.(quote|join)\(.*\)"
-    r"|\(?([\w.]+\.)?(name|ident|job_id|node|nodes|flag|again|key|stuck|packages)( if .*)?\)?"
+    r"|\(?([\w.]+\.)?_?(name|ident|job_id|node|nodes|flag|again|key|stuck|packages)( if .*)?\)?"
 )
 # Its command to submit again is made elsewhere.
 UNQUOTED = ("hpcai/cli/ending.py",)
