@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.data_progress import TransferLine, transfer_line
+from hpcai.cli.groups import CommandGroup
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, emit_rows, output_option, put, quiet_option, say
 
@@ -26,7 +27,7 @@ _PULL_STOPPED = "Stopped. What has been downloaded stays; the next pull goes on 
 _PUSH_STOPPED = "Stopped. Nobody sees half a data set; the next push goes on from there."
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """Pack, push, pull and list data sets.
 

@@ -105,6 +105,23 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
     assert done.stderr == "to stderr\n"
 
 
+def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
+    assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
+    assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
+    both = cli("logs", finished.name, "--batch", "--rank", "0", status=2)
+    assert "--batch and --rank both say what to print." in both.stderr
+
+
+def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
+    run = cli.submit("true", name="silent")
+    cli("show", run.name, "--wait")
+    done = cli("logs", run.name)
+    assert (done.stdout, done.stderr) == (
+        "",
+        f"Rank 0 printed nothing. What Slurm and the batch part said:\nhpcai logs --batch {run.name}\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -62,10 +62,36 @@ def cli(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **environ}, check=False)
 
 
-def test_unknown_command_is_2_with_the_nearest() -> None:
-    done = cli("submti")
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("submti",), "There is no command 'submti'.\nDid you mean 'submit'?"),
+        (("data", "pul"), "There is no command 'pul'.\nDid you mean 'pull'?"),
+        (("local", "fault", "drian"), "There is no command 'drian'.\nDid you mean 'drain'?"),
+        (("local", "xyz"), "There is no command 'xyz'.\n`hpcai local --help` lists the commands."),
+    ],
+)
+def test_unknown_command_is_2_with_the_nearest(words: tuple[str, ...], hint: str) -> None:
+    done = cli(*words)
     assert done.returncode == 2
-    assert "Did you mean 'submit'?" in done.stderr
+    assert hint in done.stderr
+
+
+GROUPS = [
+    pytest.param(command, id=" ".join(words))
+    for words, command in ALL.items()
+    if hasattr(command, "commands")
+]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_line_of_a_groups_help_is_cut(group: click.Group) -> None:
+    help_text = group.get_help(click.Context(group, info_name="x", terminal_width=80))
+    assert "..." not in help_text.partition("Commands:")[2]
+
+
+def test_the_help_of_name_tells_its_variable() -> None:
+    assert "HPCAI_LOCAL" in cli("local", "up", "--help").stdout
 
 
 def test_help_loads_no_library_but_click() -> None:
