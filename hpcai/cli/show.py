@@ -114,7 +114,13 @@ def _facts(target: Target) -> dict[str, Any]:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
     elif run is not None and is_local(run):
         facts |= {"state": "RUNNING", "why": "runs on the machine that started it"}
-    return facts | (_of_slurm(job) if job is not None else {}) | (_of_record(run) if run is not None else {})
+    facts |= _of_slurm(job) if job is not None else {}
+    if run is not None:
+        submitted = facts.get("submitted")
+        facts |= _of_record(run)
+        # What the client wrote down after sbatch's answer may be later than the start.
+        facts["submitted"] = min((one for one in (submitted, facts["submitted"]) if one), default=None)
+    return facts
 
 
 def _of_slurm(job: JobInfo) -> dict[str, Any]:
@@ -171,6 +177,11 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         for key, value in facts.items()
         if value is not None and key not in ("attempts", "restarts")
     }
+    # Only of a waiting job does Slurm say more than its state; its reason is part of it.
+    if "reason" in facts and facts["state"] != "PENDING":
+        shown.pop("why", None)
+    if facts["state"] and facts["cause"] == facts["state"].lower():
+        del shown["cause"]
     for key in ("submitted", "started", "ended"):
         if key in shown:
             shown[key] = moment(shown[key], now)
