@@ -14,6 +14,7 @@ from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
@@ -89,6 +90,8 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
         for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
     ]
+    never = dependency_breach(job.spec.dependency, client)
+    found += [Finding("error", never.key, never.what, never.fix)] if never else []
     found += _places(job, runs_root, nodes)
     if has_errors(found):
         return Checked(tuple(found))

@@ -66,8 +66,8 @@ def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
     if elsewhere or not nodes:
         name = elsewhere[0] if elsewhere else "NODE"
         what = f"{place} (HPCAI_SCRATCH) was not looked at: it is on the nodes' own disks."
-        path = shlex.quote(place.replace("%n", name))
-        yield Finding("note", where, what, f"srun -w {name} df -h {path}  # tells")
+        show = f"srun -w {name} df -h {shlex.quote(place.replace('%n', name))}  # tells"
+        yield Finding("note", where, what, show)
 
 
 def _names(names: Sequence[str], most: int = 3) -> str:
@@ -82,11 +82,12 @@ def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding |
     kind = filesystem(path)
     if not elsewhere or kind is None or kind in _SHARED:
         return None
+    name = next(node.name for node in nodes if node.hostname == elsewhere[0])
     return Finding(
         "warning",
         what,
         f"{str(path)!r} lies on a disk of this machine ({kind}); {elsewhere[0]} may not see it.",
-        f"srun -w {next(node.name for node in nodes if node.hostname == elsewhere[0])} ls {path}  # tells",
+        f"srun -w {name} ls {shlex.quote(str(path))}  # tells",
     )
 
 

@@ -30,6 +30,14 @@ def check_site(site: Site, client: SlurmClient, *, environ: Mapping[str, str]) -
         found.append(_pyxis(client))
     except HpcaiError as error:
         found.append(Finding("error", "slurm", error.what, error.next_step))
+    return found + check_without_slurm(site, nodes, environ=environ)
+
+
+def check_without_slurm(
+    site: Site, nodes: Sequence[NodeInfo] = (), *, environ: Mapping[str, str]
+) -> list[Finding]:
+    """What can be seen of a site without a word from Slurm; `nodes` are those that it has told of."""
+    found: list[Finding] = []
     found += places.scratch(site.scratch, nodes)
     found += _runs_folder(site.runs_root, nodes)
     found += _interpreter(nodes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpcai.cli.complete import complete_ident
+from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
 from hpcai.cli.target import Target, find_target
 
@@ -20,7 +21,8 @@ WAIT_S = 60.0
 
 @click.command()
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
-def cancel(ident: str) -> None:
+@click.pass_context
+def cancel(ctx: click.Context, ident: str) -> None:
     """End a job.
 
     ID is a Slurm job id, a run's name, experiment/run, or @last.
@@ -28,7 +30,7 @@ def cancel(ident: str) -> None:
     \b
     Waits until the job has really ended. Exit status: 0 it has, 2 the name fits two runs,
     4 it had ended before, 5 no such job, 6 Slurm does not answer, 8 it is still ending
-    after a minute.
+    after a minute, 130 no longer waiting after Ctrl-C; it ends all the same.
     """
     from hpcai.cli.context import find_context
 
@@ -41,7 +43,12 @@ def cancel(ident: str) -> None:
         if target.run is not None:
             target.run.append_event("cancel_requested")
         context.client.cancel(target.job.job_id)
-        _wait_for_end(context, target.job)
+        try:
+            _wait_for_end(context, target.job)
+        except KeyboardInterrupt:
+            say(f"\nNo longer waiting; {target.name} was told to end.")
+            suggest(f"hpcai show {target.job_id} --wait")
+            ctx.exit(130)
         find_target(context, ident)
     say(f"{target.name} has ended.")
 

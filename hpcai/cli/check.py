@@ -42,13 +42,13 @@ def check(
 
     \b
     Exit status: 0 nothing keeps jobs from running, 2 a FILE cannot be read or --set is wrong,
-    3 errors were found, 4 there is no Slurm, 5 a FILE does not exist, 6 Slurm does not answer.
+    3 errors were found, 4 there is no Slurm (without FILE), 5 a FILE does not exist, 6 Slurm does not answer.
     """
     context = find_context()
     if files:
         looks = {str(file): _look_at(file, overrides, context) for file in files}
     else:
-        looks = {"": _look(_check_site(context))}
+        looks = {"": _check_site(context)}
     if quiet:
         for word in _ids_of_errors(looks):
             put(word)
@@ -59,7 +59,9 @@ def check(
         rows = [_row(name, one) for name, look in looks.items() for one in look.findings]
         emit_rows(rows, COLUMNS, output, kind="findings")
     # What the caller typed wrong goes before what an author wrote wrong.
-    ctx.exit(next((status for status in (5, 2, 3) if status in {look.status for look in looks.values()}), 0))
+    ctx.exit(
+        next((status for status in (5, 2, 4, 3) if status in {look.status for look in looks.values()}), 0)
+    )
 
 
 class _Look(NamedTuple):
@@ -81,10 +83,17 @@ def _ids_of_errors(looks: Mapping[str, _Look]) -> Iterator[str]:
         yield from [name] if name and wrong else dict.fromkeys(wrong)
 
 
-def _check_site(context: Context) -> list[Finding]:
-    from hpcai.check.site import check_site
+def _check_site(context: Context) -> _Look:
+    from hpcai.check.job import finding_of_error
+    from hpcai.check.site import check_site, check_without_slurm
+    from hpcai.errors import ToolError
 
-    return check_site(context.site, context.client, environ=os.environ)
+    try:
+        client = context.client
+    except ToolError as error:
+        rest = check_without_slurm(context.site, environ=os.environ)
+        return _Look([finding_of_error("slurm", error), *rest], error.exit_status)
+    return _look(check_site(context.site, client, environ=os.environ))
 
 
 def _look_at(file: Path, overrides: Sequence[str], context: Context) -> _Look:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from hpcai.cli.groups import CommandGroup
 from hpcai.cli.output import put, say
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def cluster() -> None:
     """CycleCloud clusters as code."""
 

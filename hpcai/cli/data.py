@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.data_progress import TransferLine, transfer_line
+from hpcai.cli.groups import CommandGroup
+from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ _PULL_STOPPED = "Stopped. What has been downloaded stays; the next pull goes on 
 _PUSH_STOPPED = "Stopped. Nobody sees half a data set; the next push goes on from there."
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """Pack, push, pull and list data sets.
 
@@ -38,7 +41,7 @@ def data() -> None:
 @click.argument("dst", type=_FOLDER)
 @click.option("--name", required=True, help="The data set's name: letters, digits, '.', '_' and '-'.")
 @click.option(
-    "--shard-mib", type=click.FloatRange(min=0.01), default=128, show_default=True, help="Size of a shard."
+    "--shard-mib", type=FiniteRange(min=0.01), default=128, show_default=True, help="Size of a shard."
 )
 @output_option
 @quiet_option("the data set's version")
@@ -58,7 +61,7 @@ def pack(src: Path, dst: Path, name: str, shard_mib: float, output: str, quiet: 
     with transfer_line("samples") as line:
         manifest = pack_folder(src, dst, name=name, shard_bytes=int(shard_mib * MIB), told=line.told)
     say(f"Packed {manifest.samples:,} samples of {len(manifest.class_names)} classes into {dst}.")
-    say(f"Next: hpcai data push {dst} azure://CONTAINER/{name}")
+    say(f"Next: {shlex.join(['hpcai', 'data', 'push', str(dst), f'azure://CONTAINER/{name}'])}")
     _emit_data_set(manifest, str(dst), output, quiet)
 
 

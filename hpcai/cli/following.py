@@ -18,7 +18,7 @@ from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
 from hpcai.runs.record import Run
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.reasons import in_words
+from hpcai.slurm.reasons import in_words, never_starts
 
 DETACHED = 130
 _DRAW_EVERY_S = 0.25
@@ -38,8 +38,7 @@ def follow(run: Run, client: SlurmClient) -> Outcome:
     try:
         return _watch(follower, run)
     except KeyboardInterrupt:
-        say(f"\nNo longer following; job {run.job_id} goes on.")
-        suggest(f"hpcai show {run.name} --wait", f"hpcai logs -f {run.name}", f"hpcai cancel {run.name}")
+        tell_detached(f"job {run.job_id}", run.name, "following")
         # That Slurm has taken the job is known before its first answer to a question.
         raise Detached(_state(follower) or "PENDING") from None
 
@@ -60,12 +59,15 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     follower = RunFollower(run, client)
+    hopeless = Hopeless(run.name)
 
     def is_late(snapshot: Snapshot) -> None:
+        if snapshot.never_starts:
+            hopeless.tell(snapshot.words)
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
             raise WaitTimeout(
                 f"{run.name} has not ended within {timeout_s:g} s: it {snapshot.words or 'goes on'}.",
-                next_step=f"hpcai show {run.name} --wait",
+                next_step=hopeless.next_step,
             )
 
     try:
@@ -73,7 +75,7 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     except KeyboardInterrupt:
         # A run without a job is of another process of this machine.
         job = f"job {run.job_id}" if follower.is_in_slurm else run.name
-        _tell_detached(job, run.name)
+        tell_detached(job, run.name)
         raise Detached(_state(follower)) from None
 
 
@@ -83,20 +85,45 @@ def _watch(follower: RunFollower, run: Run) -> Outcome:
     screen = live.console()
     job_id = run.job_id if follower.is_in_slurm else None
     if not live.can_draw(screen):
-        return _until_end(follower, _teller())
+        return _until_end(follower, _teller(run.name))
     with live.View(screen, run.name, job_id) as view:
         return _until_end(follower, lambda snapshot: view.show(snapshot, _tail(run, snapshot)))
 
 
-def _teller() -> Callable[[Snapshot], None]:
+def _teller(name: str) -> Callable[[Snapshot], None]:
     """Prints what is new."""
     narrator = narrate.Narrator()
+    hopeless = Hopeless(name)
 
     def tell(snapshot: Snapshot) -> None:
         for line in narrator.tell(snapshot):
             say(line)
+        if snapshot.never_starts:
+            hopeless.tell()
 
     return tell
+
+
+class Hopeless:
+    """Tells once that a job never starts as it is, and what takes it out of the queue."""
+
+    def __init__(self, ident: str, name: str | None = None) -> None:
+        self._ident = ident
+        self._name = name or ident
+        self._told = False
+
+    def tell(self, words: str | None = None) -> None:
+        """`words` is what Slurm says, where that has not been told."""
+        if not self._told:
+            if words:
+                say(f"{self._name} {words}.")
+            suggest(f"hpcai cancel {self._ident}")
+        self._told = True
+
+    @property
+    def next_step(self) -> str:
+        """What to type when waiting was too long."""
+        return f"hpcai cancel {self._ident}" if self._told else f"hpcai show {self._ident} --wait"
 
 
 def _until_end(follower: RunFollower, show: Callable[[Snapshot], None]) -> Outcome:
@@ -120,24 +147,28 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.5
+    hopeless = Hopeless(str(job.job_id), f"Job {job.job_id}")
     try:
         while True:
             job = client.job(job.job_id)
             outcome = outcome_of_job(job)
             if outcome is not None:
                 return outcome
+            if never_starts(job):
+                hopeless.tell(in_words(job))
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
                     f"Job {job.job_id} has not ended within {timeout_s:g} s: it {in_words(job)}.",
-                    next_step=f"hpcai show {job.job_id} --wait",
+                    next_step=hopeless.next_step,
                 )
             time.sleep(pause_s)
             pause_s = min(LONGEST_INTERVAL_S, pause_s * 1.2)
     except KeyboardInterrupt:
-        _tell_detached(f"job {job.job_id}", str(job.job_id))
+        tell_detached(f"job {job.job_id}", str(job.job_id))
         raise Detached(job.state) from None
 
 
-def _tell_detached(what: str, ident: str) -> None:
-    say(f"\nNo longer waiting; {what} goes on.")
+def tell_detached(what: str, ident: str, doing: str = "waiting") -> None:
+    """That a job goes on without whoever stayed with it, and what to type next."""
+    say(f"\nNo longer {doing}; {what} goes on.")
     suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {ident}", f"hpcai cancel {ident}")

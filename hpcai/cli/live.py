@@ -78,6 +78,8 @@ def draw(
     if now.resumed_step is not None:
         lines.append(_line(marks.done, f"goes on from step {now.resumed_step}"))
     lines.append(_now(now, marks))
+    if now.never_starts:
+        lines.append(_line(marks.bad, f"hpcai cancel {name}"))
     if now.epoch is not None or now.loss is not None:
         lines += _numbers(now, width, pretty=pretty)
     elif now.outcome is None:

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.groups import CommandGroup
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
     from hpcai.slurm.local.cluster import Status
 
 name_option = click.option(
-    "--name", default="default", show_default=True, envvar="HPCAI_LOCAL", help="Which embedded cluster."
+    "--name",
+    default="default",
+    show_default=True,
+    envvar="HPCAI_LOCAL",
+    show_envvar=True,
+    help="Which embedded cluster.",
 )
 
 SHOWN = ("name", "state", "nodes", "uptime_s", "blob_endpoint", "slurm_version")
@@ -25,7 +31,7 @@ COLUMNS = (
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def local() -> None:
     """A real Slurm cluster on this machine.
 
@@ -155,7 +161,7 @@ def execute(name: str, command: tuple[str, ...]) -> None:
         ) from error
 
 
-@local.group()
+@local.group(cls=CommandGroup)
 def fault() -> None:
     """Let a node fail, and come back."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hpcai.cli.context import Context
     from hpcai.launch.follow import Snapshot
     from hpcai.runs.record import Run
+    from hpcai.slurm.answers import JobInfo
 
 _CHUNK = 1 << 16
 _READ_EVERY_S = 0.2
@@ -26,40 +27,53 @@ _ASK_EVERY_S = 2.0
 @click.command()
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends, over all its attempts.")
-@click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which rank.")
+@click.option("--rank", type=click.IntRange(min=0), help="Which rank.  [default: 0]")
 @click.option("--attempt", type=click.IntRange(min=0), help="Which attempt.  [default: the last]")
 @click.option("--batch", is_flag=True, help="What Slurm and the batch part printed, not a rank.")
 @click.pass_context
-def logs(ctx: click.Context, ident: str, follow: bool, rank: int, attempt: int | None, batch: bool) -> None:
+def logs(
+    ctx: click.Context, ident: str, follow: bool, rank: int | None, attempt: int | None, batch: bool
+) -> None:
     """Print what a job printed.
 
     ID is a Slurm job id, a run's name, experiment/run, or @last. What a rank wrote to its stdout
     goes to stdout, what it wrote to its stderr to stderr.
 
     \b
-    Exit status: 0, 2 the name fits two runs, 4 no such rank or attempt, or no output yet,
-    5 no such job, 6 Slurm does not answer, 130 no longer following after Ctrl-C.
+    Exit status: 0, 2 the name fits two runs, or --batch with --rank, 4 no such rank or attempt,
+    or no output yet, 5 no such job, 6 Slurm does not answer. With -f, as with
+    `hpcai show --wait`: 0 the job completed, else its own status (128 + signal, or 9, when it
+    has none), 130 no longer following after Ctrl-C.
     """
     from hpcai.cli.context import find_context
 
+    if batch and rank is not None:
+        raise click.UsageError("--batch and --rank both say what to print. Give one of them.")
     context = find_context()
     target = find_target(context, ident, ask_slurm=False)
     if target.run is None:
-        _print_job(context, target, follow)
+        _print_job(ctx, context, target, follow)
     elif follow:
-        _follow(ctx, context, target.run, rank, attempt, batch)
+        _follow(ctx, context, target.run, rank or 0, attempt, batch)
     else:
         _print(context, target.run, rank, attempt, batch)
 
 
-def _print(context: Context, run: Run, rank: int, attempt: int | None, batch: bool) -> None:
+def _print(context: Context, run: Run, rank: int | None, attempt: int | None, batch: bool) -> None:
     if batch:
         _Pipe(run.paths.batch_log, sys.stdout).copy()
         return
     number = _attempt(context, run, attempt)
-    _require_rank(context, run, number, rank)
-    _Pipe(run.paths.log(number, rank, "out"), sys.stdout).copy()
-    _Pipe(run.paths.log(number, rank, "err"), sys.stderr).copy()
+    ranks = _require_rank(context, run, number, rank or 0)
+    pipes = [_Pipe(run.paths.log(number, rank or 0, "out"), sys.stdout)]
+    pipes.append(_Pipe(run.paths.log(number, rank or 0, "err"), sys.stderr))
+    for pipe in pipes:
+        pipe.copy()
+    if not any(pipe.offset for pipe in pipes):
+        say(f"Rank {rank or 0} printed nothing. What Slurm and the batch part said:")
+        say(f"hpcai logs --batch {run.name}")
+    if rank is None and len(ranks) > 1:
+        say(f"This was rank 0 of {len(ranks)}; --rank N prints another.")
 
 
 def _attempt(context: Context, run: Run, attempt: int | None) -> int:
@@ -80,12 +94,13 @@ def _attempt(context: Context, run: Run, attempt: int | None) -> int:
     return attempt
 
 
-def _require_rank(context: Context, run: Run, number: int, rank: int) -> None:
+def _require_rank(context: Context, run: Run, number: int, rank: int) -> list[int]:
+    """The ranks that printed something or could. Raises ToolError when `rank` is none of them."""
     from hpcai.errors import ToolError
 
     ranks = sorted({int(path.stem) for path in run.paths.logs(number)})
     if rank in ranks:
-        return
+        return ranks
     if not ranks:
         raise ToolError(
             f"No rank of {run.name} has printed anything in attempt {number}: {_state(context, run)}.",
@@ -115,25 +130,29 @@ def _state(context: Context, run: Run) -> str:
 def _follow(
     ctx: click.Context, context: Context, run: Run, rank: int, attempt: int | None, batch: bool
 ) -> None:
-    from hpcai.cli.following import DETACHED
+    from hpcai.cli.following import DETACHED, Hopeless, tell_detached
     from hpcai.cli.words import ended
     from hpcai.launch.watch import RunFollower
 
     follower = RunFollower(run, None if is_local(run) else context.slurm)
     reader = _Reader(run, rank, attempt, batch)
+    hopeless = Hopeless(run.name)
     try:
         snapshot = follower.poll()
         while snapshot.outcome is None:
             reader.read(snapshot)
+            if snapshot.never_starts:
+                hopeless.tell(snapshot.words)
             time.sleep(_READ_EVERY_S)
             snapshot = follower.poll()
         reader.read(snapshot)
     except KeyboardInterrupt:
-        say(f"\nNo longer following; {run.name} goes on: hpcai logs -f {run.name}")
+        tell_detached(f"job {run.job_id}" if follower.is_in_slurm else run.name, run.name, "following")
         ctx.exit(DETACHED)
     if not batch and not reader.has_read:
         _require_rank(context, run, snapshot.attempt, rank)
     say(f"{run.name} {ended(snapshot.outcome)}.")
+    ctx.exit(snapshot.outcome.status)
 
 
 class _Reader:
@@ -199,7 +218,7 @@ class _Pipe:
             return
 
 
-def _print_job(context: Context, target: Target, follow: bool) -> None:
+def _print_job(ctx: click.Context, context: Context, target: Target, follow: bool) -> None:
     """The output file of a job that hpcai did not submit."""
     from hpcai.errors import ToolError
 
@@ -212,11 +231,25 @@ def _print_job(context: Context, target: Target, follow: bool) -> None:
             next_step=f"hpcai show {job.job_id}",
         )
     pipe = _Pipe(path, sys.stdout)
+    if follow:
+        _follow_job(ctx, context, job, pipe)
     pipe.copy()
-    next_ask = 0.0
-    while follow and not job.is_final:
-        if time.monotonic() >= next_ask:
-            job = context.client.job(job.job_id)
-            next_ask = time.monotonic() + _ASK_EVERY_S
+
+
+def _follow_job(ctx: click.Context, context: Context, job: JobInfo, pipe: _Pipe) -> None:
+    from hpcai.cli.following import DETACHED, tell_detached
+    from hpcai.launch.ends import outcome_of_job
+
+    next_ask = time.monotonic() + _ASK_EVERY_S
+    try:
+        while (outcome := outcome_of_job(job)) is None:
+            pipe.copy()
+            time.sleep(_READ_EVERY_S)
+            if time.monotonic() >= next_ask:
+                job = context.client.job(job.job_id)
+                next_ask = time.monotonic() + _ASK_EVERY_S
         pipe.copy()
-        time.sleep(_READ_EVERY_S)
+    except KeyboardInterrupt:
+        tell_detached(f"job {job.job_id}", str(job.job_id), "following")
+        ctx.exit(DETACHED)
+    ctx.exit(outcome.status)

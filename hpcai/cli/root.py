@@ -9,8 +9,9 @@ from typing import TextIO
 import click
 
 from hpcai import __version__
+from hpcai.cli.groups import CommandGroup
 from hpcai.cli.output import drop, output_error, say
-from hpcai.errors import HpcaiError, did_you_mean
+from hpcai.errors import HpcaiError
 
 # Word -> (module below hpcai.cli, the line in `hpcai --help`). Each module holds a click command
 # named like the word; a test keeps the line equal to that command's own short help.
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A click group that knows its commands' names and help lines without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -41,18 +42,8 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(word, line) for word, (_, line) in sorted(COMMANDS.items())])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
-        if word not in COMMANDS and not word.startswith("-"):
-            hint = did_you_mean(word, COMMANDS) or "`hpcai --help` lists the commands."
-            ctx.fail(f"There is no command {word!r}.\n{hint}")
-        return super().resolve_command(ctx, args)
+    def lines(self, ctx: click.Context) -> dict[str, str]:
+        return {word: line for word, (_, line) in COMMANDS.items()}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

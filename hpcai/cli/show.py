@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.complete import complete_ident
+from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.target import Target, find_target, is_local
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job has ended, and end with its status.")
 @click.option(
-    "--timeout-s", type=click.FloatRange(min=0), help="With --wait: wait no longer than so many seconds."
+    "--timeout-s", type=FiniteRange(min=0), help="With --wait: wait no longer than so many seconds."
 )
 @output_option
 @quiet_option("the run's name, or the job id where there is no run,")
@@ -113,7 +114,13 @@ def _facts(target: Target) -> dict[str, Any]:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
     elif run is not None and is_local(run):
         facts |= {"state": "RUNNING", "why": "runs on the machine that started it"}
-    return facts | (_of_slurm(job) if job is not None else {}) | (_of_record(run) if run is not None else {})
+    facts |= _of_slurm(job) if job is not None else {}
+    if run is not None:
+        submitted = facts.get("submitted")
+        facts |= _of_record(run)
+        # What the client wrote down after sbatch's answer may be later than the start.
+        facts["submitted"] = min((one for one in (submitted, facts["submitted"]) if one), default=None)
+    return facts
 
 
 def _of_slurm(job: JobInfo) -> dict[str, Any]:
@@ -170,6 +177,11 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         for key, value in facts.items()
         if value is not None and key not in ("attempts", "restarts")
     }
+    # Only of a waiting job does Slurm say more than its state; its reason is part of it.
+    if "reason" in facts and facts["state"] != "PENDING":
+        shown.pop("why", None)
+    if facts["state"] and facts["cause"] == facts["state"].lower():
+        del shown["cause"]
     for key in ("submitted", "started", "ended"):
         if key in shown:
             shown[key] = moment(shown[key], now)

@@ -47,14 +47,16 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
     """
     from hpcai.errors import NotFoundError
     from hpcai.launch import ends
+    from hpcai.runs.names import job_id_of
     from hpcai.runs.record import find_run
 
     try:
         run = find_run(context.site.runs_root, ident)
     except NotFoundError:
-        if not ident.isdigit() or context.slurm is None:
+        job_id = job_id_of(ident)
+        if job_id is None or context.slurm is None:
             raise
-        return Target(None, context.slurm.job(int(ident)))
+        return Target(None, context.slurm.job(job_id))
     if not ask_slurm or is_local(run) or context.slurm is None:
         return Target(run, None)
     return Target(run, ends.collect(run, context.slurm))

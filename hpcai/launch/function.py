@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shlex
@@ -21,6 +22,7 @@ from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load_text
+from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.site import Site
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         fields = {**self._fields, **kwargs}
         if "command" in fields:
             raise UsageError(
-                "command is the function here", next_step="hpcai.submit takes a job with a command."
+                "The function is the command here: `command` cannot be given.",
+                next_step="`hpcai.submit` takes a job with a command.",
             )
         self._spec = self._load(fields)
         self._fields = fields
@@ -133,9 +136,16 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
             text = json.dumps(whole)
         except TypeError as error:
             raise SpecError(
-                f"hpcai.executor: {error}", allowed="Fields are those of a job's file."
+                f"hpcai.executor got what no file can hold: {error}.",
+                allowed="Fields are those of a job's file.",
             ) from error
-        spec = load_text(text, "hpcai.executor")
+        try:
+            spec = load_text(text, "hpcai.executor")
+        except SpecFileError as error:
+            # The text is our own: its lines say nothing to whoever gave the fields.
+            raise type(error)(
+                [dataclasses.replace(one, line=None, column=None) for one in error.mistakes]
+            ) from error
         assert isinstance(spec, JobSpec)
         return spec
 
@@ -166,10 +176,16 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         return [first]
 
     def _pickle(self, delayed: utils.DelayedSubmission) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path: Path = self.folder / f"{uuid.uuid4().hex}.pkl"
         delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
-        delayed.dump(path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            delayed.dump(path)
+        except OSError as error:
+            raise UsageError(
+                f"The folder {str(self.folder)!r} of hpcai.executor cannot be written: {error.strerror}.",
+                next_step="Give a folder that all nodes see and that you may write to.",
+            ) from error
         return path
 
     def _element(self, first: FunctionJob, index: int, pickle: Path) -> FunctionJob:

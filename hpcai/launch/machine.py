@@ -129,6 +129,7 @@ def install_debian_packages(packages: list[str], steps: Steps) -> None:
         # apt tells of sources that do not answer, but its status is 0: others may have what is wanted.
         if not any(APT_LISTS.glob("*_Packages*")):
             raise UnreachableError(
-                f"apt could not fetch its package lists; all it printed: {steps.log}", next_step=SOURCES_HINT
+                f"apt could not fetch its package lists; {str(steps.log)!r} holds all that it printed.",
+                next_step=SOURCES_HINT,
             )
     steps.run(install, env=env, next_step=f"Install them by hand: apt-get install {' '.join(packages)}")

@@ -83,7 +83,7 @@ class Packages:
             found = sorted((root / DEBIANS_WHEELS.relative_to("/")).glob("pip-*.whl"))
         if not found:
             raise ToolError(
-                f"{machine.base_python()} has no module 'ensurepip', so an environment made by it has no pip",
+                f"{machine.base_python()} has no module 'ensurepip', so it makes environments without pip.",
                 next_step="Have it installed (Debian: apt-get install python3-venv), then try again.",
             )
         return found[-1]
@@ -102,7 +102,7 @@ class Packages:
         done = shell.run(argv, timeout_s=PROBE_TIMEOUT_S, env=env, check=False)
         if done.status != 0:
             raise UnreachableError(
-                f"pip found no index that has torch: {_last_line(done.stderr)}", next_step=OFFLINE_HINT
+                f"pip found no index that has torch: {_last_line(done.stderr)}.", next_step=OFFLINE_HINT
             )
         # "Available versions: 2.13.0+cpu, 2.13.0, ..."; another line tells what is installed.
         line = next((line for line in done.stdout.splitlines() if line.startswith("Available")), "")
@@ -202,10 +202,10 @@ def requirements(pyproject: str, extras: Sequence[str]) -> list[str]:
 def _list_named(name: str, toml: str) -> list[str]:
     match = re.search(rf"^{name} = (\[.*?\])$", toml, re.MULTILINE | re.DOTALL)
     if match is None:
-        raise ToolError(f"pyproject.toml has no list {name!r}")
+        raise ToolError(f"pyproject.toml has no list {name!r}.")
     value: list[str] = ast.literal_eval(match[1])
     return value
 
 
 def _last_line(text: str) -> str:
-    return (text.strip() or "it printed nothing").splitlines()[-1]
+    return (text.strip() or "it printed nothing").splitlines()[-1].rstrip(".")

@@ -107,7 +107,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
         raise SlurmError(
             " ".join(breach.what for breach in found),
             allowed=" ".join(dict.fromkeys(breach.fix for breach in found)),
-            next_step="hpcai check FILE tells everything that keeps this job from starting.",
+            next_step="`hpcai check` shows what the partitions here have.",
         )
 
 

@@ -103,12 +103,12 @@ class Steps:
         return [*causes, *last]
 
     def _failure(self, what: str, printed: Sequence[str], next_step: str) -> HpcaiError:
-        what = f"{what}; all it printed: {self.log}"
+        what = f"{what}; {str(self.log)!r} holds all that it printed"
         if any(DISK_FULL.search(line) for line in printed):
-            return StageError(f"No space is left on a disk: {what}", next_step=MORE_ROOM)
+            return StageError(f"No space is left on a disk: {what}.", next_step=MORE_ROOM)
         if any(NO_ANSWER.search(line) for line in printed):
-            return UnreachableError(f"Nothing answered: {what}", next_step=next_step)
-        return ToolError(what, next_step=next_step)
+            return UnreachableError(f"Nothing answered: {what}.", next_step=next_step)
+        return ToolError(f"{what}.", next_step=next_step)
 
     def _show(self, printed: Sequence[str]) -> None:
         print(file=self.words)

@@ -104,6 +104,6 @@ def _private(cache: Path, *packages: str, what: str, with_needs: bool) -> Path:
 
 def _missing(what: str, *packages: str) -> ToolError:
     return ToolError(
-        f"Horovod must be compiled once, and this machine lacks {what}",
+        f"Horovod must be compiled once, and this machine lacks {what}.",
         next_step=f"Have it installed (Debian: apt-get install {' '.join(packages)}), then try again.",
     )

@@ -71,5 +71,7 @@ def bind(path: str) -> str:
     Raises RenderError for a path that Pyxis cannot be told.
     """
     if re.search(r"[:,\n]", path):
-        raise RenderError(f"{path!r} cannot be mounted into a container: Pyxis takes no path with ':' or ','")
+        raise RenderError(
+            f"{path!r} cannot be mounted into a container: Pyxis takes no path with ':' or ','."
+        )
     return f"{path}:{path}"

@@ -19,8 +19,8 @@ def shipped(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise RenderError(
-        f"the folder {name!r} that ships with hpcai is not in {package.parent}",
-        next_step="Install hpcai again: pip install --force-reinstall hpcai",
+        f"The folder {name!r} that ships with hpcai is not in {str(package.parent)!r}.",
+        next_step="pip install --force-reinstall hpcai",
     )
 
 
@@ -48,7 +48,9 @@ def render(template: str, **values: Any) -> str:
     try:
         return environment().get_template(template).render(**values)
     except jinja2.TemplateError as error:
-        raise RenderError(f"template {template!r}: {type(error).__name__}: {error}") from error
+        raise RenderError(
+            f"The template {template!r} cannot be rendered: {type(error).__name__}: {str(error).rstrip('.')}."
+        ) from error
 
 
 def quote(value: object) -> str:
@@ -58,7 +60,7 @@ def quote(value: object) -> str:
     """
     text = str(value)
     if "\0" in text:
-        raise RenderError(f"{text!r} holds a zero byte, which no command line can carry")
+        raise RenderError(f"{text!r} holds a zero byte, which no command line can carry.")
     if re.fullmatch(r"[A-Za-z0-9@%_+=:./-]+", text):
         return text
     return "'" + text.replace("'", r"'\''") + "'"
@@ -72,7 +74,7 @@ def sbatch_quote(value: object) -> str:
     """
     text = str(value)
     if re.search(r"[\x00-\x1f\x7f]", text):
-        raise RenderError(f"{text!r} holds a control character, which no #SBATCH line can carry")
+        raise RenderError(f"{text!r} holds a control character, which no #SBATCH line can carry.")
     if re.fullmatch(r"[A-Za-z0-9@%_+=:,./\[\]-]+", text):
         return text
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

@@ -150,15 +150,15 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
 def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
     for path in (run_dir, job.workdir, job.interpreter):
         if path is not None and not path.is_absolute():
-            raise RenderError(f"{str(path)!r} is not an absolute path, and a script runs in many places")
+            raise RenderError(f"{str(path)!r} is not an absolute path, and a script runs in many places.")
     if where == "local" and job.spec.nodes > 1:
         raise RenderError(
-            f"nodes: {job.spec.nodes} cannot run on this machine alone",
+            f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",
             next_step="Add --set nodes=1, or leave out --where local.",
         )
     if where == "local" and job.spec.container is not None:
         raise RenderError(
-            "container: needs Slurm with Pyxis",
+            "`container:` needs Slurm with Pyxis.",
             next_step="Add --set container=null, or leave out --where local.",
         )
 

@@ -77,7 +77,7 @@ def log_path(path: Path) -> str:
     text = str(path)
     if "\\" in text:
         raise RenderError(
-            f"{text!r} holds a backslash, which Slurm takes away from the names of log files",
+            f"{text!r} holds a backslash, which Slurm takes away from the names of log files.",
             next_step="Choose another runs folder: export HPCAI_RUNS_ROOT=...",
         )
     return f"/\\{text[1:]}" if "%" in text else text

@@ -1,4 +1,4 @@
-"""The names of runs from the names of folders: no record is opened, so thousands are listed in an instant."""
+"""What names a run or a job. No record is opened, so that thousands of runs are listed in an instant."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from hpcai.runs.paths import RunPaths
 
 # Every run is made with the UTC time of its making in its name.
 _STAMP = re.compile(r"-(\d{8}-\d{6})(?:-(\d+))?$")
+# Slurm counts jobs from 1, and takes 0 for all of them.
+_JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def job_id_of(ident: str) -> int | None:
+    """The Slurm job id that `ident` is, None for what is none."""
+    return int(ident) if _JOB_ID.fullmatch(ident) else None
 
 
 def list_names(runs_root: str | os.PathLike[str]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from hpcai.runs import files, jsonl, metrics
 from hpcai.runs.attempts import CAUSES, RunAttempt
 from hpcai.runs.jsonl import Record
 from hpcai.runs.metrics import Mark, Series
+from hpcai.runs.names import job_id_of
 from hpcai.runs.paths import RunPaths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -254,8 +255,9 @@ def _fitting(runs: Sequence[Run], ident: str) -> list[Run]:
     exact = [run for run in runs if ident in (run.name, run.ident)]
     if exact:
         return exact
-    if ident.isdigit():
-        return next(([run] for run in runs if _job_id(run) == int(ident)), [])
+    job_id = job_id_of(ident)
+    if job_id is not None:
+        return next(([run] for run in runs if _job_id(run) == job_id), [])
     unstamped = [run for run in runs if _STAMP.sub("", run.name) == ident]
     if unstamped:
         return unstamped
@@ -271,7 +273,7 @@ def _job_id(run: Run) -> int | None:
 
 
 def _not_found(runs: Sequence[Run], ident: str) -> NotFoundError:
-    if ident.isdigit():
+    if job_id_of(ident) is not None:
         return NotFoundError(
             f"No run has the Slurm job id {ident}.",
             next_step=f"The newest run is {runs[0].ident!r}; @last names it.",

@@ -127,9 +127,11 @@ class SlurmClient:
             next_step="`hpcai queue` lists your jobs.",
         )
         try:
-            found = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
+            told = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
         except NotFoundError as error:
             raise unknown from error
+        # Slurm answers some ids that are none, such as 0, with every job that there is.
+        found = [job for job in told if job_id in (job.job_id, job.array_job_id)]
         if not found:
             raise unknown
         return min(found, key=lambda job: (job.is_final, job.state == "COMPLETED", job.job_id != job_id))

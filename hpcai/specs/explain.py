@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from hpcai import units
 from hpcai.errors import nearest
+from hpcai.specs import example
 from hpcai.specs.mistakes import Contradiction, Mistake
 from hpcai.specs.yaml_text import Document, Path, key_text
 
@@ -23,8 +24,8 @@ _ARTICLES = {
     "string_type": "text",
     "path_type": "a path",
     "tuple_type": "a list",
-    "dict_type": "a map of keys and values",
-    "model_type": "a map of keys and values",
+    "dict_type": "a map of names and values",
+    "model_type": "a map of the keys",
 }
 
 
@@ -78,7 +79,7 @@ def _mistake(
     if detail["input"] is None and len(path) == 1 and model.model_fields[str(path[0])].is_required():
         return document.place(path).mistake(key_text(path), "is empty, and must be given")
     of_key = "[key]" in detail["loc"]
-    return document.place(path, of_key=of_key).mistake(key_text(path), _message(detail, path))
+    return document.place(path, of_key=of_key).mistake(key_text(path), _message(detail, path, model))
 
 
 def _unknown_key(key: str, known: Sequence[str], aliases: Mapping[str, str]) -> str:
@@ -90,10 +91,18 @@ def _unknown_key(key: str, known: Sequence[str], aliases: Mapping[str, str]) -> 
 
 def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
     for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            inner = _inner_model(model.model_fields[part].annotation)
-            model = inner or model
+        model = _model_at(model, (part,)) or model
     return list(model.model_fields)
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    """The model of the map, or of the list's items, at `path`; None for plain values."""
+    found: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, str):
+            field = found.model_fields.get(part) if found else None
+            found = _inner_model(field.annotation) if field else None
+    return found
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
@@ -106,7 +115,7 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _message(detail: ErrorDetails, path: Path) -> str:
+def _message(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "wrong":
         return str(context["message"])
@@ -124,8 +133,25 @@ def _message(detail: ErrorDetails, path: Path) -> str:
     if kind == "too_short":
         return f"got {got!r}; it must hold at least {context['min_length']} item"
     if kind in _ARTICLES:
-        return f"got {got!r}; {_ARTICLES[kind]}{_hint(str(path[-1]), kind, got)}"
+        inner = _model_at(model, path)
+        hint = _hint_of_map(path, kind, got, inner) or _hint(str(path[-1]), kind, got)
+        return f"got {got!r}; {_ARTICLES[kind]}{hint}"
     return f"got {got!r}; {detail['msg']}"
+
+
+def _hint_of_map(path: Path, kind: str, got: object, inner: type[BaseModel] | None) -> str | None:
+    """The keys of a map, and the line that holds what was got."""
+    if got is None:
+        return None
+    if kind == "dict_type":
+        return f": {path[-1]}: {example.of_variables(got)}"
+    if inner is None or kind not in ("model_type", "tuple_type"):
+        return None
+    line = example.of_item(inner, got)
+    if kind == "tuple_type":
+        return f": one item per line, each after '- ', such as - {line}" if line else None
+    begin = "-" if isinstance(path[-1], int) else f"{path[-1]}:"
+    return f" {', '.join(inner.model_fields)}" + (f", such as {begin} {line}" if line else "")
 
 
 def _hint(key: str, kind: str, got: object) -> str:

@@ -135,6 +135,7 @@ def _override(document: Document, override: str) -> None:
     if value.mistakes:
         raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
     path: list[str | int] = []
+    made: list[KeyPath] = []
     target: Any = document.data
     parts = key.split(".")
     for index, part in enumerate(parts):
@@ -144,9 +145,11 @@ def _override(document: Document, override: str) -> None:
             target[step] = value.data
         elif isinstance(target, dict) and target.get(part) is None:
             target[step] = {}
+            made.append(tuple(path))
         target = target[step]
     _forget(document, tuple(path))
-    document.keys[tuple(path)] = document.values[tuple(path)] = Place(origin)
+    for one in (*made, tuple(path)):
+        document.keys[one] = document.values[one] = Place(origin)
     document.written |= {(*path, *below): text for below, text in value.written.items()}
 
 

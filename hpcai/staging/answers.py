@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from hpcai.errors import HpcaiError, NotFoundError, ToolError, UnreachableError, did_you_mean
@@ -52,7 +53,8 @@ def no_container(location: BlobLocation, known: Sequence[str]) -> NotFoundError:
         allowed=f"There are: {', '.join(known[:5])}{' and more' if len(known) > 5 else ''}."
         if known
         else None,
-        next_step=did_you_mean(location.container, known) or f"`hpcai data push DIR {made.url}` makes it.",
+        next_step=did_you_mean(location.container, known)
+        or f"`hpcai data push DIR {shlex.quote(made.url)}` makes it.",
     )
 
 

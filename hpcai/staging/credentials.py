@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def _from_file(path: Path) -> Credentials:
         raise UsageError(
             f"{where} has mode {mode & 0o777:04o}: others may read it.",
             allowed=_ALLOWED,
-            next_step=f"chmod 600 {str(path)!r}",
+            next_step=f"chmod 600 {shlex.quote(str(path))}",
         )
     return _from_document(_document(text, where), where)
 

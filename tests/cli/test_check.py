@@ -109,3 +109,12 @@ def test_a_profile_that_does_not_exist_has_a_place(folder: Path) -> None:
     assert (checked.returncode, "error    size.yaml:3:10: profile: " in checked.stdout) == (3, True)
     both = hpcai(folder, "submit", "size.yaml", "--set", "nodes=0")
     assert (both.returncode, len(both.stderr.splitlines())) == (3, 2)
+
+
+def test_a_site_without_slurm_is_looked_at_all_the_same(folder: Path) -> None:
+    done = hpcai(folder, "check", "-o", "json")
+    assert done.returncode == 4, done.stderr
+    found = {row["where"]: row for row in json.loads(done.stdout)["findings"]}
+    assert found["slurm"]["severity"] == "error" and "There is no Slurm here" in found["slurm"]["what"]
+    assert "hpcai local up" in found["slurm"]["fix"]
+    assert {"runs folder", "interpreter", "scratch", "storage"} <= found.keys()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -288,6 +289,13 @@ def test_an_empty_container_is_no_error(blob: RealBlob, large: tuple[Path, str])
     )
 
 
+def test_the_next_command_is_quoted(images: Path, tmp_path: Path) -> None:
+    run = data("pack", images, tmp_path / "x y", "--name", "d")
+    (following,) = (line for line in run.stderr.splitlines() if line.startswith("Next: "))
+    words = ["hpcai", "data", "push", str(tmp_path / "x y"), "azure://CONTAINER/d"]
+    assert shlex.split(following.removeprefix("Next: ")) == words
+
+
 def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").write_text("")
@@ -295,6 +303,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("pack", images, tmp_path / "out"), 2),
         (("pack", images, tmp_path / "out", "--name", "a b"), 2),
         (("pack", images, tmp_path / "out", "--name", "a", "--shard-mib", "0"), 2),
+        (("pack", images, tmp_path / "out", "--name", "a", "--shard-mib", "inf"), 2),
         (("pack", images, tmp_path / "full", "--name", "a"), 2),
         (("pack", tmp_path / "none", tmp_path / "out", "--name", "a"), 5),
         (("pack", tmp_path / "full", tmp_path / "out", "--name", "a"), 7),

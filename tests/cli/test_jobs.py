@@ -105,6 +105,23 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
     assert done.stderr == "to stderr\n"
 
 
+def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
+    assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
+    assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
+    both = cli("logs", finished.name, "--batch", "--rank", "0", status=2)
+    assert "--batch and --rank both say what to print." in both.stderr
+
+
+def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
+    run = cli.submit("true", name="silent")
+    cli("show", run.name, "--wait")
+    done = cli("logs", run.name)
+    assert (done.stdout, done.stderr) == (
+        "",
+        f"Rank 0 printed nothing. What Slurm and the batch part said:\nhpcai logs --batch {run.name}\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -131,6 +148,37 @@ def test_an_ended_job_cannot_be_cancelled(cli: Cli, finished: Run) -> None:
     assert "cannot be cancelled: it completed" in cli("cancel", finished.name, status=4).stderr
 
 
+def test_what_is_no_job_id_means_no_job(cli: Cli) -> None:
+    run = cli.submit(FOREVER, name="kept")
+    until(lambda: begun(run), 30, "the job runs")
+    # 0 is every job for Slurm; the last is this job's id in other digits.
+    others = str(run.job_id).translate({ord("0") + digit: 0x660 + digit for digit in range(10)})
+    for ident in ("0", "00", others, "9" * 5000):
+        for words in (("cancel",), ("show", "--wait"), ("logs",)):
+            assert "There is no run" in cli(*words, ident, status=5).stderr
+    assert cli.json("show", run.name)["state"] == "RUNNING"
+    cli("cancel", run.name)
+
+
+def test_a_job_that_never_starts_is_told_once_with_what_ends_it(cli: Cli) -> None:
+    failed = cli.submit("exit 3", name="first")
+    cli("show", failed.name, "--wait", status=3)
+    file = cli.file("true", name="after", dependency=f"afterok:{failed.job_id}")
+    found = cli("check", file, status=3).stdout
+    assert f"`afterok:{failed.job_id}` cannot come true: job {failed.job_id} ended FAILED." in found
+    run = cli.run(cli("submit", "-q", file).stdout.strip())
+    until(lambda: cli.json("show", run.name)["reason"] == "DependencyNeverSatisfied", 30, "Slurm sees it")
+    never = "never starts: the job that it depends on ended otherwise"
+    words = cli("show", run.name, "--wait", "--timeout-s", "3", status=8).stderr
+    assert words.startswith(f"{run.name} {never}.\nNext:\n  hpcai cancel {run.name}\n")
+    assert words.count(never) == 2 and words.endswith(f"it {never}.\nhpcai cancel {run.name}\n")
+    reading = cli.start("logs", "-f", run.name)
+    assert reading.stderr is not None
+    assert reading.stderr.readline() == f"{run.name} {never}.\n"
+    cli("cancel", run.name)
+    reading.communicate(timeout=30)
+
+
 @pytest.mark.parametrize("word", ["show", "logs", "cancel"])
 def test_an_unknown_name_is_5_with_the_nearest(cli: Cli, finished: Run, word: str) -> None:
     assert f"Did you mean {finished.name!r}?" in cli(word, "linse", status=5).stderr
@@ -149,6 +197,8 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert (end["state"], end["cause"], end["exit_status"]) == ("FAILED", "failed", 37)
     assert re.search(r"\d\d:\d\d:\d\d  started on n\d\n", done.stderr)
     assert "failed with status 37" in done.stderr and "  | the reason" in done.stderr
+    cli("logs", "-f", end["run"], status=37)
+    cli("logs", end["run"])
     assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
 
 
@@ -326,3 +376,13 @@ def test_a_foreign_job_is_shown_and_read_too(cli: Cli, tmp_path: Path) -> None:
     cli("show", job_id, "--wait")
     assert cli.json("show", job_id)["state"] == "COMPLETED"
     assert cli("logs", "-f", job_id).stdout == "said\n"
+    argv = ["sbatch", "--parsable", f"--output={tmp_path}/other", "--wrap", FOREVER]
+    job_id = subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout.strip()
+    until((tmp_path / "other").exists, 30, "the job runs")
+    following = cli.start("logs", "-f", job_id)
+    assert following.stdout is not None and following.stdout.readline() == "begun\n"
+    following.send_signal(signal.SIGINT)
+    assert f"job {job_id} goes on.\nNext:\n" in following.communicate(timeout=20)[1]
+    assert following.returncode == 130
+    subprocess.run(["scancel", job_id], env=cli.environ, check=True)
+    cli("logs", "-f", job_id, status=143)

@@ -53,6 +53,11 @@ def test_everything_of_a_training() -> None:
     ]
 
 
+def test_a_job_that_never_starts_is_shown_with_what_ends_it() -> None:
+    never = Snapshot(now=1.0, phase="waiting", words="never starts: why", state="PENDING", never_starts=True)
+    assert shown(never)[1:3] == ["  ● never starts: why", "  ✖ hpcai cancel digits-1"]
+
+
 def test_a_terminal_without_unicode() -> None:
     lines = shown(TRAINS, pretty=False)
     assert all(line.isascii() for line in lines)

@@ -158,9 +158,13 @@ def test_exec_is_the_program(cluster: RealCluster) -> None:
 def test_a_shell_takes_env(cluster: RealCluster) -> None:
     call = f"{shlex.quote(sys.executable)} -m hpcai local env --name {cluster.name}"
     done = subprocess.run(
-        ["sh", "-c", f'eval "$({call})"; sinfo -h -o %D; env'], capture_output=True, text=True
+        ["sh", "-c", f'eval "$({call})"; eval "$({call})"; sinfo -h -o %D; env'],
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.startswith("3\n")
+    (path,) = (line for line in done.stdout.splitlines() if line.startswith("PATH="))
+    assert path.count("/slurm/bin") == 1
     names = {key for key in cluster.environ if key.startswith(("HPCAI_", "SLURM_CONF", "AZURE_"))}
     assert names <= {line.partition("=")[0] for line in done.stdout.splitlines()}
     assert "account_key" not in done.stdout

@@ -79,7 +79,9 @@ def test_root_without_a_network_is_told_so(
     program(programs / "apt-get", "W: Failed to fetch: Temporary failure resolving")
     monkeypatch.setattr(machine, "APT_LISTS", tmp_path / "lists")
     steps = Steps(tmp_path / "log", io.StringIO())
-    with pytest.raises(UnreachableError, match=f"lists; all it printed: {steps.log}\nCheck the network"):
+    with pytest.raises(
+        UnreachableError, match=f"lists; '{steps.log}' holds all that it printed.\nCheck the network"
+    ):
         machine.install_debian_packages(["make"], steps)
 
 

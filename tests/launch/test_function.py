@@ -91,9 +91,17 @@ def test_a_function_that_asks_too_much_leaves_nothing(executor: FunctionExecutor
 
 
 def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="did you mean 'nodes'"):
+    with pytest.raises(
+        SpecError, match=r"^hpcai\.executor: nodse: is not a key here; did you mean 'nodes'\?"
+    ):
         hpcai.executor(tmp_path, nodse=2)
-    with pytest.raises(UsageError, match="command is the function"):
+    with pytest.raises(UsageError, match="The function is the command here"):
         hpcai.executor(tmp_path, command="true")
     with pytest.raises(SpecError, match="not JSON serializable"):
         hpcai.executor(tmp_path, env=object)
+
+
+def test_a_folder_that_cannot_be_written_is_told() -> None:
+    executor = hpcai.executor("/proc/x")
+    with pytest.raises(UsageError, match=r"'/proc/x' of hpcai\.executor cannot be written"):
+        executor.submit(add, 1, 2)

@@ -228,7 +228,7 @@ def test_only_horovod_has_a_controller() -> None:
 @pytest.mark.parametrize(
     ("fields", "run_dir", "where", "message"),
     [
-        ({"nodes": 2}, "/r", "local", "nodes: 2 cannot run on this machine alone"),
+        ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
         ({}, "r", "slurm", "is not an absolute path"),
         ({}, "/back\\slash", "slurm", "holds a backslash"),

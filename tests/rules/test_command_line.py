@@ -36,6 +36,22 @@ def test_help_says_what_it_does_and_every_option_is_explained(words: tuple[str, 
             assert parameter.help, f"{' '.join(words)}: {parameter.opts} has no help"
 
 
+NUMBERS = [
+    pytest.param(parameter, id=f"{' '.join(words)} {parameter.opts[0]}")
+    for words, command in ALL.items()
+    for parameter in command.params
+    if isinstance(parameter.type, click.types.FloatParamType)
+]
+
+
+@pytest.mark.parametrize("parameter", NUMBERS)
+@pytest.mark.parametrize("got", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_is_finite(parameter: click.Parameter, got: str) -> None:
+    with pytest.raises(click.BadParameter):
+        parameter.type_cast_value(click.Context(click.Command("x")), got)
+    assert parameter.type_cast_value(click.Context(click.Command("x")), "1.5") == 1.5
+
+
 @pytest.mark.parametrize("word", COMMANDS)
 def test_the_line_in_the_overview_is_the_commands_own(word: str) -> None:
     assert ALL["hpcai", word].get_short_help_str(limit=200) == COMMANDS[word][1]
@@ -46,10 +62,36 @@ def cli(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **environ}, check=False)
 
 
-def test_unknown_command_is_2_with_the_nearest() -> None:
-    done = cli("submti")
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("submti",), "There is no command 'submti'.\nDid you mean 'submit'?"),
+        (("data", "pul"), "There is no command 'pul'.\nDid you mean 'pull'?"),
+        (("local", "fault", "drian"), "There is no command 'drian'.\nDid you mean 'drain'?"),
+        (("local", "xyz"), "There is no command 'xyz'.\n`hpcai local --help` lists the commands."),
+    ],
+)
+def test_unknown_command_is_2_with_the_nearest(words: tuple[str, ...], hint: str) -> None:
+    done = cli(*words)
     assert done.returncode == 2
-    assert "Did you mean 'submit'?" in done.stderr
+    assert hint in done.stderr
+
+
+GROUPS = [
+    pytest.param(command, id=" ".join(words))
+    for words, command in ALL.items()
+    if hasattr(command, "commands")
+]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_line_of_a_groups_help_is_cut(group: click.Group) -> None:
+    help_text = group.get_help(click.Context(group, info_name="x", terminal_width=80))
+    assert "..." not in help_text.partition("Commands:")[2]
+
+
+def test_the_help_of_name_tells_its_variable() -> None:
+    assert "HPCAI_LOCAL" in cli("local", "up", "--help").stdout
 
 
 def test_help_loads_no_library_but_click() -> None:

@@ -10,13 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# These parts' messages are still uneven.
-LATER = ("hpcai/launch/", "hpcai/render/")
-MODULES = [
-    path
-    for path in sorted((ROOT / "hpcai").rglob("*.py"))
-    if not path.relative_to(ROOT).as_posix().startswith(LATER)
-]
+MODULES = sorted((ROOT / "hpcai").rglob("*.py"))
 # Anything that is raised for a person; internal signals have no message.
 SUFFIXES = ("Error", "Missing", "Refused", "TimedOut", "Timeout", "NoSuchBlob")
 PYTHONS = (
@@ -91,6 +85,37 @@ def fault(kind: str, text: str) -> str | None:
     if not text.endswith((".", "?", VALUE if kind == "next_step" else ".")):
         return "does not end with a period"
     return None
+
+
+# What begins a command to type, and values in one whose letters are checked where they are given.
+COMMAND = re.compile(r"(?:^|[\n`]|: )(?:(?:hpcai|chmod|mkdir|export|ps) |srun -)[^`]*")
+PLAIN = re.compile(
+    r"shlex\.(quote|join)\(.*\)"
+    r"|\(?([\w.]+\.)?_?(name|ident|job_id|node|nodes|flag|again|key|stuck|packages)( if .*)?\)?"
+)
+# Its command to submit again is made elsewhere.
+UNQUOTED = ("hpcai/cli/ending.py",)
+
+
+def values_in_commands(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and expression of every value that stands in a command to type."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        text = text_of(node) or ""
+        for command in COMMAND.finditer(text):
+            before = text[: command.start()].count(VALUE)
+            for value in values[before : before + command[0].count(VALUE)]:
+                yield node.lineno, ast.unparse(value)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_command_to_type_has_its_paths_quoted(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() in UNQUOTED:
+        return
+    raw = [f"{line}: {value}" for line, value in values_in_commands(path) if not PLAIN.fullmatch(value)]
+    assert not raw, "\n".join(raw)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

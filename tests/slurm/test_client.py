@@ -198,6 +198,20 @@ def test_jobs_that_slurm_has_forgotten(programs: Programs) -> None:
         client(programs).job(9)
 
 
+def block(job_id: int, of_array: str = "") -> str:
+    return f"JobId={job_id} {of_array}JobName=x\n   JobState=RUNNING\n\n"
+
+
+def test_a_job_is_the_one_that_was_asked_for(programs: Programs) -> None:
+    # What `scontrol show job 0` prints: every job.
+    programs.answers("scontrol", (0, block(7) + block(8, "ArrayJobId=6 ArrayTaskId=1 "), ""))
+    slurm = client(programs)
+    assert (slurm.job(7).job_id, slurm.job(6).job_id, slurm.job(8).job_id) == (7, 8, 8)
+    for other in (0, 9):
+        with pytest.raises(NotFoundError, match=f"no job {other}"):
+            slurm.job(other)
+
+
 def test_a_query_is_in_utc_and_without_the_users_own_formats(programs: Programs) -> None:
     programs.answers("squeue", (0, "", ""))
     client(programs, TZ="Asia/Tokyo", SQUEUE_STATES="RUNNING", SLURM_TIME_FORMAT="relative").jobs()

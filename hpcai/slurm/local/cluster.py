@@ -116,7 +116,7 @@ def environment(
     found = {
         "HPCAI_LOCAL": name,
         "HPCAI_SCRATCH": f"{cluster.home}/scratch/%n",
-        "PATH": os.pathsep.join([f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath)]),
+        "PATH": _first_on_path(f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath)),
         "SLURM_CONF": str(cluster.conf),
     }
     if cluster.blob_endpoint is not None:
@@ -124,6 +124,11 @@ def environment(
         found["HPCAI_STORAGE_ENDPOINT"] = cluster.blob_endpoint
         found["HPCAI_STORAGE_CREDENTIALS"] = f"{cluster.home}/secrets/blob.json"
     return found
+
+
+def _first_on_path(folder: str, path: str) -> str:
+    """The search path with the folder at its begin, and there alone."""
+    return os.pathsep.join([folder, *(one for one in path.split(os.pathsep) if one != folder)])
 
 
 def require_up(name: str, *, cache: Path | None = None) -> tuple[Place, record.Cluster]:
