@@ -61,6 +61,7 @@ def parameter_groups(spec: ClusterSpec) -> list[Group]:
     """All parameters of a cluster, as the web form shows them."""
     groups = [
         _place(spec),
+        _every_node(spec),
         Group("Scheduler", (_machine("Scheduler", spec.scheduler), _image("Scheduler", spec.scheduler))),
     ]
     if spec.login is not None:
@@ -95,6 +96,29 @@ def _place(spec: ClusterSpec) -> Group:
                 None,
                 "Azure.ManagedIdentity",
                 "Lets jobs reach Blob storage without a key",
+            ),
+        ),
+    )
+
+
+def _every_node(spec: ClusterSpec) -> Group:
+    return Group(
+        "Every Node",
+        (
+            Parameter(
+                "BootDiskSize",
+                "Boot Disk Size in GB",
+                spec.boot_disk_gb or 0,
+                "Integer",
+                "0 leaves the boot disk as large as the image",
+            ),
+            Parameter("NodeTags", "VM Tags", spec.tags, "Record", "For bills and policies"),
+            Parameter(
+                "EnableTerminateNotification",
+                "Wait For onTerminate.sh",
+                False,
+                "Boolean",
+                "Runs your onTerminate.sh before a node is deleted; Spot nodes are warned without it",
             ),
         ),
     )
@@ -142,6 +166,12 @@ def _array(array: Nodearray) -> Group:
             )
         )
     parameters += [
+        Parameter(
+            f"{start}AvailabilityZone",
+            f"{start} Availability Zone",
+            None if array.zone is None else [str(array.zone)],
+            "StringList",
+        ),
         Parameter(f"{start}UseLowPrio", f"{start} Spot", array.interruptible, "Boolean"),
         Parameter(
             f"{start}SpotMaxPrice",

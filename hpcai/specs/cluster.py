@@ -46,6 +46,13 @@ SubnetId = Annotated[
 ]
 FolderPath = Annotated[str, _matches(r"/[A-Za-z0-9._/-]*", "an absolute path of letters, digits and . _ - /")]
 Count = Annotated[int, Field(ge=0, le=10_000)]
+# A narrower set than Azure's: no dot, which CycleCloud reads as a path, and nothing that needs an escape.
+TagName = Annotated[
+    str, _matches(r"[A-Za-z][A-Za-z0-9_-]{0,127}", "letters, digits, _ and '-', at most 128, a letter first")
+]
+TagValue = Annotated[
+    str, _matches(r"[A-Za-z0-9 ._:/@+=-]{0,256}", "letters, digits, spaces and . _ : / @ + = -, at most 256")
+]
 Image = Word
 
 
@@ -90,6 +97,8 @@ class Nodearray(_Model):
     default_partition: bool = False
     hpc: bool = False
     max_scaleset_size: Annotated[int, Field(ge=1, le=1000)] | None = None
+    zone: Annotated[int, Field(ge=1, le=3)] | None = None
+    """The availability zone; one only, since no InfiniBand fabric spans two."""
     use_pcpu: bool = True
     interruptible: bool = False
     max_price: Annotated[float, Field(gt=0)] | None = None
@@ -111,6 +120,10 @@ class ClusterSpec(_Model):
     subnet_id: SubnetId | None = None
     credentials: Word | None = None
     slurm_version: Word = "25.11.5"
+    boot_disk_gb: Annotated[int, Field(ge=30, le=4095)] | None = None
+    """The operating system's disk of every node; None leaves it as large as the image."""
+    tags: dict[TagName, TagValue] = {}
+    """What Azure writes on every node, for bills and policies."""
     scheduler: Scheduler
     login: Login | None = None
     sched: FileSystem = FileSystem(size_gb=30)
@@ -142,6 +155,7 @@ def contradictions(cluster: ClusterSpec) -> Iterator[Contradiction]:
     if len(defaults) != 1:
         got = " and ".join(map(repr, defaults)) or "none"
         yield Contradiction(("nodearrays",), f"exactly one must have default_partition: true; got {got}")
+    yield from _tag_contradictions(cluster.tags)
     for folder in ("sched", "shared"):
         yield from _folder_contradictions(folder, getattr(cluster, folder))
 
@@ -157,6 +171,15 @@ def _scale_set_contradictions(index: int, array: Nodearray) -> Iterator[Contradi
         yield _at(index, "max_count", f"{array.max_count} is above max_scaleset_size {size}")
     if size is not None and not array.hpc:
         yield _at(index, "max_scaleset_size", "is only read with hpc: true")
+
+
+def _tag_contradictions(tags: dict[str, str]) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name in tags:
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            message = f"{first!r} and {name!r} are one tag to Azure, which ignores case"
+            yield Contradiction(("tags",), message, ("tags", name))
 
 
 def _folder_contradictions(key: str, folder: FileSystem) -> Iterator[Contradiction]:

@@ -16,7 +16,7 @@ import pytest
 
 from hpcai import shell
 from hpcai.catalog.profiles import profiles
-from hpcai.render.cluster import open_parameters, parameter_groups, render_cluster
+from hpcai.render.cluster import open_parameters, parameter_groups, prefix, render_cluster
 from hpcai.render.environment import shipped
 from hpcai.render.job import ResolvedJob, render_job, resolve_job
 from hpcai.specs.cluster import ClusterSpec, Nodearray
@@ -43,7 +43,7 @@ PARENTS = {
 }
 TYPES = {
     *("Boolean", "Cloud.MachineType", "Cloud.ClusterInitSpecs", "Cloud.Image", "StringList", "Azure.Subnet"),
-    *("Cloud.Credentials", "Cloud.Region", "Azure.ManagedIdentity", "Integer", "Text"),
+    *("Cloud.Credentials", "Cloud.Region", "Azure.ManagedIdentity", "Integer", "Text", "Record"),
 }
 
 
@@ -72,7 +72,7 @@ def parse(text: str) -> list[Section]:
             assert (parent.kind if parent else None) in PARENTS[header[2]], f"in the wrong section: {line!r}"
             sections.append(Section(rank, header[2], header[3] or "", parent))
             continue
-        assigned = re.fullmatch(r"([\w.]+) = (.*\S)", stripped)
+        assigned = re.fullmatch(r"([\w.]+) :?= (.*\S)", stripped)
         assert assigned, f"neither header nor assignment: {line!r}"
         key, value = assigned.groups()
         assert "#" not in value, f"would be cut off as a comment: {line!r}"
@@ -105,8 +105,11 @@ def test_a_cluster_becomes_its_template_and_parameters(
 def test_every_parameter_that_is_used_is_declared_and_the_other_way_round(spec: ClusterSpec) -> None:
     template, parameters = render_cluster(spec)
     declared = parameters_of(parse(template))
-    used = set(re.findall(r"\$([A-Za-z_]\w*)", template)) | {"ClusterName"}
-    assert used - {"ClusterName"} == set(declared)
+    used = set(re.findall(r"\$([A-Za-z_]\w*)", template))
+    for expression in re.findall(r"\$\{(.*)\}", template):
+        # Names are what is neither a text nor a function.
+        used |= set(re.findall(r"[A-Za-z_]\w*\b(?!\()", re.sub(r'"[^"]*"', "", expression)))
+    assert used - {"ClusterName", "undefined"} == set(declared)
     assert list(json.loads(parameters)) == list(declared)
 
 
@@ -118,6 +121,10 @@ def test_parameters_have_known_types_and_the_defaults_of_the_parameters_file(spe
         default = section.values.get("DefaultValue")
         if values[name] is None:
             assert default == ("=undefined" if section.values.get("Required") != "true" else None)
+        elif isinstance(values[name], dict):
+            assert default == "[]"
+        elif isinstance(values[name], list):
+            assert default == f"{{ {json.dumps(values[name])[1:-1]} }}"
         else:
             assert default == (
                 json.dumps(values[name]) if not isinstance(values[name], str) else values[name]
@@ -134,7 +141,7 @@ def test_every_concrete_node_has_what_it_needs_to_start(spec: ClusterSpec) -> No
             assert {"MachineType", "ImageName"} <= node.values.keys(), node.name
         if "Extends" in node.values:
             assert node.values["Extends"] in {one.name for one in nodes}
-    for volume in (one for one in sections if one.kind == "volume"):
+    for volume in (one for one in sections if one.kind == "volume" and one.name != "boot"):
         assert f"cyclecloud.mounts.{volume.values['Mount']}" in {one.name for one in sections}
 
 
@@ -148,6 +155,34 @@ def test_partitions_are_those_of_the_spec_and_one_is_the_default(spec: ClusterSp
     assert [values["slurm.default_partition"] for values in configurations.values()].count("true") == 1
     for array in spec.nodearrays:
         assert configurations[array.name]["slurm.hpc"] == ("true" if array.hpc else "false")
+
+
+def test_every_node_has_the_boot_disk_and_the_tags_of_the_spec(spec: ClusterSpec) -> None:
+    template, parameters = render_cluster(spec)
+    sections, values = parse(template), json.loads(parameters)
+    [boot] = [one for one in sections if (one.kind, one.name) == ("volume", "boot")]
+    assert boot.parent is not None
+    assert (boot.parent.name, boot.parent.values["Tags"]) == ("defaults", "$NodeTags")
+    assert boot.values["Size"] == "${ifThenElse(BootDiskSize > 0, BootDiskSize, undefined)}"
+    assert (values["BootDiskSize"], values["NodeTags"]) == (spec.boot_disk_gb, spec.tags)
+
+
+def test_without_a_size_the_boot_disk_is_as_large_as_the_image() -> None:
+    assert (
+        json.loads(render_cluster(nd_h100().model_copy(update={"boot_disk_gb": None}))[1])["BootDiskSize"]
+        == 0
+    )
+
+
+def test_a_nodearray_goes_to_its_zone_and_azure_may_wait_before_it_deletes_a_node(spec: ClusterSpec) -> None:
+    values = json.loads(render_cluster(spec)[1])
+    assert values["EnableTerminateNotification"] is False
+    for array in spec.nodearrays:
+        node, start = effective(spec, array), prefix(array)
+        assert node["Zone"] == f"${start}AvailabilityZone"
+        assert values[f"{start}AvailabilityZone"] == ([str(array.zone)] if array.zone else None)
+        assert node["EnableTerminateNotification"] == "$EnableTerminateNotification"
+        assert node["TerminateNotificationTimeout"] == "10m"
 
 
 def test_what_is_the_users_own_stays_open_until_it_is_given(spec: ClusterSpec) -> None:
