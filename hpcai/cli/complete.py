@@ -1,4 +1,4 @@
-"""Completion of IDs in a shell, within 100 ms: it imports next to nothing and opens no record for a name."""
+"""Completion in a shell within 100 ms: it imports next to nothing and opens no record for a run's name."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def complete_ident(_ctx: click.Context, _parameter: click.Parameter, incomplete:
         words += [(_job_id(root / ident), ident) for _, ident in runs[:_MOST_NUMBERS]]
     fitting = [(word, ident) for word, ident in words if word.startswith(incomplete)]
     return [CompletionItem(word, help=ident) for word, ident in fitting[:_MOST] if word]
+
+
+def complete_cluster(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Names of embedded clusters that begin so, up or down."""
+    from click.shell_completion import CompletionItem
+
+    from hpcai.slurm.local.cluster import known
+
+    return [CompletionItem(name) for name in known() if name.startswith(incomplete)]
 
 
 def _job_id(folder: Path) -> str:

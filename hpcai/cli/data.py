@@ -189,7 +189,8 @@ def list_(url: str, output: str, quiet: bool) -> None:
     if not below:
         say(f"There is no data set at {url} or directly below it.")
     rows = [_row(each.manifest, each.url) for each in below if each.manifest is not None]
-    _emit(rows, _COLUMNS, "url", "data_sets", output, quiet)
+    if rows or output != "table":
+        _emit(rows, _COLUMNS, "url", "data_sets", output, quiet)
 
 
 _COLUMNS = ("name", "version", "samples", "classes", "shards", "bytes", "url")

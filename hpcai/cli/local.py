@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.complete import complete_cluster
 from hpcai.cli.groups import CommandGroup
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
@@ -20,6 +21,7 @@ name_option = click.option(
     show_default=True,
     envvar="HPCAI_LOCAL",
     show_envvar=True,
+    shell_complete=complete_cluster,
     help="Which embedded cluster.",
 )
 
@@ -100,7 +102,9 @@ def down(name: str, everything: bool, purge: bool) -> None:
 
 
 @local.command()
-@click.option("--name", help="Only this cluster; the table is then its nodes.")
+@click.option(
+    "--name", shell_complete=complete_cluster, help="Only this cluster; the table is then its nodes."
+)
 @output_option
 @quiet_option("the clusters' names")
 def status(name: str | None, output: str, quiet: bool) -> None:

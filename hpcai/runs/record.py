@@ -238,7 +238,7 @@ def find_run(runs_root: Path, ident: str) -> Run:
     runs = list_runs(runs_root)
     if not runs:
         raise NotFoundError(
-            f"There is no run {ident!r}: {str(runs_root)!r} holds no runs.",
+            f"There is no run {_in_short(ident)!r}: {str(runs_root)!r} holds no runs.",
             next_step="`hpcai submit FILE` makes one; HPCAI_RUNS_ROOT names another place to look.",
         )
     if ident == "@last":
@@ -281,7 +281,11 @@ def _not_found(runs: Sequence[Run], ident: str) -> NotFoundError:
     known = {name: run for run in reversed(runs) for name in (_STAMP.sub("", run.name), run.name, run.ident)}
     near = nearest(ident, known)
     hint = f"Did you mean {known[near].name!r}?" if near else f"The newest run is {runs[0].ident!r}."
-    return NotFoundError(f"There is no run {ident!r}.", next_step=hint)
+    return NotFoundError(f"There is no run {_in_short(ident)!r}.", next_step=hint)
+
+
+def _in_short(ident: str, most: int = 80) -> str:
+    return ident if len(ident) <= most else f"{ident[: most - 3]}..."
 
 
 def _ambiguous(ident: str, fitting: Sequence[Run], shown: int = 4) -> UsageError:

@@ -72,8 +72,9 @@ class Retrier:
         if asked_s is not None:
             wait_s += min(asked_s, 60.0)
             self._quiet_until = max(self._quiet_until, time.monotonic() + min(asked_s, 60.0))
-        tries = f"try {attempt + 2} of {self._policy.attempts} in {wait_s:.1f} s"
-        self._say(f"{what}: {error.what} {tries}")
+        tries = f"Try {attempt + 2} of {self._policy.attempts} in {wait_s:.1f} s."
+        about = "" if what in error.what else f"{what}: "
+        self._say(f"{about}{error.what} {tries}")
         self._wait(wait_s)
 
     def _wait(self, seconds: float) -> None:

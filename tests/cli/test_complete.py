@@ -57,6 +57,21 @@ def test_names_job_ids_and_last(runs: list[Run], tmp_path: Path) -> None:
     assert complete(tmp_path, "show", "zz") == []
 
 
+@pytest.mark.parametrize("words", ["local down --name", "local status --name", "local fault drain --name"])
+def test_names_of_clusters(tmp_path: Path, words: str) -> None:
+    for name in ("one", "other", "two"):
+        (tmp_path / "hpcai/local" / name).mkdir(parents=True)
+        (tmp_path / "hpcai/local" / name / "cluster.json").write_text("{}")
+    environ = {
+        **environ_of(tmp_path, words, "o"),
+        "XDG_CACHE_HOME": str(tmp_path),
+        "COMP_CWORD": str(len(words.split()) + 1),
+    }
+    argv = [sys.executable, "-m", "hpcai"]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["plain,one", "plain,other"]
+
+
 def test_no_runs_yet(tmp_path: Path) -> None:
     assert complete(tmp_path / "nothing", "show", "a") == []
 

@@ -283,10 +283,17 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 @pytest.mark.real
 def test_an_empty_container_is_no_error(blob: RealBlob, large: tuple[Path, str]) -> None:
     run = data("ls", f"{large[1]}/below", environ=blob.variables)
-    assert (run.returncode, run.stderr) == (
+    assert (run.returncode, run.stdout, run.stderr) == (
         0,
+        "",
         f"There is no data set at {large[1]}/below or directly below it.\n",
     )
+
+
+def test_nothing_found_has_no_table(tmp_path: Path) -> None:
+    run = data("ls", tmp_path.as_uri())
+    assert (run.returncode, run.stdout) == (0, "") and "There is no data set" in run.stderr
+    assert json.loads(data("ls", tmp_path.as_uri(), "-o", "json").stdout)["data_sets"] == []
 
 
 def test_the_next_command_is_quoted(images: Path, tmp_path: Path) -> None:

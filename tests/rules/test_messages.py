@@ -93,8 +93,6 @@ PLAIN = re.compile(
     r"shlex\.(quote|join)\(.*\)"
     r"|\(?([\w.]+\.)?_?(name|ident|job_id|node|nodes|flag|again|key|stuck|packages)( if .*)?\)?"
 )
-# Its command to submit again is made elsewhere.
-UNQUOTED = ("hpcai/cli/ending.py",)
 
 
 def values_in_commands(path: Path) -> Iterator[tuple[int, str]]:
@@ -112,8 +110,6 @@ def values_in_commands(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_command_to_type_has_its_paths_quoted(path: Path) -> None:
-    if path.relative_to(ROOT).as_posix() in UNQUOTED:
-        return
     raw = [f"{line}: {value}" for line, value in values_in_commands(path) if not PLAIN.fullmatch(value)]
     assert not raw, "\n".join(raw)
 

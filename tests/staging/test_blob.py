@@ -72,7 +72,7 @@ def test_what_fails_in_passing_is_tried_again(
         store, scratch, lambda r: spoil if shard_requests(r) and next(spoiled) else None
     )
     assert same_shards(done.path, pushed)
-    assert any(" try 2 of 12 in " in line for line in lines)
+    assert any(" Try 2 of 12 in " in line for line in lines)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -92,7 +92,7 @@ def test_the_pause_that_the_service_asks_for_is_kept(
     done, lines = pull_through(store, scratch, busy)
     assert same_shards(done.path, pushed)
     assert done.seconds >= 1
-    assert any(f"(HTTP {status}). try 2 of 12 in 1." in line for line in lines)
+    assert any(f"(HTTP {status}). Try 2 of 12 in 1." in line for line in lines)
 
 
 def test_wrong_bytes_are_fetched_again(pushed: Path, store: Store, scratch: Path) -> None:

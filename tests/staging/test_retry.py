@@ -31,9 +31,15 @@ def test_what_passes_is_tried_again_and_said() -> None:
     assert Retrier(QUICK, say=lines.append).call("shard 1", flaky) == 7
     assert flaky.calls == 3
     assert [line.split(" in ")[0] for line in lines] == [
-        "shard 1: No answer. try 2 of 4",
-        "shard 1: Busy. try 3 of 4",
+        "shard 1: No answer. Try 2 of 4",
+        "shard 1: Busy. Try 3 of 4",
     ]
+
+
+def test_what_the_error_names_itself_is_said_once() -> None:
+    lines: list[str] = []
+    Retrier(QUICK, say=lines.append).call("azure://c", Flaky(UnreachableError("No answer for azure://c.")))
+    assert lines[0].startswith("No answer for azure://c. Try 2 of 4 in ")
 
 
 def test_what_does_not_pass_is_not_tried_again() -> None:
