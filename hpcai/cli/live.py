@@ -16,6 +16,7 @@ from hpcai.runs import signals
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = "_.-=*#"
+_SHORTEST_NAME = 12
 _DOING = {
     "submitted": "submitted; Slurm has not answered yet",
     "starting": "starting",
@@ -70,7 +71,7 @@ def draw(
 ) -> list[Text]:
     """The lines of the view, none longer than `width`."""
     marks = _PRETTY if pretty else _PLAIN
-    lines = [_title(now, name, job_id)]
+    lines = [_title(now, name, job_id, width, pretty=pretty)]
     lines += [
         _line(marks.bad, f"attempt {number} {words.cause(cause)}") for number, cause in now.ended_attempts
     ]
@@ -129,8 +130,8 @@ def _now(now: Snapshot, marks: _Marks) -> Text:
     return _line(marks.bad, words.ended(now.outcome) + (f" ({name})" if name else ""))
 
 
-def _title(now: Snapshot, name: str, job_id: int | None) -> Text:
-    title = Text(name, style="bold")
+def _title(now: Snapshot, name: str, job_id: int | None, width: int, *, pretty: bool) -> Text:
+    """The name and the facts beside it; a long name gives way, because only it is known already."""
     facts = [f"job {job_id}"] if job_id else ["on this machine"]
     if now.attempt:
         facts.append(f"attempt {now.attempt}")
@@ -138,7 +139,10 @@ def _title(now: Snapshot, name: str, job_id: int | None) -> Text:
         facts.append(now.node_list)
     if now.since is not None:
         facts.append(words.span(now.now - now.since))
-    return title.append("  " + "  ".join(facts), style="not bold dim")
+    beside = "  " + "  ".join(facts)
+    title = Text(name, style="bold")
+    title.truncate(max(_SHORTEST_NAME, width - len(beside)), overflow="ellipsis" if pretty else "crop")
+    return title.append(beside, style="not bold dim")
 
 
 def _doing(now: Snapshot) -> str:

@@ -155,50 +155,64 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     _tell_end(ctx, run, outcome, output)
 
 
-class _Ended(KeyboardInterrupt):
-    """A signal that asks this command to end, taken as Ctrl-C is."""
+class _Ended(Exception):
+    """A signal has asked this command to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-@contextmanager
-def _ending_as_by_ctrl_c() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise _Ended once; one that was ignored before (nohup) stays so."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+class _Endings:
+    """Takes Ctrl-C, SIGTERM and SIGHUP: kept until `heed`, then the first raises _Ended.
 
-    def end(number: int, _: object) -> None:
+    In the middle of a start they would leave processes behind. One that was ignored before (nohup) stays so.
+    """
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._is_heeding = False
+        every = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        self._before = {one: handler for one, handler in every.items() if handler is not signal.SIG_IGN}
+
+    def __enter__(self) -> _Endings:
+        for number in self._before:
+            signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def heed(self) -> None:
+        """From here on, and for what came before."""
+        self._is_heeding = True
+        if self._asked is not None:
+            raise _Ended(self._asked)
+
+    def _take(self, number: int, _: object) -> None:
         # A terminal that closes may be followed by a SIGTERM: processes that are being ended need no more.
-        for other in taken:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Ended(number)
-
-    for number in taken:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, before[number])
+        if self._asked is None:
+            self._asked = number
+            if self._is_heeding:
+                raise _Ended(number)
 
 
 def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, quiet: bool) -> None:
     # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
 
-    with _ending_as_by_ctrl_c(), given.start_here(context) as started:
+    with _Endings() as endings, given.start_here(context) as started:
         if quiet:
             put(started.run.name)
         try:
+            endings.heed()
             outcome = following.follow_local(started)
-        except KeyboardInterrupt as asked:
+        except _Ended as asked:
             started.stop()
             say(f"\n{started.run.name} was ended.")
             _emit(started.run, output, state="CANCELLED", cause="cancelled")
-            number = asked.number if isinstance(asked, _Ended) else signal.SIGINT
-            raise click.exceptions.Exit(128 + number) from None
+            raise click.exceptions.Exit(128 + asked.number) from None
     _tell_end(ctx, started.run, outcome, output)
 
 

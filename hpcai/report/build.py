@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     if not runs:
         raise UsageError("A report needs at least one run.")
     figures = _make_folder(out_dir)
-    page = make_page(collect(list(dict.fromkeys(runs))))
+    facts = collect(list(dict.fromkeys(runs)))
+    page = make_page(facts)
     for plot in page.plots.values():
         write_text(figures / f"{plot.name}.svg", plot.file_svg)
     report = Report(
@@ -58,9 +60,21 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
         figure_paths=tuple(figures / f"{name}.svg" for name in page.plots),
         problems=tuple(page.problems),
     )
-    write_text(report.markdown_path, render_markdown(page))
+    write_text(report.markdown_path, render_markdown(page, _links(facts, out_dir)))
     write_text(report.html_path, render_html(page))
     return report
+
+
+def _links(facts: Sequence[RunFacts], out_dir: Path) -> list[tuple[str, str, str]]:
+    """Each run's label with the ways from the report's folder to its spec and its script."""
+    return [
+        (
+            run.label,
+            os.path.relpath(run.run.paths.spec, out_dir),
+            os.path.relpath(run.run.paths.script, out_dir),
+        )
+        for run in facts
+    ]
 
 
 def _make_folder(out_dir: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcai import __version__
 from hpcai.report.style import DARK, LIGHT, Plot
@@ -45,13 +46,16 @@ def render_html(page: Page) -> str:
     return _render("report.html.j2", page)
 
 
-def render_markdown(page: Page) -> str:
-    """Markdown as GitHub reads it; its figures are figures/<name>.svg."""
-    return _render("report.md.j2", page)
+def render_markdown(page: Page, links: Sequence[tuple[str, str, str]]) -> str:
+    """Markdown as GitHub reads it; its figures are figures/<name>.svg.
+
+    `links` are each run's label, spec and script: the files lie beside it and need not be in it.
+    """
+    return _render("report.md.j2", page, links=links)
 
 
-def _render(template: str, page: Page) -> str:
-    values = {field.name: getattr(page, field.name) for field in fields(page)}
+def _render(template: str, page: Page, **more: Any) -> str:
+    values = more | {field.name: getattr(page, field.name) for field in fields(page)}
     return _environment().get_template(template).render(values, version=__version__, light=LIGHT, dark=DARK)
 
 

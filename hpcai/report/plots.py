@@ -129,8 +129,11 @@ def _running_median(values: Sequence[float]) -> list[float]:
 
 
 def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
-    """Images per second against nodes, with every steady value, the interval and the ideal line."""
-    if not points:
+    """Images per second against nodes, with every steady value, the interval and the ideal line.
+
+    None for one number of nodes, which leaves nothing to compare.
+    """
+    if len(points) < 2:
         return None
     title = "Throughput by number of nodes (images/s)"
     legend = style.Legend(columns=2, rows=2)
@@ -138,15 +141,14 @@ def throughput_bars(points: Sequence[Throughput]) -> Plot | None:
     told: set[str] = set()
     for place, point in enumerate(points):
         _draw_bar(axes, place, point, told, has_figure=len(points) <= _MOST_FIGURES)
-    if len(points) > 1:
-        _draw_ideal(axes, points)
+    _draw_ideal(axes, points)
     axes.set_title(title)
     if len(points) > _MOST_WORDED_TICKS:
         axes.set_xticks(range(len(points)), [str(point.nodes) for point in points])
         axes.set_xlabel("nodes")
     else:
         axes.set_xticks(range(len(points)), [nodes_text(point.nodes) for point in points])
-    axes.set_xlim(-0.6 if len(points) > 1 else -0.9, len(points) - (0.4 if len(points) > 1 else 0.1))
+    axes.set_xlim(-0.6, len(points) - 0.4)
     axes.set_ylim(bottom=0)
     style.thousands(axes)
     legend.draw(axes)

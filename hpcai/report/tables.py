@@ -32,7 +32,7 @@ class Table:
 def results(facts: Sequence[RunFacts]) -> Table:
     """One row per run: where it ran, how it ended, what it reached."""
     measured = ("Held-out top-1", "Images/s", "Images/s end to end")
-    columns = ("Run", "Nodes", "Job", "End", "Epochs", *measured, "Attempts", "Submission to end", "Record")
+    columns = ("Run", "Nodes", "Job", "End", "Epochs", *measured, "Attempts", "Submission to end")
     rows = tuple(
         (
             run.label,
@@ -45,7 +45,6 @@ def results(facts: Sequence[RunFacts]) -> Table:
             NONE if run.end_to_end_images_per_s is None else figure_text(run.end_to_end_images_per_s),
             str(len(run.waterfall.courses)),
             seconds_text(_length_s(run)),
-            run.run.ident if len(facts) > 1 else NONE,
         )
         for run in facts
     )
@@ -217,8 +216,13 @@ def attempts(facts: Sequence[RunFacts]) -> Table:
         "Cause",
         "Slurm's state",
         "Exit status",
+        "Record",
     )
-    rows = [(run.label, *_attempt_cells(course.attempt)) for run in facts for course in run.waterfall.courses]
+    rows = [
+        (run.label, *_attempt_cells(course.attempt), run.run.ident)
+        for run in facts
+        for course in run.waterfall.courses
+    ]
     return Table(columns, tuple(rows), frozenset({1, 2, 5, 8}))
 
 

@@ -71,6 +71,12 @@ def test_no_line_is_longer_than_the_terminal(width: int) -> None:
         assert all(len(line) <= width for line in shown(snapshot, width, ("long " * 60,)))
 
 
+def test_a_long_name_leaves_room_for_the_time() -> None:
+    title = draw(TRAINS, "d" * 60, 12, (), 80)[0].plain
+    assert len(title) == 80
+    assert title == "d" * 40 + "…  job 12  attempt 1  n[1-2]  2 min 11 s"
+
+
 def test_a_waiting_job_says_why() -> None:
     waits = Snapshot(now=1.0, phase="waiting", words="waits for nodes to become free", reason="Resources")
     assert shown(waits)[1] == "  ● waits for nodes to become free (Resources)"

@@ -138,7 +138,7 @@ def test_the_pair_has_every_section_and_figure(pair: Report) -> None:
     ]
     names = ["loss", "top1", "images-per-s", "throughput", "waterfall"]
     assert [path.stem for path in pair.figure_paths] == names
-    assert re.findall(r"\]\((.*)\)$", markdown(pair), flags=re.MULTILINE) == [
+    assert re.findall(r"^!\[.*\]\((.*)\)$", markdown(pair), flags=re.MULTILINE) == [
         f"figures/{name}.svg" for name in ("loss", "top1", "throughput", "images-per-s", "waterfall")
     ]
     for path in pair.figure_paths:
@@ -288,7 +288,7 @@ def test_what_a_person_wrote_cannot_break_out(plain: Run, tmp_path: Path) -> Non
     found = structure(report)
     assert (found.mistakes, found.tags["script"], found.tags["b"]) == ([], 0, 0)
     assert hostile.strip().splitlines()[0] in "".join(found.text)
-    assert f"````yaml\n{hostile.strip()}\n````" in markdown(report)
+    assert "not a heading" not in markdown(report)
     assert r"| image | \<b>\|x\|\</b> |" in markdown(report)
     assert r"| note | a\_b\*c\* |" in markdown(report)
 
@@ -339,6 +339,26 @@ def test_runs_of_one_name_are_numbered_in_the_order_of_their_times(runs_root: Pa
     assert re.findall(r"^\| (digits\S* ?\S*) \|.* demo/(\S+) \|$", text, flags=re.MULTILINE) == [
         (run.label, name) for run, name in zip(facts, names, strict=True)
     ]
+
+
+def test_the_markdown_links_to_specs_and_scripts(plain: Run) -> None:
+    report = build_report([plain], default_folder([plain]))
+    links = re.findall(r"\]\(<(.*?)>\)", markdown(report))
+    found = [(report.markdown_path.parent / link).resolve() for link in links]
+    assert found == [plain.paths.spec.resolve(), plain.paths.script.resolve()]
+    assert "srun --mpi=pmix" not in markdown(report)
+    assert "srun --mpi=pmix" in page_text(report)
+
+
+def test_a_narrow_page_stacks_the_cells_under_the_names_of_their_columns(pair: Report) -> None:
+    columns = structure(pair).values("data-column")
+    assert columns.count("Images/s") == 2
+    assert columns.count("Efficiency") == 2
+
+
+def test_one_number_of_nodes_has_no_bars(two_nodes: Run, tmp_path: Path) -> None:
+    names = [path.stem for path in build_report([two_nodes], tmp_path).figure_paths]
+    assert names == ["loss", "top1", "images-per-s", "waterfall"]
 
 
 def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_node: Run) -> None:
@@ -444,4 +464,4 @@ def test_metrics_of_any_job_without_attempts_are_drawn(runs_root: Path, tmp_path
         }
         jsonl.append(run.paths.metrics(), record)
     report = build_report([run], tmp_path / "report")
-    assert [path.stem for path in report.figure_paths] == ["images-per-s", "throughput"]
+    assert [path.stem for path in report.figure_paths] == ["images-per-s"]
