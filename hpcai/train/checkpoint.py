@@ -62,6 +62,8 @@ class Setting:
     global_batch: int
     seed: int
     recipe: Mapping[str, Any]
+    epochs: int | None
+    """The schedule's length; None in a checkpoint that was made before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _checkpoint(content: Any) -> Checkpoint:
         )
     setting = dict(content["setting"])
     setting["class_names"] = tuple(setting["class_names"])
+    setting.setdefault("epochs", None)
     return Checkpoint(
         Setting(**setting),
         Position(**content["position"]),
@@ -181,6 +184,8 @@ def _checkpoint(content: Any) -> Checkpoint:
 def require_same(checkpoint: Checkpoint, setting: Setting) -> None:
     """Raises UsageError when the checkpoint belongs to another training."""
     old, new = asdict(checkpoint.setting), asdict(setting)
+    if old["epochs"] is None:
+        del old["epochs"]
     for name in old:
         if old[name] != new[name]:
             raise UsageError(

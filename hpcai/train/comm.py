@@ -58,18 +58,19 @@ class Communicator(Protocol):
         ...
 
 
-def connect(comm: str, world: World, device: torch.device) -> Communicator:
+def connect(comm: str, world: World, device: torch.device, stall_timeout_s: float = 600.0) -> Communicator:
     """The communicator of this name, connected to all ranks; `auto` takes what the launcher is meant for.
 
+    Where the library itself has a limit on the wait for another rank, that is `stall_timeout_s`.
     Raises UsageError, ToolError and UnreachableError.
     """
     chosen = _automatic(world) if comm == "auto" else comm
-    connected = _connect(chosen, world, device)
+    connected = _connect(chosen, world, device, stall_timeout_s)
     _require_equal_nodes(connected)
     return connected
 
 
-def _connect(chosen: str, world: World, device: torch.device) -> Communicator:
+def _connect(chosen: str, world: World, device: torch.device, stall_timeout_s: float) -> Communicator:
     # Each library is heavy, and only one of them is needed.
     if chosen == "horovod":
         from hpcai.train.horovod import connect_horovod
@@ -78,7 +79,7 @@ def _connect(chosen: str, world: World, device: torch.device) -> Communicator:
     if chosen == "ddp":
         from hpcai.train.ddp import connect_ddp
 
-        return connect_ddp(world, device)
+        return connect_ddp(world, device, stall_timeout_s)
     from hpcai.train.single import Single
 
     if world.size > 1:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from hpcai.errors import UnreachableError, UsageError
@@ -79,19 +80,21 @@ class Ddp:
         dist.destroy_process_group()
 
 
-def connect_ddp(world: World, device: torch.device) -> Ddp:
-    """A process group of all ranks, met at the head node.
+def connect_ddp(world: World, device: torch.device, stall_timeout_s: float) -> Ddp:
+    """A process group of all ranks, met at the head node; then each waits `stall_timeout_s` for another.
 
     Raises UnreachableError.
     """
     address, port = meeting_point(world, os.environ)
     try:
+        meeting = rendezvous(f"tcp://{address}:{port}", world.rank, world.size, timeout=_CONNECT_TIMEOUT)
+        store, _, _ = next(meeting)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            init_method=f"tcp://{address}:{port}",
+            store=store,
             rank=world.rank,
             world_size=world.size,
-            timeout=_CONNECT_TIMEOUT,
+            timeout=timedelta(seconds=stall_timeout_s),
         )
     except (dist.DistError, RuntimeError) as error:
         raise UnreachableError(

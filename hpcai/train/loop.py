@@ -24,6 +24,8 @@ from hpcai.train.recipe import Recipe, Schedule, momentum_of, set_lr
 from hpcai.train.sampler import Sampler
 from hpcai.train.stopping import Stopped
 
+_ASK_EVERY_S = 2.0
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -51,7 +53,8 @@ class Training:
         self._position = position
         self._meter = Meter()
         self._epoch = NOTHING
-        self._saved_at = time.monotonic()
+        self._saved_at = self._asked_at = time.monotonic()
+        self._asked_step, self._ask_at = position.step, position.step + 1
 
     def run(self) -> None:
         """Trains, evaluates after every epoch, and saves at the end.
@@ -83,7 +86,7 @@ class Training:
             position.step_in_epoch += 1
             if self._meter.steps == 1:
                 self._rank.records.mark("first_step", position.step)
-            if self._window_ends():
+            if self._window_ends() or self._asked():
                 self._close_window()
 
     def _step(self, batch: Batch) -> Tensor:
@@ -116,12 +119,28 @@ class Training:
         every = self._rank.options.checkpoint_every_steps
         return every is not None and self._position.step % every == 0
 
+    def _asked(self) -> bool:
+        """Whether a signal has come to any rank. The ranks ask each other every few seconds, however long a
+        window is: Slurm kills 30 s after SIGTERM."""
+        if self._position.step < self._ask_at:
+            return False
+        stop, now = self._rank.stop, time.monotonic()
+        # Whole milliseconds, whose sum is the same to the last bit on every rank, as the next step must be.
+        mine = [int((now - self._asked_at) * 1000), int(stop.came or stop.save_came)]
+        ms, asked = self._rank.comm.sum(torch.tensor(mine, dtype=torch.int64)).tolist()
+        step_ms = ms / self._rank.size / (self._position.step - self._asked_step)
+        self._asked_at, self._asked_step = now, self._position.step
+        self._ask_at = self._position.step + max(1, int(_ASK_EVERY_S * 1000 / max(1.0, step_ms)))
+        return bool(asked)
+
     def _close_window(self) -> None:
         """Reports the window; the ranks agree with the same call whether to save and whether to stop."""
         position = self._position
         overdue = time.monotonic() - self._saved_at >= self._rank.options.checkpoint_every_s
         window, (stop, save) = self._meter.share(
-            self._rank.comm, self._rank.stop.came, overdue and self._rank.number == 0
+            self._rank.comm,
+            self._rank.stop.came,
+            self._rank.stop.save_came or (overdue and self._rank.number == 0),
         )
         self._require_finite(window)
         position.loss_sum += window.loss_sum
@@ -178,6 +197,7 @@ class Training:
 
     def _save(self) -> None:
         parts, position = self._parts, self._position
+        self._rank.stop.save_came = False
         self._rank.watchdog.beat(f"saving at step {position.step}")
         self._rank.records.mark("saving", position.step)
         average_running_statistics(self._rank.comm, parts.model)

@@ -41,8 +41,9 @@ def run(options: Options, world: World, records: Records) -> None:
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
         end = partial(end_at_once, PeerLost.exit_status)
-        watchdog = stack.enter_context(Watchdog(options.stall_timeout_s, f"rank {world.rank}", end))
-        comm = connect(options.comm, world, device)
+        who, alone = f"rank {world.rank}", world.size == 1
+        watchdog = stack.enter_context(Watchdog(options.stall_timeout_s, who, end, alone=alone))
+        comm = connect(options.comm, world, device, options.stall_timeout_s)
         stack.enter_context(comm.errors())
         rank = Rank(options, comm, device, threads, records, stop, watchdog)
         parts, position = assemble(rank)
@@ -86,12 +87,17 @@ def assemble(rank: Rank) -> tuple[Parts, Position]:
 def _device(world: World) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if world.local_size > torch.cuda.device_count():
+    if torch.cuda.device_count() == 1:
+        # Either one process per node, or the launcher has bound to each the one GPU that it sees.
+        local_rank = 0
+    elif world.local_size <= torch.cuda.device_count():
+        local_rank = world.local_rank
+    else:
         raise UsageError(
             f"There are {world.local_size} processes on this node and {torch.cuda.device_count()} GPUs.",
             next_step="Start one process per GPU (`ntasks_per_node`, `gpus_per_node`).",
         )
-    device = torch.device("cuda", world.local_rank)
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 
@@ -132,6 +138,7 @@ def _open(rank: Rank, recipe: Recipe) -> tuple[Setting, ImageSet, ImageSet]:
         global_batch=global_batch,
         seed=options.seed,
         recipe=asdict(recipe),
+        epochs=options.epochs,
     )
     return setting, training, held_out
 

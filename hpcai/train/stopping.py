@@ -1,4 +1,4 @@
-"""The two ways in which a training ends early: it is asked to, or it stands still."""
+"""Signals that ask a training to save or to end, and the end of one that stands still."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ class Stopped(HpcaiError):
 
 
 class StopSignal:
-    """Remembers SIGTERM (Slurm's cancel, requeue, preemption and time limit) while it is entered."""
+    """Remembers while it is entered SIGTERM (Slurm's cancel, requeue, preemption and time limit) as `came`,
+    and SIGUSR1 (what `signal:` in a job file asks for ahead of that) as `save_came`."""
 
     def __init__(self) -> None:
         self.came = False
+        self.save_came = False
 
     def __enter__(self) -> StopSignal:
-        self._before = signal.signal(signal.SIGTERM, self._remember)
+        self._before = {
+            number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGUSR1)
+        }
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.came = True
+        del frame
+        if number == signal.SIGTERM:
+            self.came = True
+        else:
+            self.save_came = True
 
 
 class Watchdog:
@@ -45,8 +53,9 @@ class Watchdog:
     Open MPI, for one, waits for ever for a rank of the same node that was killed.
     """
 
-    def __init__(self, timeout_s: float, who: str, end: Callable[[], None]) -> None:
+    def __init__(self, timeout_s: float, who: str, end: Callable[[], None], *, alone: bool = False) -> None:
         self._timeout_s = timeout_s
+        self._alone = alone
         self._who = who
         self._end = end
         self._beaten = threading.Event()
@@ -75,9 +84,10 @@ class Watchdog:
             if self._over.is_set():
                 return
             self._beaten.clear()
+        why = "" if self._alone else ": another rank was lost or hangs"
         sys.stderr.write(
-            f"hpcai.train: {self._who} has stood still for {self._timeout_s:g} s while {self._doing}: "
-            "another rank was lost or hangs. Every thread's place:\n"
+            f"hpcai.train: {self._who} has stood still for {self._timeout_s:g} s while {self._doing}{why}. "
+            "Every thread's place:\n"
         )
         faulthandler.dump_traceback(all_threads=True)
         self._end()

@@ -19,7 +19,7 @@ from hpcai.train.checkpoint import (
     save,
 )
 
-SETTING = Setting("resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4})
+SETTING = Setting("resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4}, 6)
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -121,9 +121,18 @@ def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:
         ({"global_batch": 16}, "global_batch 32, this run has 16"),
         ({"data_version": "v2"}, "data_version 'v1', this run has 'v2'"),
         ({"recipe": {"base_lr": 0.1}}, "recipe"),
+        ({"epochs": 9}, "epochs 6, this run has 9"),
     ],
 )
 def test_the_checkpoint_of_another_training_is_refused(change: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         require_same(checkpoint(1), replace(SETTING, **change))  # type: ignore[arg-type]
     require_same(checkpoint(1), SETTING)
+
+
+def test_a_checkpoint_without_its_number_of_epochs_is_gone_on_with(tmp_path: Path) -> None:
+    save(tmp_path, checkpoint(1))
+    content = torch.load(tmp_path / FILE_NAME, weights_only=True)
+    del content["setting"]["epochs"]
+    torch.save(content, tmp_path / FILE_NAME)
+    require_same(load(tmp_path / FILE_NAME), SETTING)

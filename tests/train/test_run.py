@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,16 +12,21 @@ import pytest
 import torch
 
 from hpcai.errors import NotFoundError, StageError, ToolError, UsageError
+from hpcai.runs.metrics import read_values
 from hpcai.runs.record import Run
 from hpcai.train import checkpoint
+from hpcai.train.loop import Training
 from hpcai.train.options import Options, parse_options
 from hpcai.train.records import Records
-from hpcai.train.run import run
+from hpcai.train.run import _device, run
 from hpcai.train.stopping import Stopped
-from hpcai.train.world import ALONE
+from hpcai.train.world import ALONE, World
+from tests.waiting import until
 
 # Whole trainings, seconds each.
 pytestmark = pytest.mark.real
+
+DEADLINE_S = 120.0
 
 TINY = [
     *("--model", "resnet18", "--image-size", "32", "--batch-size", "4", "--epochs", "2", "--threads", "1"),
@@ -80,8 +87,10 @@ def test_the_marks_tell_the_course(whole: Run) -> None:
 
 
 def test_after_sigterm_the_next_attempt_ends_as_if_nothing_had_happened(
-    tiny_data: Path, tmp_path: Path, whole: Run
+    tiny_data: Path, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # At the end of a window, so that windows are the same.
+    monkeypatch.setattr("hpcai.train.loop._ASK_EVERY_S", 1e6)
     stop = interrupted_at(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped) as stopped:
         train(tiny_data, tmp_path, "--checkpoint-every-steps", "1000", records=stop)
@@ -96,6 +105,84 @@ def test_after_sigterm_the_next_attempt_ends_as_if_nothing_had_happened(
         assert torch.equal(weights, ends[1].model[name])
     for name, velocity in ends[0].momentum.items():
         assert torch.equal(velocity, ends[1].momentum[name])
+
+
+class SignalledAtFirstStep(Records):
+    number = signal.SIGTERM
+
+    def mark(self, what: str, step: int) -> None:
+        super().mark(what, step)
+        if what == "first_step":
+            os.kill(os.getpid(), self.number)
+
+
+def test_sigterm_need_not_wait_for_the_end_of_a_window(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcai.train.loop._ASK_EVERY_S", 0.0)
+    often = ["--log-every-steps", "1000", "--checkpoint-every-steps", "1000"]
+    with pytest.raises(Stopped, match="saved at step 1;"):
+        train(tiny_data, tmp_path, *often, records=SignalledAtFirstStep)
+
+
+def test_the_ranks_ask_each_other_seldom(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    ask = Training._asked
+
+    def counted(training: Training) -> bool:
+        before = training._ask_at
+        answer = ask(training)
+        asked.append(training._ask_at != before)
+        return answer
+
+    monkeypatch.setattr(Training, "_asked", counted)
+    monkeypatch.setattr("hpcai.train.loop._ASK_EVERY_S", 1e6)
+    train(tiny_data, tmp_path, "--epochs", "1", "--log-every-steps", "1000")
+    assert asked.count(True) == 1
+
+
+def test_a_real_process_saves_at_sigusr1_and_goes_on_to_its_end(tiny_data: Path, tmp_path: Path) -> None:
+    argv = [*("--data", str(tiny_data), "--run-dir", str(tmp_path)), *TINY]
+    more = ["--epochs", "300", "--checkpoint-every-steps", "1000000", "--checkpoint-every-s", "1e9"]
+    program = [sys.executable, "-m", "hpcai.train", *argv, *more]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def has(name: str) -> bool:
+        return any(line.name == name for line in read_values(Run(tmp_path).paths.metrics()))
+
+    try:
+        until(lambda: has("mark/first_step"), DEADLINE_S, "the training has begun")
+        process.send_signal(signal.SIGUSR1)
+        until(lambda: has("mark/saved"), DEADLINE_S, "the checkpoint is there")
+        at = checkpoint.load(tmp_path / "outputs" / checkpoint.FILE_NAME).position.step
+        later = lambda: max(Run(tmp_path).metrics()["loss"].steps) > at  # noqa: E731
+        until(later, DEADLINE_S, "the training goes on")
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 143, err
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(1, 0), (8, 5)])
+def test_a_rank_takes_its_gpu(gpus: int, chosen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    assert _device(World(5, 8, 5, 8, "n1", "slurm")) == torch.device("cuda", chosen)
+    assert taken == [torch.device("cuda", chosen)]
+
+
+def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(UsageError, match="8 processes on this node and 4 GPUs"):
+        _device(World(5, 8, 5, 8, "n1", "slurm"))
 
 
 def test_a_finished_training_is_not_trained_again(whole: Run, tiny_data: Path) -> None:
