@@ -1,9 +1,10 @@
-"""Trains a small network on this rank's half of fixed data and writes its weights: run by test_ranks.py."""
+"""Trains a small network on this rank's half of fixed data, and evaluates: run by test_ranks.py."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,8 +12,11 @@ from torch import nn
 
 from hpcai.train.comm import Communicator, connect
 from hpcai.train.world import read_world
+from tests.train.test_evaluate import accuracy, held_out
 
 STEPS = 3
+HELD_OUT = (5, 1)
+"""An odd number, and one that leaves the second rank without any."""
 
 
 def trained_weights(comm: Communicator) -> list[float]:
@@ -40,7 +44,8 @@ def main() -> None:
     comm = connect(sys.argv[1], read_world(), torch.device("cpu"))
     # To a file each: mpirun mixes long lines of the ranks.
     path = Path(sys.argv[2]) / f"{comm.world.rank}.json"
-    path.write_text(json.dumps(trained_weights(comm)))
+    found = [asdict(accuracy(comm, held_out(count)[comm.world.rank :: 2])) for count in HELD_OUT]
+    path.write_text(json.dumps({"weights": trained_weights(comm), "accuracies": found}))
     comm.close()
 
 

@@ -10,15 +10,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from hpcai.runs.metrics import read_values
 from hpcai.runs.record import Run
+from hpcai.train.comm import connect
 from hpcai.train.single import Single
 from hpcai.train.world import ALONE
-from tests.train.ranks import trained_weights
+from tests.train.ranks import HELD_OUT, trained_weights
+from tests.train.test_evaluate import accuracy, held_out
 from tests.train.test_run import TINY
 from tests.waiting import until
 
@@ -78,7 +84,9 @@ def test_two_ranks_learn_what_one_process_learns(comm: str, tmp_path: Path) -> N
     assert [status for status, _, _ in results] == [0] * len(results), results
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    assert first == pytest.approx(trained_weights(Single(ALONE)), abs=1e-6)
+    assert first["weights"] == pytest.approx(trained_weights(Single(ALONE)), abs=1e-6)
+    for found, count in zip(first["accuracies"], HELD_OUT, strict=True):
+        assert found == pytest.approx(asdict(accuracy(Single(ALONE), held_out(count))))
 
 
 def trainer(data: Path, run_dir: Path, comm: str) -> list[str]:
@@ -118,6 +126,39 @@ def test_a_killed_rank_ends_the_other_and_the_training_goes_on_to_the_same_end(
     assert mark.step in (4, 8)
     assert resumed.metrics()["loss"].values == whole.metrics()["loss"].values
     assert resumed.metrics()["top1"].values == whole.metrics()["top1"].values
+
+
+@pytest.mark.parametrize("comm", ["horovod", "ddp"])
+def test_a_loss_that_is_no_number_ends_both_ranks_unsaved(comm: str, tiny_data: Path, tmp_path: Path) -> None:
+    wild = ["--base-lr", "1e30", "--checkpoint-every-steps", "100"]
+    with two_ranks(comm, [*trainer(tiny_data, tmp_path, comm), *wild]) as started:
+        ends = [ended(process) for process in started]
+    assert [status for status, _, _ in ends] == [4] * len(ends), ends
+    assert all("The loss is nan in the last steps up to 2: not saved" in err for _, _, err in ends)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_rank_killed_under_horovod_ends_the_whole_job(tiny_data: Path, tmp_path: Path) -> None:
+    with two_ranks("horovod", [*trainer(tiny_data, tmp_path, "horovod"), "--epochs", "300"]) as [mpirun]:
+        wait_for_step(tmp_path, 4)
+        ranks = Path(f"/proc/{mpirun.pid}/task/{mpirun.pid}/children").read_text().split()
+        assert len(ranks) == 2
+        os.kill(int(ranks[1]), signal.SIGKILL)
+        status, _, err = ended(mpirun)
+        assert status == 128 + signal.SIGKILL, err
+        gone = lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks)  # noqa: E731
+        until(gone, DEADLINE_S, "both ranks have ended")
+
+
+def test_a_slow_rank_under_ddp_is_waited_for_as_long_as_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    comm = connect("ddp", ALONE, torch.device("cpu"), 777.0)
+    try:
+        cpu = dist.group.WORLD._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
+        assert cpu.options._timeout == timedelta(seconds=777)
+    finally:
+        comm.close()
 
 
 def test_what_is_wrong_on_both_ranks_is_said_by_both(tmp_path: Path) -> None:
