@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from hpcai.runs.record import Run, find_run
 from tests.real_cluster import RealBlob, RealCluster
@@ -153,12 +155,32 @@ def test_no_secret_is_anywhere(finished: tuple[Run, str], blob: RealBlob, place:
     assert run.paths.script.exists()
 
 
-def test_staging_that_fails_ends_the_job_with_its_own_status(environ: dict[str, str], place: Path) -> None:
-    (place / "absent.yaml").write_text(
-        SPEC.replace("main job", "main-job").replace("main-job/digits", "absent/x")
-    )
-    argv = [sys.executable, "-m", "hpcai", "submit", str(place / "absent.yaml"), "--follow"]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+def submit_of(environ: dict[str, str], place: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """The job with its data from elsewhere, followed to its end."""
+    file = place / "elsewhere.yaml"
+    file.write_text(SPEC.replace("main job", "main-job").replace("main-job/digits", source))
+    argv = [sys.executable, "-m", "hpcai", "submit", str(file), "--follow"]
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_data_that_is_not_there_takes_no_nodes(environ: dict[str, str], place: Path) -> None:
+    done = submit_of(environ, place, "absent/x")
     assert done.returncode == 5, done.stderr
-    assert "'absent'" in done.stderr
+    assert "There is no container 'absent'" in done.stderr
+    assert " is job " not in done.stderr
+
+
+def test_a_shard_damaged_in_blob_ends_the_job_as_damaged_data(
+    finished: tuple[Run, str], environ: dict[str, str], blob: RealBlob, place: Path
+) -> None:
+    hpcai(environ, "data", "pack", place / "images" / "val", place / "few", "--name", "few")
+    hpcai(environ, "data", "push", place / "few", "azure://main-job/few")
+    credential = {"account_name": blob.account, "account_key": blob.account_key}
+    with ContainerClient(blob.endpoint, "main-job", credential=credential) as container:
+        [shard, *_] = [name for name in container.list_blob_names() if re.match(r"few/.*\.tar$", name)]
+        whole = container.download_blob(shard).readall()
+        container.upload_blob(shard, whole[:-1] + bytes([whole[-1] ^ 1]), overwrite=True)
+    done = submit_of(environ, place, "main-job/few")
+    assert done.returncode == 7, done.stderr
+    assert shard.removeprefix("few/") in done.stderr
     assert "hpcai logs " in done.stderr and " --batch" in done.stderr
