@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcai.cli import words
@@ -12,20 +10,6 @@ from hpcai.cli.output import say
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
     from hpcai.runs.record import Run
-
-_TAIL_BYTES = 20_000
-_CANCELLED = re.compile(r"\*\*\* (STEP|JOB) \S+ ON \S+ CANCELLED")
-
-
-def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a log file; none when it is not there."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
-    except FileNotFoundError:
-        return []
-    return [line for line in lines if line.strip()][-count:]
 
 
 def tell_end(run: Run, outcome: Outcome) -> None:
@@ -40,7 +24,7 @@ def tell_end(run: Run, outcome: Outcome) -> None:
     say(f"{run.name} {words.ended(outcome)}{took}{several}.")
     if outcome.state != "COMPLETED":
         for line in _last_words(run):
-            say(f"  | {words.printable(line)}")
+            say(f"  | {line}")
         logs = f"hpcai logs {run.name}" + ("" if _ranks_printed(run) else " --batch")
         again = submit_again(run)
         suggest(logs, f"hpcai show {run.name}", *([f"{again} --follow"] if again else []))
@@ -50,11 +34,11 @@ def tell_end(run: Run, outcome: Outcome) -> None:
 
 def _last_words(run: Run) -> list[str]:
     """The end of what the last attempt wrote to stderr, else of the batch part's output."""
+    from hpcai.runs.tails import reasons, tail
+
     attempts = run.attempts()
     number = attempts[-1].number if attempts else 0
-    errors = [tail(path, 8) for path in run.paths.logs(number) if path.suffix == ".err"]
-    # That Slurm ended a step tells nobody why.
-    told = [[line for line in lines if not _CANCELLED.search(line)] for lines in errors]
+    told = [reasons(path, 8) for path in run.paths.logs(number) if path.suffix == ".err"]
     return next((lines for lines in told if lines), tail(run.paths.batch_log, 8))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 
 from hpcai.cli import narrate
-from hpcai.cli.ending import suggest, tail
+from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
 from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
@@ -16,6 +16,7 @@ from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
 from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
 from hpcai.runs.record import Run
+from hpcai.runs.tails import tail
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.reasons import in_words, never_starts

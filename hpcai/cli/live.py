@@ -13,6 +13,7 @@ from rich.text import Text
 from hpcai.cli import narrate, words
 from hpcai.launch.follow import Snapshot
 from hpcai.runs import signals
+from hpcai.runs.tails import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = "_.-=*#"
@@ -84,7 +85,7 @@ def draw(
     if now.epoch is not None or now.loss is not None:
         lines += _numbers(now, width, pretty=pretty)
     elif now.outcome is None:
-        lines += [Text("    " + words.printable(line), style="dim") for line in log_tail[-6:]]
+        lines += [Text("    " + printable(line), style="dim") for line in log_tail[-6:]]
     if now.silent_s:
         lines.append(_line(marks.bad, f"Slurm has not answered for {words.span(now.silent_s)}"))
     if now.outcome is None:

@@ -11,7 +11,7 @@ import click
 
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import put_bytes, say
-from hpcai.cli.target import Target, find_target, is_local
+from hpcai.cli.target import Target, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
@@ -134,7 +134,7 @@ def _follow(
     from hpcai.cli.words import ended
     from hpcai.launch.watch import RunFollower
 
-    follower = RunFollower(run, None if is_local(run) else context.slurm)
+    follower = RunFollower(run, None if run.is_local else context.slurm)
     reader = _Reader(run, rank, attempt, batch)
     hopeless = Hopeless(run.name)
     try:

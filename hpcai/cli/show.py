@@ -10,7 +10,7 @@ import click
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
-from hpcai.cli.target import Target, find_target, is_local
+from hpcai.cli.target import Target, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
@@ -112,7 +112,7 @@ def _facts(target: Target) -> dict[str, Any]:
     facts |= {"job_id": target.job_id, "state": None, "cause": None, "exit_status": None}
     if outcome is not None:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
-    elif run is not None and is_local(run):
+    elif run is not None and run.is_local:
         facts |= {"state": "RUNNING", "why": "runs on the machine that started it"}
     facts |= _of_slurm(job) if job is not None else {}
     if run is not None:

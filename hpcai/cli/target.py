@@ -27,7 +27,7 @@ class Target:
     def job_id(self) -> int | None:
         if self.job is not None:
             return self.job.job_id
-        return self.run.job_id if self.run and not is_local(self.run) else None
+        return self.run.job_id if self.run and not self.run.is_local else None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -57,11 +57,6 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
         if job_id is None or context.slurm is None:
             raise
         return Target(None, context.slurm.job(job_id))
-    if not ask_slurm or is_local(run) or context.slurm is None:
+    if not ask_slurm or run.is_local or context.slurm is None:
         return Target(run, None)
     return Target(run, ends.collect(run, context.slurm))
-
-
-def is_local(run: Run) -> bool:
-    """Whether the run's processes are of the machine that submitted it."""
-    return run.is_local

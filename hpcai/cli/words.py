@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -68,10 +67,3 @@ def ended(outcome: Outcome) -> str:
             return f"failed with status {outcome.exit_status}"
         return f"failed: signal {outcome.signal}" if outcome.signal else "failed"
     return cause(outcome.cause)
-
-
-def printable(line: str) -> str:
-    """A log line without what would move the cursor: escapes, control characters, overwritten parts."""
-    line = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*(\x07|\x1b\\)|\x1b.", "", line)
-    line = line.rstrip("\r").rpartition("\r")[2]
-    return "".join(char if char.isprintable() else " " for char in line)

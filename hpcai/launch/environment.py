@@ -20,7 +20,7 @@ from pathlib import Path
 import hpcai
 from hpcai import processes
 from hpcai.errors import HpcaiError, StageError, UsageError
-from hpcai.files import locked, write_whole
+from hpcai.files import NO_ROOM, locked, write_whole
 from hpcai.launch import machine
 from hpcai.launch.horovod_wheel import BUILD, HorovodWheel
 from hpcai.launch.horovod_wheel import VERSION as HOROVOD
@@ -50,7 +50,6 @@ NO_CPU_BUILD = f"""\
 hpcai: pip's index has no CPU build of torch for this Python; the default build brings CUDA: {CUDA_MB} MB
 hpcai: to avoid that: Ctrl-C, set HPCAI_TORCH_INDEX_URL to PyTorch's index of CPU builds, try again"""
 PACKAGES = "Python packages"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 OWN_PLACE = "Use a checkout that is yours, and set XDG_CACHE_HOME to a folder that is yours, then try again."
 # Raise it when set-up makes something else of the same files: what stands is then brought up to it.

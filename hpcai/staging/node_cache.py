@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.errors import StageError, UsageError
+from hpcai.files import NO_ROOM
 from hpcai.staging.manifest import MANIFEST_NAME, Manifest
 
 _SHARED_MODE = 0o1777
 _ROOM_MARGIN = 1.05
 _LINKS_KEPT_S = 30 * 24 * 3600.0
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def allocate(descriptor: int, length: int, folder: Path) -> None:
     try:
         os.posix_fallocate(descriptor, 0, length)
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             # What was reserved until the disk was full would keep everybody else from writing.
             os.ftruncate(descriptor, before)
             state = os.statvfs(folder)

@@ -49,19 +49,3 @@ def test_moment(instant: float, ending: str) -> None:
 )
 def test_ended(outcome: Outcome, text: str) -> None:
     assert words.ended(outcome) == text
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        ("plain ünï", "plain ünï"),
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("10 %\r20 %\r30 %", "30 %"),
-        ("30 %\r", "30 %"),
-        ("a\tb\x07c", "a b c"),
-        ("\x1b]0;title\x07text", "text"),
-        ("\x1b[2J\x1b[Hwiped", "wiped"),
-    ],
-)
-def test_printable_moves_no_cursor(line: str, text: str) -> None:
-    assert words.printable(line) == text

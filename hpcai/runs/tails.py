@@ -1,0 +1,33 @@
+"""The last lines of a log, as a person may read them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_TAIL_BYTES = 20_000
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*(\x07|\x1b\\)|\x1b.")
+_ENDED_BY_SLURM = re.compile(r"\*\*\* (STEP|JOB) \S+ ON \S+ CANCELLED")
+
+
+def tail(path: Path, count: int) -> list[str]:
+    """The last printable lines of a log file; none when it is not there or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = map(printable, text.split("\n"))
+    return [line for line in lines if line.strip()][-count:]
+
+
+def reasons(path: Path, count: int) -> list[str]:
+    """Its tail without the lines in which Slurm tells that it ended a step: they tell nobody why."""
+    return [line for line in tail(path, count) if not _ENDED_BY_SLURM.search(line)]
+
+
+def printable(line: str) -> str:
+    """A log line without what would move the cursor: escapes, control characters, overwritten parts."""
+    line = _ESCAPE.sub("", line).rstrip("\r").rpartition("\r")[2]
+    return "".join(char if char.isprintable() else " " for char in line)
