@@ -27,6 +27,13 @@ def test_a_program_runs_on_every_node(cluster: RealCluster) -> None:
     assert sorted(told.split()) == ["n1", "n2", "n3"]
 
 
+def test_munged_serves_where_only_its_user_may_enter(cluster: RealCluster) -> None:
+    """Left to itself it refuses a socket whose folder is not open to all."""
+    state = cache_dir() / "local" / cluster.name
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert run(cluster, "munge", "-n", "-S", f"{state}/run/munge.sock").startswith("MUNGE:")
+
+
 def test_each_node_has_scratch_of_its_own(cluster: RealCluster) -> None:
     scratch = cluster.environ["HPCAI_SCRATCH"]
     assert scratch.endswith("/%n")
