@@ -1,9 +1,13 @@
-"""What every test may use: goldens compared by whole bytes, and the embedded cluster's fixtures."""
+"""What every test may use: goldens compared by whole bytes, and the embedded cluster's fixtures.
+
+A test without the mark `programs`, `real` or `long` is pure: it may start no process.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,28 @@ pytest_plugins = ["tests.real_cluster"]
 
 settings.register_profile("half", max_examples=50)
 settings.load_profile("half")
+
+
+_STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+_is_pure = False
+
+
+def _keep_pure(event: str, _: tuple[object, ...]) -> None:
+    if _is_pure and event in _STARTS_A_PROCESS:
+        raise AssertionError(f"a pure test starts a process ({event}): mark it 'programs' or 'real'")
+
+
+sys.addaudithook(_keep_pure)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _is_pure
+    _is_pure = not any(item.get_closest_marker(name) for name in ("programs", "real", "long"))
+    try:
+        return (yield)
+    finally:
+        _is_pure = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

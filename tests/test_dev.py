@@ -15,6 +15,8 @@ import pytest
 from hpcai.launch.environment import SetUp
 from tests import full_cache
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hpcai import processes
 from hpcai.processes import Process
 from tests.sleeper import sleeper
 from tests.waiting import until
+
+pytestmark = pytest.mark.programs
 
 
 def test_processes_are_found_by_a_variable_of_their_environment(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from hpcai.cli import narrate, words
 from hpcai.launch.follow import Snapshot
-from hpcai.runs import signals
 from hpcai.runs.tails import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -125,10 +124,8 @@ def _staging(now: Snapshot, marks: _Marks, shown: int = 4) -> list[Text]:
 def _now(now: Snapshot, marks: _Marks) -> Text:
     if now.outcome is None:
         return _line(marks.active, _doing(now))
-    if now.outcome.state == "COMPLETED":
-        return _line(marks.done, words.ended(now.outcome))
-    name = signals.of_status(now.outcome.exit_status)
-    return _line(marks.bad, words.ended(now.outcome) + (f" ({name})" if name else ""))
+    mark = marks.done if now.outcome.state == "COMPLETED" else marks.bad
+    return _line(mark, words.ended(now.outcome))
 
 
 def _title(now: Snapshot, name: str, job_id: int | None, width: int, *, pretty: bool) -> Text:

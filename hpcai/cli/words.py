@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from hpcai.runs import signals
+
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
 
@@ -62,8 +64,11 @@ def ended(outcome: Outcome) -> str:
     """How a job ended, to be read after its name."""
     if outcome.cause == "completed":
         return "completed"
-    if outcome.cause == "failed":
-        if outcome.exit_status:
-            return f"failed with status {outcome.exit_status}"
-        return f"failed: signal {outcome.signal}" if outcome.signal else "failed"
-    return cause(outcome.cause)
+    if outcome.cause != "failed":
+        return cause(outcome.cause)
+    if not outcome.status:
+        return "failed"
+    if outcome.exit_status:
+        name = signals.of_status(outcome.exit_status)
+        return f"failed with status {outcome.exit_status}" + (f" ({name})" if name else "")
+    return f"failed: signal {outcome.signal} ({signals.of_status(outcome.status)})"

@@ -16,6 +16,7 @@ from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
+from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
@@ -102,7 +103,8 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     mpi_plugins = client.mpi_plugins() if spec.needs_pmix else None
     has_pyxis = client.has_pyxis() if spec.container is not None else None
     limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins, has_pyxis)
-    found = [breach for breach in limits if breach.is_certain]
+    never = dependency_breach(spec.dependency, client)
+    found = [breach for breach in limits if breach.is_certain] + ([never] if never else [])
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),

@@ -125,10 +125,11 @@ def _names_beside(path: Path) -> list[str]:
 
 def _override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
-    origin = f"--set {override}"
+    # Without the value, which may be a secret: what is wrong with it says the mistake.
+    origin = "--set"
     if not equals or not key:
         raise UsageError(
-            f"Got {origin!r}, which sets nothing.",
+            f"Got '--set {override}', which sets nothing.",
             allowed="Write --set KEY=VALUE, such as --set nodes=4 or --set env.SEED=7.",
         )
     value = _override_value(text, origin)
@@ -139,7 +140,7 @@ def _override(document: Document, override: str) -> None:
     target: Any = document.data
     parts = key.split(".")
     for index, part in enumerate(parts):
-        step = _step(target, part, override)
+        step = _step(target, part, key)
         path.append(step)
         if index == len(parts) - 1:
             target[step] = value.data
@@ -164,13 +165,13 @@ def _override_value(text: str, origin: str) -> Document:
     return Document(origin, data=text, written={(): text})
 
 
-def _step(target: Any, part: str, override: str) -> str | int:
+def _step(target: Any, part: str, key: str) -> str | int:
     if isinstance(target, dict):
         return part
     if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
         return int(part)
     size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
-    raise UsageError(f"Got '--set {override}': {part!r} does not fit into {size}.")
+    raise UsageError(f"--set {key}: {part!r} does not fit into {size}.")
 
 
 def _forget(document: Document, path: KeyPath) -> None:

@@ -69,6 +69,7 @@ def test_a_sas_that_may_not_list_containers_is_neither_ok_nor_wrong(blob: RealBl
         assert (found.severity, found.fix) == ("note", "hpcai data ls azure://CONTAINER  # tells")
 
 
+@pytest.mark.programs
 def test_an_account_that_does_not_answer_is_told_apart() -> None:
     environ = {
         "AZURE_STORAGE_ACCOUNT": "account",

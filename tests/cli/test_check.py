@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 CLUSTER = Path(__file__).parents[2] / "cluster-configs/nd-h100-slurm.yaml"
 
 

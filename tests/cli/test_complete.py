@@ -14,6 +14,8 @@ import pytest
 from hpcai.runs.names import list_names
 from hpcai.runs.record import Run, create_run, list_runs
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:

@@ -290,12 +290,14 @@ def test_an_empty_container_is_no_error(blob: RealBlob, large: tuple[Path, str])
     )
 
 
+@pytest.mark.programs
 def test_nothing_found_has_no_table(tmp_path: Path) -> None:
     run = data("ls", tmp_path.as_uri())
     assert (run.returncode, run.stdout) == (0, "") and "There is no data set" in run.stderr
     assert json.loads(data("ls", tmp_path.as_uri(), "-o", "json").stdout)["data_sets"] == []
 
 
+@pytest.mark.programs
 def test_the_next_command_is_quoted(images: Path, tmp_path: Path) -> None:
     run = data("pack", images, tmp_path / "x y", "--name", "d")
     (following,) = (line for line in run.stderr.splitlines() if line.startswith("Next: "))
@@ -303,6 +305,7 @@ def test_the_next_command_is_quoted(images: Path, tmp_path: Path) -> None:
     assert shlex.split(following.removeprefix("Next: ")) == words
 
 
+@pytest.mark.programs
 def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").write_text("")
@@ -328,6 +331,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         assert run.stdout == ""
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("words", "next_step"),
     [
@@ -347,6 +351,7 @@ def test_a_missing_source_says_what_to_type_next(
     assert run.stderr.splitlines()[-1].startswith(next_step.format(folder=tmp_path)), run.stderr
 
 
+@pytest.mark.programs
 def test_a_manifest_of_a_later_hpcai_asks_for_that_hpcai(tmp_path: Path) -> None:
     write_set(tmp_path / "set", {"a.tar": 10})
     path = tmp_path / "set/manifest.json"
@@ -359,6 +364,7 @@ def test_a_manifest_of_a_later_hpcai_asks_for_that_hpcai(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.programs
 def test_a_folder_is_listed_like_a_container(tmp_path: Path) -> None:
     write_set(tmp_path / "sets/one", {"a.tar": 10})
     (tmp_path / "sets/two").mkdir()
@@ -366,6 +372,7 @@ def test_a_folder_is_listed_like_a_container(tmp_path: Path) -> None:
     assert [json.loads(line)["url"] for line in run.stdout.splitlines()] == [(tmp_path / "sets/one").as_uri()]
 
 
+@pytest.mark.programs
 def test_a_record_that_cannot_be_written_does_not_fail_the_pull(tmp_path: Path) -> None:
     write_set(tmp_path / "set", {"a.tar": 10})
     run = data(
@@ -375,6 +382,7 @@ def test_a_record_that_cannot_be_written_does_not_fail_the_pull(tmp_path: Path) 
     assert "No record was written" in run.stderr
 
 
+@pytest.mark.programs
 def test_the_scratch_of_a_node(tmp_path: Path) -> None:
     write_set(tmp_path / "set", {"a.tar": 10})
     (tmp_path / "nodes/n1").mkdir(parents=True)

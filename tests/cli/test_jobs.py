@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -162,12 +163,15 @@ def test_what_is_no_job_id_means_no_job(cli: Cli) -> None:
 
 
 def test_a_job_that_never_starts_is_told_once_with_what_ends_it(cli: Cli) -> None:
-    failed = cli.submit("exit 3", name="first")
-    cli("show", failed.name, "--wait", status=3)
+    go = cli.folder / "go"
+    failed = cli.submit(f"until [ -e {shlex.quote(str(go))} ]; do sleep 0.1; done; exit 3", name="first")
     file = cli.file("true", name="after", dependency=f"afterok:{failed.job_id}")
-    found = cli("check", file, status=3).stdout
-    assert f"`afterok:{failed.job_id}` cannot come true: job {failed.job_id} ended FAILED." in found
     run = cli.run(cli("submit", "-q", file).stdout.strip())
+    go.touch()
+    cli("show", failed.name, "--wait", status=3)
+    hopeless = f"`afterok:{failed.job_id}` cannot come true: job {failed.job_id} ended FAILED."
+    assert hopeless in cli("check", file, status=3).stdout
+    assert hopeless in cli("submit", file, status=4).stderr
     until(lambda: cli.json("show", run.name)["reason"] == "DependencyNeverSatisfied", 30, "Slurm sees it")
     never = "never starts: the job that it depends on ended otherwise"
     words = cli("show", run.name, "--wait", "--timeout-s", "3", status=8).stderr

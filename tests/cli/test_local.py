@@ -39,6 +39,7 @@ def site(tmp_path: Path) -> dict[str, str]:
     return {"XDG_CACHE_HOME": str(tmp_path)}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("words", [["down"], ["env"], ["exec", "true"], ["fault", "drain", "n1"], ["status"]])
 def test_an_unknown_cluster_is_5_with_the_nearest_and_all(words: list[str], site: dict[str, str]) -> None:
     split = 2 if words[0] == "fault" else 1
@@ -54,6 +55,7 @@ def test_an_unknown_cluster_is_5_with_the_nearest_and_all(words: list[str], site
     )
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("words", [["env"], ["exec", "true"], ["fault", "resume", "n1"]])
 def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dict[str, str]) -> None:
     done = hpcai(*words, environ={**site, "HPCAI_LOCAL": "beta"})
@@ -61,6 +63,7 @@ def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dic
     assert done.stderr == "hpcai: The embedded cluster 'beta' is down.\nhpcai local up --name beta\n"
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -79,18 +82,21 @@ def test_up_of_what_cannot_be_is_2(words: list[str], told: str, site: dict[str, 
     assert told in done.stderr
 
 
+@pytest.mark.programs
 def test_up_on_a_machine_without_apt_is_4(tmp_path: Path) -> None:
     done = hpcai("up", environ={"XDG_CACHE_HOME": str(tmp_path), "PATH": "/nowhere"})
     assert done.returncode == 4
     assert "'apt-get', and it is not on this machine" in done.stderr
 
 
+@pytest.mark.programs
 def test_down_of_what_is_down_is_0(site: dict[str, str]) -> None:
     done = hpcai("down", "--all", environ=site)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "Cluster 'alpha' was down already.\nCluster 'beta' was down already.\n"
 
 
+@pytest.mark.programs
 def test_down_purge_forgets(site: dict[str, str]) -> None:
     assert hpcai("down", "--name", "alpha", "--purge", environ=site).returncode == 0
     assert [
@@ -98,6 +104,7 @@ def test_down_purge_forgets(site: dict[str, str]) -> None:
     ] == ["beta"]
 
 
+@pytest.mark.programs
 def test_nothing_there_is_0_and_says_so(tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
     status = hpcai("status", "-o", "json", environ=environ)
@@ -107,6 +114,7 @@ def test_nothing_there_is_0_and_says_so(tmp_path: Path) -> None:
     assert (down.returncode, down.stderr) == (0, "There is no embedded cluster.\n")
 
 
+@pytest.mark.programs
 def test_status_of_what_is_down(site: dict[str, str]) -> None:
     table = hpcai("status", environ=site).stdout.splitlines()
     assert table[0].split() == ["NAME", "STATE", "NODES", "UPTIME_S", "BLOB_ENDPOINT", "SLURM_VERSION"]

@@ -22,6 +22,8 @@ from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
 from tests.staging.sets import write_set
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> dict[str, str]:

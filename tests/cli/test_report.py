@@ -15,6 +15,8 @@ from hpcai.cli.report import report
 from hpcai.runs.record import Run
 from tests.report import samples
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

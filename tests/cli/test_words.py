@@ -42,7 +42,8 @@ def test_moment(instant: float, ending: str) -> None:
     [
         (Outcome("COMPLETED", "completed", 0, None), "completed"),
         (Outcome("FAILED", "failed", 3, None), "failed with status 3"),
-        (Outcome("FAILED", "failed", 0, 9), "failed: signal 9"),
+        (Outcome("FAILED", "failed", 137, None), "failed with status 137 (SIGKILL)"),
+        (Outcome("FAILED", "failed", 0, 9), "failed: signal 9 (SIGKILL)"),
         (Outcome("NODE_FAIL", "node_failure", 0, None), "lost a node"),
         (Outcome("TIMEOUT", "time_limit", 0, 15), "reached its time limit"),
     ],

@@ -17,6 +17,8 @@ from hpcai.runs.record import Run, list_runs
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 
+pytestmark = pytest.mark.programs
+
 KEPT = Path(__file__).parent.parent / "cases/runs/v1/demo/digits-20261118-110640"
 
 

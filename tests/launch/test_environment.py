@@ -123,6 +123,7 @@ def test_the_plan_of_a_bare_machine(set_up: SetUp, monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.programs
 def test_the_plan_with_a_full_cache_downloads_nothing(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(set_up)
     monkeypatch.setattr(machine, "is_root_with_apt", lambda: False)
@@ -138,6 +139,7 @@ def test_the_plan_with_a_full_cache_downloads_nothing(set_up: SetUp, monkeypatch
     ]
 
 
+@pytest.mark.programs
 def test_a_gpu_machine_is_told_of_the_larger_download(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
     def megabytes() -> int:
         return sum(part.megabytes for part in set_up._parts())
@@ -250,6 +252,7 @@ def test_what_a_killed_set_up_left_is_removed(set_up: SetUp, monkeypatch: pytest
     assert not any(folder.exists() for folder in left)
 
 
+@pytest.mark.programs
 def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
     mine, other = (tmp_path / name / ".venv" / "bin" / "python" for name in ("mine", "other"))
     started = [
@@ -267,6 +270,7 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
             process.wait()
 
 
+@pytest.mark.programs
 def test_clean_ends_clusters_whose_folder_was_deleted(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     mark = {marks.STATE_MARK: str(cache / "local" / "gone")}

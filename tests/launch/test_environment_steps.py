@@ -12,6 +12,8 @@ import pytest
 from hpcai.errors import HpcaiError, StageError, ToolError, UnreachableError
 from hpcai.launch.steps import Steps
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def steps(tmp_path: Path) -> Steps:

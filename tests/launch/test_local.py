@@ -18,6 +18,8 @@ from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.waiting import until
 
+pytestmark = pytest.mark.programs
+
 
 def spec(command: str, **fields: object) -> JobSpec:
     return JobSpec.model_validate({"kind": "job", "name": "x", "command": command, **fields})

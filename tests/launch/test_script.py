@@ -14,6 +14,8 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 
+pytestmark = pytest.mark.programs
+
 HOROVOD = JobSpec(name="a", command="true", launcher="horovod", ntasks_per_node=2)
 
 

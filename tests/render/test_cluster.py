@@ -206,6 +206,7 @@ def test_what_a_node_runs_first_holds_nothing_that_a_template_could_read_as_its_
     assert not re.search(r"[$\\`]|^\s*[#\[]", text.partition("\n")[2], re.MULTILINE)
 
 
+@pytest.mark.programs
 def test_free_nvme_disks_become_one_scratch_that_everybody_may_write_to(tmp_path: Path) -> None:
     disks = [
         {
@@ -229,6 +230,7 @@ def test_free_nvme_disks_become_one_scratch_that_everybody_may_write_to(tmp_path
     assert (tmp_path / "fstab").read_text() == f"LABEL=nvme {tmp_path}/nvme xfs defaults,nofail 0 0\n"
 
 
+@pytest.mark.programs
 def test_a_node_without_a_free_nvme_disk_starts_all_the_same(tmp_path: Path) -> None:
     assert first_boot(tmp_path, [{"name": "/dev/sda", "model": "Virtual Disk", "mountpoint": None}]) == []
     assert not (tmp_path / "nvme").exists()

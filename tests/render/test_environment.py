@@ -30,6 +30,7 @@ print(sorted(path.name for path in shipped("sbatch").glob("*.sbatch")))
 """
 
 
+@pytest.mark.programs
 def test_an_installed_wheel_renders_from_what_it_brought_along(tmp_path: Path) -> None:
     built, installed = tmp_path / "built", tmp_path / "installed"
     python = sys.executable

@@ -69,6 +69,7 @@ SCRIPTS = [
 ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_is_bash(script: Path) -> None:
     assert shell.run(["bash", "-n", script], timeout_s=10).stderr == ""
@@ -87,6 +88,7 @@ def test_bash_reads_a_quoted_text_as_one_word(text: str) -> None:
     assert shlex.split(quote(text)) == [text]
 
 
+@pytest.mark.programs
 def test_bash_itself_reads_quoted_texts_back(tmp_path: Path) -> None:
     texts = [
         "",

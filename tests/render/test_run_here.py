@@ -71,6 +71,7 @@ def plainly_here(tmp_path: Path) -> Here:
     return Here(tmp_path)
 
 
+@pytest.mark.programs
 def test_places_values_and_commands_arrive_unchanged_whatever_they_are_called(here: Here) -> None:
     value = 'it\'s "$HOME" `x` \\ 100% #\nsecond line \t漢'
     command = (
@@ -93,6 +94,7 @@ def test_places_values_and_commands_arrive_unchanged_whatever_they_are_called(he
     assert [line["event"] for line in here.attempts()] == ["start", "staged", "end"]
 
 
+@pytest.mark.programs
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 def test_any_text_arrives_as_value_and_as_argument(
@@ -105,6 +107,7 @@ def test_any_text_arrives_as_value_and_as_argument(
     assert here.log("0.out").split("\0") == [text, text, ""]
 
 
+@pytest.mark.programs
 def test_the_script_ends_with_the_first_bad_status_and_ends_the_other_ranks(plainly_here: Here) -> None:
     command = '[[ $SLURM_PROCID = 1 ]] || exec sleep 60; echo "rank 1 fails" >&2; exit 7'
     done = plainly_here(command=command, ntasks_per_node=2)
@@ -113,6 +116,7 @@ def test_the_script_ends_with_the_first_bad_status_and_ends_the_other_ranks(plai
     assert plainly_here.attempts()[-1]["exit_status"] == done.status
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("_again", range(5))
 def test_a_killed_rank_is_missed_by_nobody(plainly_here: Here, _again: int) -> None:
     """Bash forgets the status of a killed child when it happens to look elsewhere: one call in three did."""
@@ -120,17 +124,20 @@ def test_a_killed_rank_is_missed_by_nobody(plainly_here: Here, _again: int) -> N
     assert plainly_here(command=command, ntasks_per_node=3).status == 128 + signal.SIGKILL
 
 
+@pytest.mark.programs
 def test_a_failing_setup_line_stops_with_its_status(plainly_here: Here) -> None:
     done = plainly_here(command="echo not reached", setup=["export A=1", "(exit 5)", "echo not reached"])
     assert done.status == 5
     assert plainly_here.log("0.out") == ""
 
 
+@pytest.mark.programs
 def test_setup_lines_reach_the_command(plainly_here: Here) -> None:
     plainly_here(command='echo "$A $B"', setup=["A=one; export A", "END='x'\nexport B=\"$END\nEND\""])
     assert plainly_here.log("0.out") == "one x\nEND\n"
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("below", ["", "/nvme"])
 def test_this_machine_gets_its_part_of_a_scratch_that_names_nodes(plainly_here: Here, below: str) -> None:
     env = {"HPCAI_SCRATCH": f"{plainly_here.scratch}/of-%n{below}"}
@@ -139,12 +146,14 @@ def test_this_machine_gets_its_part_of_a_scratch_that_names_nodes(plainly_here: 
     assert re.fullmatch(re.escape(f"{plainly_here.scratch}/of-") + f"[^/%]+{below}", made)
 
 
+@pytest.mark.programs
 def test_a_scratch_that_is_nowhere_is_not_made(plainly_here: Here) -> None:
     plainly_here.scratch.rmdir()
     assert plainly_here(command="[[ ! -e $HPCAI_SCRATCH ]]").status == 0
     assert not plainly_here.scratch.exists()
 
 
+@pytest.mark.programs
 def test_data_that_does_not_come_stops_the_job_before_the_command(plainly_here: Here) -> None:
     data = [{"name": "digits", "source": "azure://data/x", "version": "0123456789"}]
     done = plainly_here(command="echo not reached", data=data, env={"REFUSE": "7"})
@@ -155,6 +164,7 @@ def test_data_that_does_not_come_stops_the_job_before_the_command(plainly_here: 
     assert (plainly_here.python.parent / "called").read_bytes().endswith(b"--version\x000123456789\0")
 
 
+@pytest.mark.programs
 def test_a_run_folder_that_is_gone_stops_nothing(plainly_here: Here) -> None:
     plainly_here.run.rmdir()
     done = plainly_here(command='echo "rank $SLURM_PROCID"; echo problem >&2', ntasks_per_node=2)
@@ -163,6 +173,7 @@ def test_a_run_folder_that_is_gone_stops_nothing(plainly_here: Here) -> None:
     assert not plainly_here.run.exists()
 
 
+@pytest.mark.programs
 def test_a_second_run_by_hand_adds_to_the_logs_and_heals_the_record(plainly_here: Here) -> None:
     plainly_here(command="echo once")
     with (plainly_here.run / "attempts.jsonl").open("a") as record:
@@ -172,6 +183,7 @@ def test_a_second_run_by_hand_adds_to_the_logs_and_heals_the_record(plainly_here
     assert [line["event"] for line in plainly_here.attempts()] == ["start", "end"] * 2
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("name", "number"), [("TERM", signal.SIGTERM), ("USR1", signal.SIGUSR1)])
 def test_a_signal_to_the_script_reaches_every_rank(
     plainly_here: Here, name: str, number: signal.Signals
@@ -194,6 +206,7 @@ def test_a_signal_to_the_script_reaches_every_rank(
             process.wait()
 
 
+@pytest.mark.programs
 def test_scratch_is_found_when_the_site_names_none(plainly_here: Here, tmp_path: Path) -> None:
     spec = JobSpec(name="here", command='echo "$HPCAI_SCRATCH"', workdir=tmp_path)
     resolved = resolve_job(spec, Site(tmp_path), interpreter=plainly_here.python)
@@ -214,6 +227,7 @@ def test_mpi_ranks_start_through_mpirun(here: Here) -> None:
     assert (here.log("0.out"), here.log("1.out")) == ("0 2 3\n", "1 2 3\n")
 
 
+@pytest.mark.programs
 def test_a_rendezvous_server_that_does_not_start_is_told_however_quickly_it_ended(tmp_path: Path) -> None:
     here = Here(tmp_path)
     script = here.render(launcher="horovod", horovod_controller="gloo", command="true")

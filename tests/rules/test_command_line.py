@@ -13,6 +13,8 @@ import pytest
 
 from hpcai.cli.root import COMMANDS, hpcai
 
+pytestmark = pytest.mark.programs
+
 
 def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield words, command

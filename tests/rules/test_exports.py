@@ -22,6 +22,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = hpcai.executer  # type: ignore[attr-defined]
 
 
+@pytest.mark.programs
 def test_importing_hpcai_loads_nothing_heavy() -> None:
     code = "import sys, hpcai; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run(

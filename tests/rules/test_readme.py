@@ -88,6 +88,7 @@ def test_yaml_loads(block: Block) -> None:
     assert load_text(block.text, "README.md") is not None
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("block", by("console", ""), ids=name)
 def test_console_sessions(block: Block, tmp_path: Path, folder: Path) -> None:
     check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs")}, folder)

@@ -88,6 +88,7 @@ def test_a_line_torn_at_any_byte_is_healed_by_the_next_append(tmp_path: Path) ->
         assert [record["step"] for record in jsonl.read(path)] == [*range(complete), 99], cut
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("how", ["jsonl", "metrics"])
 def test_a_killed_writer_loses_nothing_that_it_had_returned_from(tmp_path: Path, how: str) -> None:
     path = tmp_path / "a.jsonl"
@@ -116,6 +117,7 @@ def _killed_after(path: Path, how: str, count: int) -> int:
     return int(whole[-1] if whole else last) + 1
 
 
+@pytest.mark.programs
 def test_two_readers_see_every_record_once_while_one_writes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     readers = [jsonl.Follower(path), jsonl.Follower(path)]
@@ -202,6 +204,7 @@ log(2)
 """
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("how", ["jsonl", "metrics"])
 def test_a_line_that_a_disk_takes_in_part_is_an_error_and_the_next_one_is_whole(
     tmp_path: Path, how: str

@@ -13,6 +13,8 @@ from hpcai.shell import ProgramMissing
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
+pytestmark = pytest.mark.programs
+
 CONNECT_FAILURE = (
     "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
 )

@@ -49,6 +49,7 @@ def test_the_cache_is_where_xdg_says(environ: dict[str, str], folder: str) -> No
     assert cache_dir(HOME | environ) == Path(folder)
 
 
+@pytest.mark.programs
 def test_the_site_is_read_without_the_libraries_that_specs_need() -> None:
     code = "import sys, hpcai.specs.site; print(sorted({'pydantic', 'yaml', 'jinja2'} & sys.modules.keys()))"
     assert shell.run([sys.executable, "-c", code], timeout_s=30).stdout == "[]\n"

@@ -56,6 +56,7 @@ def test_room_is_told_before_it_is_needed(tmp_path: Path) -> None:
     assert "available" in caught.value.what
 
 
+@pytest.mark.programs
 def test_room_that_is_missing_when_a_file_is_made(tmp_path: Path) -> None:
     done = on_small_disk(
         tmp_path,

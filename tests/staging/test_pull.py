@@ -197,6 +197,7 @@ def test_a_damaged_manifest_at_the_source(source: Path, scratch: Path) -> None:
         pull(source.as_uri(), {}, scratch=scratch)
 
 
+@pytest.mark.programs
 def test_no_space_is_told_before_anything_is_brought(source: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     done = on_small_disk(
@@ -249,6 +250,7 @@ def pull_as_nobody(source: Path, scratch: Path, tmp_path: Path) -> Callable[[], 
     return run
 
 
+@pytest.mark.programs
 def test_users_of_a_node_share_what_is_there(
     source: Path, scratch: Path, pull_as_nobody: Callable[[], str]
 ) -> None:
@@ -256,6 +258,7 @@ def test_users_of_a_node_share_what_is_there(
     assert pull_as_nobody() == "reused 0"
 
 
+@pytest.mark.programs
 def test_another_users_files_are_believed_by_their_content_only(
     source: Path, scratch: Path, pull_as_nobody: Callable[[], str]
 ) -> None:
@@ -267,6 +270,7 @@ def test_another_users_files_are_believed_by_their_content_only(
     assert len(answer.splitlines()) <= 3
 
 
+@pytest.mark.programs
 def test_the_first_user_does_not_block_the_next(
     source: Path, scratch: Path, tmp_path: Path, pull_as_nobody: Callable[[], str]
 ) -> None:
@@ -275,6 +279,7 @@ def test_the_first_user_does_not_block_the_next(
     assert pull_as_nobody() == f"done {Manifest.read(source).bytes}"
 
 
+@pytest.mark.programs
 def test_a_scratch_that_may_not_be_written(scratch: Path, pull_as_nobody: Callable[[], str]) -> None:
     scratch.chmod(0o755)
     assert "cannot be made: Permission denied" in pull_as_nobody()

@@ -150,6 +150,7 @@ def test_what_cannot_be_pushed(packed: Path, tmp_path: Path) -> None:
     assert str(caught.value).endswith(f"hpcai data push {shlex.quote(str(packed))} azure://data/set")
 
 
+@pytest.mark.programs
 def test_nobody_there(packed: Path) -> None:
     environ = {
         "AZURE_STORAGE_ACCOUNT": "acct",

@@ -9,6 +9,8 @@ import pytest
 from hpcai.errors import ToolError, UnreachableError
 from hpcai.slurm.local import apt, azurite, tools
 
+pytestmark = pytest.mark.programs
+
 CLOSURE = """\
 Inst libc6 (2.36-9+deb12u14 Debian:12.13/oldstable [amd64])
 Inst slurmd (22.05.8-4+deb12u3 Debian:12.13/oldstable [amd64]) []

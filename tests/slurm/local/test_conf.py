@@ -87,6 +87,7 @@ def test_control_groups_are_off_in_the_words_of_each_version(version: str, text:
     assert conf.cgroup_conf(version) == text
 
 
+@pytest.mark.programs
 def test_tasks_meet_over_loopback_unless_the_job_says_otherwise() -> None:
     environ = {"SLURMD_NODENAME": "n2", "GLOO_SOCKET_IFNAME": "eth1"}
     done = subprocess.run(

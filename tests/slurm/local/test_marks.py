@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hpcai.slurm.local import marks
 from tests.sleeper import sleeper
+
+pytestmark = pytest.mark.programs
 
 
 def pids(state: Path, *confs: str, node: str | None = None) -> set[int]:

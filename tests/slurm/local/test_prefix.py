@@ -11,6 +11,8 @@ import pytest
 from hpcai.errors import HpcaiError, ToolError, UnreachableError
 from hpcai.slurm.local import prefix
 
+pytestmark = pytest.mark.programs
+
 APT_GET = """\
 echo "$@" >> "$LOG"
 case "$*" in
