@@ -13,14 +13,24 @@ submitit is a dependency. torchx is measured when it is on PATH or named, for in
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-LIMITS_MS = {"import hpcai": 30.0, "hpcai --help": 100.0}
+COMPLETION = "Tab after `hpcai show run19`, 2,000 runs"
+LIMITS_MS = {"import hpcai": 30.0, "hpcai --help": 100.0, COMPLETION: 100.0}
+
+
+def make_runs(root: Path) -> None:
+    """Folders of 2,000 runs, and the environment in which a shell asks for their names."""
+    for number in range(2000):
+        (root / f"e{number % 5}" / f"run{number}-20261101-{number:06d}").mkdir(parents=True)
+    os.environ |= {"HPCAI_RUNS_ROOT": str(root), "COMP_WORDS": "hpcai show run19", "COMP_CWORD": "2"}
 
 
 def commands(torchx: str | None) -> dict[str, list[str]]:
@@ -30,6 +40,7 @@ def commands(torchx: str | None) -> dict[str, list[str]]:
         "import hpcai": [sys.executable, "-c", "import hpcai"],
         "import click": [sys.executable, "-c", "import click"],
         "hpcai --help": [str(here / "hpcai"), "--help"],
+        COMPLETION: ["env", "_HPCAI_COMPLETE=bash_complete", str(here / "hpcai")],
         "import submitit": [sys.executable, "-c", "import submitit"],
     }
     if torchx:
@@ -48,8 +59,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--torchx", default=shutil.which("torchx"))
     arguments = parser.parse_args()
-    rounds = arguments.rounds
-    programs = commands(arguments.torchx)
+    with tempfile.TemporaryDirectory() as root:
+        make_runs(Path(root))
+        return measure(arguments.rounds, arguments.torchx)
+
+
+def measure(rounds: int, torchx: str | None) -> int:
+    """Prints the table; 0 where every limit is kept."""
+    programs = commands(torchx)
     for argv in programs.values():
         run_ms(argv)
     times: dict[str, list[float]] = {name: [] for name in programs}
@@ -58,7 +75,7 @@ def main() -> int:
             times[name].append(run_ms(argv))
     print(f"| whole process, n={rounds} | median ms | min | max |\n|---|---|---|---|")
     for name, values in times.items():
-        print(f"| `{name}` | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+        print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
     reached = {name: statistics.median(times[name]) for name in LIMITS_MS}
     print()
     for name, value in reached.items():
