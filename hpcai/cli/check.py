@@ -104,7 +104,7 @@ def _look_at(file: Path, overrides: Sequence[str], context: Context) -> _Look:
     from hpcai.specs.mistakes import SpecFileError
 
     try:
-        spec = load(file, overrides)
+        spec = load(file, overrides, settings=context.site.settings)
         return _look(_check_spec(spec, context))
     except SpecFileError as error:
         return _look(findings_of_file(error))

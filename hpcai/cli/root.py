@@ -19,6 +19,7 @@ COMMANDS = {
     "cancel": ("cancel", "End a job."),
     "check": ("check", "Tell what is wrong with this site or a file, before the queue does."),
     "cluster": ("cluster", "CycleCloud clusters as code."),
+    "config": ("config", "Show the settings that hold here, and who said each."),
     "data": ("data", "Pack, push, pull and list data sets."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),

@@ -101,8 +101,9 @@ class _Given(NamedTuple):
 def _read(file: Path, overrides: Sequence[str]) -> _Given:
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load_with_text
+    from hpcai.specs.settings import load_settings
 
-    spec, text = load_with_text(JobSpec, file, overrides)
+    spec, text = load_with_text(JobSpec, file, overrides, settings=load_settings())
     return _Given(spec, text, overrides)
 
 

@@ -7,16 +7,17 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 from hpcai.catalog.profiles import profiles
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
-from hpcai.specs import explain
+from hpcai.specs import explain, layers
 from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
-from hpcai.specs.yaml_text import Document, Place, key_text, parse
+from hpcai.specs.settings import Settings
+from hpcai.specs.yaml_text import Document, key_text, parse
 from hpcai.specs.yaml_text import Path as KeyPath
 
 # kind -> the module and class that hold it; only the kind that a file names is imported.
@@ -30,15 +31,24 @@ Spec = BaseModel
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Spec:
+def load(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    check_paths: bool = True,
+) -> Spec:
     """The spec in a YAML file, with `overrides` such as `nodes=4` or `env.LR=0.1` laid over it.
+
+    What `settings` say for jobs lies under a job's own file, and their variables over it.
 
     The file `-` is stdin.  Relative paths in the file are relative to its folder, in stdin to the
     current one.  `check_paths=False` takes paths that do not exist here.  Raises NotFoundError,
     SpecFileError with all mistakes, UsageError for an override that is none.
     """
     path = Path(path)
-    return load_text(_read(path), str(path), overrides, base=path.absolute().parent, check_paths=check_paths)
+    base = path.absolute().parent
+    return load_text(_read(path), str(path), overrides, settings=settings, base=base, check_paths=check_paths)
 
 
 def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()) -> AnySpec:
@@ -50,7 +60,11 @@ def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = (
 
 
 def load_with_text(
-    model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()
+    model: type[AnySpec],
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
 ) -> tuple[AnySpec, str]:
     """What `load_as` gives, and the text that it was read from.
 
@@ -58,7 +72,8 @@ def load_with_text(
     """
     path = Path(path)
     text = _read(path)
-    spec = load_text(text, str(path), overrides, base=path.absolute().parent, only=model)
+    base = path.absolute().parent
+    spec = load_text(text, str(path), overrides, settings=settings, base=base, only=model)
     assert isinstance(spec, model)
     return spec, text
 
@@ -68,6 +83,7 @@ def load_text(
     origin: str,
     overrides: Sequence[str] = (),
     *,
+    settings: Settings | None = None,
     base: Path | None = None,
     check_paths: bool = True,
     only: type[BaseModel] | None = None,
@@ -84,11 +100,32 @@ def load_text(
     if not isinstance(document.data, dict):
         message = f"got {document.data!r}; a spec is a map of keys and values that begins with 'kind: job'"
         raise SpecFileError([*document.mistakes, document.place(()).mistake("", message)])
-    for override in overrides:
-        _override(document, override)
+    _lay(document, settings, overrides)
     if only is not None:
         _require_kind(document, origin, only)
     return _validated(document, base or Path.cwd(), check_paths)
+
+
+def origins(path: Path | str, overrides: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Where each value of a job that `load` takes was said: `nodes` -> `job.yaml:4`, `env.LR` -> `--set`.
+
+    A key that nobody gave is not there.
+    """
+    document = parse(_read(Path(path)), str(path))
+    _lay(document, settings, overrides)
+    paths: set[KeyPath] = {(key,) for key in document.data}
+    paths |= {("env", name) for name in document.data.get("env") or ()}
+    return {key_text(one): str(document.place(one)) for one in paths}
+
+
+def _lay(document: Document, settings: Settings | None, overrides: Sequence[str]) -> None:
+    """Lay everything over and under the file's own values."""
+    if settings is not None and document.data.get("kind") == "job":
+        layers.lay_under(document, settings.documents)
+        for variable, value in settings.job_variables.items():
+            layers.set_variable(document, variable, value)
+    for override in overrides:
+        layers.override(document, override)
 
 
 def _read(path: Path) -> str:
@@ -121,64 +158,6 @@ def _names_beside(path: Path) -> list[str]:
         return [entry.name for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:
         return []
-
-
-def _override(document: Document, override: str) -> None:
-    key, equals, text = override.partition("=")
-    # Without the value, which may be a secret: what is wrong with it says the mistake.
-    origin = "--set"
-    if not equals or not key:
-        raise UsageError(
-            f"Got '--set {override}', which sets nothing.",
-            allowed="Write --set KEY=VALUE, such as --set nodes=4 or --set env.SEED=7.",
-        )
-    value = _override_value(text, origin)
-    if value.mistakes:
-        raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
-    path: list[str | int] = []
-    made: list[KeyPath] = []
-    target: Any = document.data
-    parts = key.split(".")
-    for index, part in enumerate(parts):
-        step = _step(target, part, key)
-        path.append(step)
-        if index == len(parts) - 1:
-            target[step] = value.data
-        elif isinstance(target, dict) and target.get(part) is None:
-            target[step] = {}
-            made.append(tuple(path))
-        target = target[step]
-    _forget(document, tuple(path))
-    for one in (*made, tuple(path)):
-        document.keys[one] = document.values[one] = Place(origin)
-    document.written |= {(*path, *below): text for below, text in value.written.items()}
-
-
-def _override_value(text: str, origin: str) -> Document:
-    value = parse(text, origin)
-    text = text.strip()
-    if text[:1] in ("[", "{", '"', "'") or text.lower() in ("", "null", "~"):
-        return value
-    if isinstance(value.data, (bool, int, float)):
-        return value
-    # On a command line `#` starts no comment and `: ` no map: a text stays what was typed.
-    return Document(origin, data=text, written={(): text})
-
-
-def _step(target: Any, part: str, key: str) -> str | int:
-    if isinstance(target, dict):
-        return part
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-        return int(part)
-    size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
-    raise UsageError(f"--set {key}: {part!r} does not fit into {size}.")
-
-
-def _forget(document: Document, path: KeyPath) -> None:
-    tables: tuple[dict[KeyPath, Any], ...] = (document.keys, document.values, document.written)
-    for table in tables:
-        for known in [known for known in table if known[: len(path)] == path]:
-            del table[known]
 
 
 def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> None:
