@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hpcai.files import write_whole
@@ -53,8 +53,10 @@ def load_cluster(place: Place) -> Cluster | None:
         record = json.loads(place.shape.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    # A later hpcai may have written it, to the cache that all checkouts share: what it adds is its own.
+    known = {field.name for field in fields(Shape)}
     return Cluster(
-        shape=Shape(**record["shape"]),
+        shape=Shape(**{name: value for name, value in record["shape"].items() if name in known}),
         home=Path(record["home"]),
         prefix=Path(record["prefix"]),
         slurm_version=record["slurm_version"],
