@@ -82,11 +82,11 @@ def _for_jobs(settings: Settings) -> Iterator[Row]:
 
 def _job(file: Path, overrides: tuple[str, ...]) -> Iterator[Row]:
     from hpcai.specs.job import JobSpec, as_json
-    from hpcai.specs.load import load_with_text, origins
+    from hpcai.specs.load import load_as, origins
     from hpcai.specs.settings import load_settings
 
     settings = load_settings()
-    spec, _ = load_with_text(JobSpec, file, overrides, settings=settings)
+    spec = load_as(JobSpec, file, overrides, settings=settings)
     said = origins(file, overrides, settings)
     for key, value in as_json(spec).items():
         if key != "env":

@@ -26,7 +26,7 @@ COMMANDS = {
     "queue": ("queue", "List your jobs."),
     "report": ("report", "Make the report of one or more runs."),
     "show": ("show", "Show one job in full."),
-    "submit": ("submit", "Submit a job from its YAML file."),
+    "submit": ("submit", "Submit a job, or jobs that follow each other, from a YAML file."),
 }
 
 

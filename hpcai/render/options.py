@@ -33,6 +33,8 @@ def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, st
     """
     yield "job-name", job.name
     yield from _fields(job, _PLAIN)
+    if job.kill_on_invalid_dep is not None:
+        yield "kill-on-invalid-dep", "yes" if job.kill_on_invalid_dep else "no"
     yield "ntasks-per-node", str(tasks_per_node(job))
     cpus = cpus_per_task(job)
     if cpus is not None:

@@ -150,11 +150,11 @@ def _value(text: str) -> str:
     return text
 
 
-class _Model(BaseModel):
+class SpecModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class DataSpec(_Model):
+class DataSpec(SpecModel):
     """A data set that is brought to every node's own scratch before the command starts."""
 
     name: Annotated[
@@ -171,7 +171,7 @@ class DataSpec(_Model):
         return "HPCAI_DATA_" + self.name.upper().replace("-", "_")
 
 
-class ContainerSpec(_Model):
+class ContainerSpec(SpecModel):
     """A Pyxis container; each field is the flag without `--container-`."""
 
     image: Annotated[str, _matches(r"[^\s]+", "REGISTRY#IMAGE:TAG, or the path of a .sqsh file")]
@@ -185,7 +185,7 @@ class ContainerSpec(_Model):
     env: Many[Variable] = ()
 
 
-class JobSpec(_Model):
+class JobSpec(SpecModel):
     """One job.  `None` leaves a Slurm option out."""
 
     kind: Literal["job"] = "job"
@@ -211,6 +211,7 @@ class JobSpec(_Model):
     nodelist: HostList | None = None
     exclude: HostList | None = None
     dependency: OneLine | None = None
+    kill_on_invalid_dep: bool | None = None
     exclusive: bool | None = None
     requeue: bool | None = None
     signal: (

@@ -23,9 +23,10 @@ from hpcai.specs.yaml_text import Path as KeyPath
 # kind -> the module and class that hold it; only the kind that a file names is imported.
 KINDS = {
     "job": ("hpcai.specs.job", "JobSpec"),
+    "steps": ("hpcai.specs.steps", "StepsSpec"),
     "cluster": ("hpcai.specs.cluster", "ClusterSpec"),
 }
-VERBS = {"job": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
+VERBS = {"job": "hpcai submit FILE", "steps": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
 
 Spec = BaseModel
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
@@ -48,34 +49,25 @@ def load(
     """
     path = Path(path)
     base = path.absolute().parent
-    return load_text(_read(path), str(path), overrides, settings=settings, base=base, check_paths=check_paths)
+    return load_text(read(path), str(path), overrides, settings=settings, base=base, check_paths=check_paths)
 
 
-def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()) -> AnySpec:
-    """The spec in a file that must be of this kind.
-
-    Raises UsageError for a file of another kind, whatever else is wrong in it, and what `load` raises.
-    """
-    return load_with_text(model, path, overrides)[0]
-
-
-def load_with_text(
+def load_as(
     model: type[AnySpec],
     path: Path | str,
     overrides: Sequence[str] = (),
     *,
     settings: Settings | None = None,
-) -> tuple[AnySpec, str]:
-    """What `load_as` gives, and the text that it was read from.
+) -> AnySpec:
+    """The spec in a file that must be of this kind.
 
-    A pipe can be read once only, and a file that is read again may hold another text.
+    Raises UsageError for a file of another kind, whatever else is wrong in it, and what `load` raises.
     """
     path = Path(path)
-    text = _read(path)
     base = path.absolute().parent
-    spec = load_text(text, str(path), overrides, settings=settings, base=base, only=model)
+    spec = load_text(read(path), str(path), overrides, settings=settings, base=base, only=model)
     assert isinstance(spec, model)
-    return spec, text
+    return spec
 
 
 def load_text(
@@ -92,6 +84,21 @@ def load_text(
 
     With `only`, a file of another kind raises UsageError before anything else in it is looked at.
     """
+    document = document_of(text, origin)
+    lay(document, settings, overrides)
+    if only is not None:
+        _require_kind(document, origin, only)
+    return validated(document, base or Path.cwd(), check_paths=check_paths)
+
+
+def kind_of(text: str, origin: str) -> str | None:
+    """What a spec's text says that it is, None where it does not say. Raises SpecFileError for no map."""
+    kind = document_of(text, origin).data.get("kind")
+    return kind if isinstance(kind, str) else None
+
+
+def document_of(text: str, origin: str) -> Document:
+    """The map that a spec's text is. Raises SpecFileError for a text that is none."""
     document = parse(text, origin)
     if document.data is None and not document.mistakes:
         raise SpecFileError([Mistake(origin, 1, 1, "", "is empty; a spec begins with 'kind: job'")])
@@ -100,10 +107,7 @@ def load_text(
     if not isinstance(document.data, dict):
         message = f"got {document.data!r}; a spec is a map of keys and values that begins with 'kind: job'"
         raise SpecFileError([*document.mistakes, document.place(()).mistake("", message)])
-    _lay(document, settings, overrides)
-    if only is not None:
-        _require_kind(document, origin, only)
-    return _validated(document, base or Path.cwd(), check_paths)
+    return document
 
 
 def origins(path: Path | str, overrides: Sequence[str], settings: Settings) -> dict[str, str]:
@@ -111,14 +115,14 @@ def origins(path: Path | str, overrides: Sequence[str], settings: Settings) -> d
 
     A key that nobody gave is not there.
     """
-    document = parse(_read(Path(path)), str(path))
-    _lay(document, settings, overrides)
+    document = document_of(read(Path(path)), str(path))
+    lay(document, settings, overrides)
     paths: set[KeyPath] = {(key,) for key in document.data}
     paths |= {("env", name) for name in document.data.get("env") or ()}
     return {key_text(one): str(document.place(one)) for one in paths}
 
 
-def _lay(document: Document, settings: Settings | None, overrides: Sequence[str]) -> None:
+def lay(document: Document, settings: Settings | None, overrides: Sequence[str]) -> None:
     """Lay everything over and under the file's own values."""
     if settings is not None and document.data.get("kind") == "job":
         layers.lay_under(document, settings.documents)
@@ -128,7 +132,8 @@ def _lay(document: Document, settings: Settings | None, overrides: Sequence[str]
         layers.override(document, override)
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of a file, or of stdin for `-`. Raises NotFoundError, UsageError, SpecFileError."""
     try:
         content = _stdin() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError as error:
@@ -169,7 +174,8 @@ def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> Non
         )
 
 
-def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
+def validated(document: Document, base: Path, *, check_paths: bool = True) -> Spec:
+    """The spec that a map of values is. Raises SpecFileError with all its mistakes."""
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
@@ -211,12 +217,12 @@ def _keep_env_as_written(document: Document) -> None:
 def _model(document: Document, mistakes: list[Mistake]) -> tuple[type[BaseModel], Mapping[str, str]]:
     kind = document.data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        allowed = " or ".join(f"'kind: {one}'" for one in KINDS)
+        allowed = f"kinds are {', '.join(KINDS)}"
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else None
         if "kind" in document.data:
             message = f"got {kind!r}; {allowed}" + (f". {hint}" if hint else "")
             raise SpecFileError([*mistakes, document.place(("kind",)).mistake("kind", message)])
-        raise SpecFileError([*mistakes, document.place(()).mistake("kind", f"is missing; write {allowed}")])
+        raise SpecFileError([*mistakes, document.place(()).mistake("kind", f"is missing; {allowed}")])
     module, name = KINDS[kind]
     loaded = importlib.import_module(module)
     return getattr(loaded, name), loaded.ALIASES

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from hpcai.cli.root import COMMANDS
 from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec
 from hpcai.specs.settings import SETTINGS, mistakes_of
+from hpcai.specs.steps import StepSpec
 from hpcai.specs.yaml_text import parse
 from tests.rules.readme import blocks
 
@@ -47,7 +48,12 @@ def test_the_readme_lists_every_command_that_exists() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("| key |", JobSpec), ("| key of `data` |", DataSpec), ("| key of `container` |", ContainerSpec)],
+    [
+        ("| key |", JobSpec),
+        ("| key of `data` |", DataSpec),
+        ("| key of `container` |", ContainerSpec),
+        ("| key of a step |", StepSpec),
+    ],
 )
 def test_the_page_on_jobs_has_every_key(heading: str, model: type[BaseModel]) -> None:
     table = (ROOT / "docs" / "job.md").read_text().partition(heading)[2].partition("\n\n")[0]
