@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hpcai.specs.job import JobSpec, Many, Name, OneLine, SpecModel
+from hpcai.specs.fields import Model
+from hpcai.specs.job import JobSpec, Many, Name, OneLine
 from hpcai.specs.mistakes import Contradiction
 
 When = Literal["completed", "failed", "ended"]
 ALIASES = {"jobs": "steps", "stages": "steps", "tasks": "steps"}
 
 
-class StepSpec(SpecModel):
+class StepSpec(Model):
     """One step: a job's file, or a job written out here."""
 
     name: Name
@@ -32,7 +33,7 @@ class StepSpec(SpecModel):
     """completed: all those before it; failed: any of them; ended: all, however. Otherwise it is left out."""
 
 
-class StepsSpec(SpecModel):
+class StepsSpec(Model):
     """Several jobs, each submitted at once, which Slurm starts one after the other."""
 
     kind: Literal["steps"] = "steps"
