@@ -17,6 +17,7 @@ from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
@@ -116,6 +117,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins, has_pyxis)
     never = dependency_breach(spec.dependency, client)
     found = [breach for breach in limits if breach.is_certain] + ([never] if never else [])
+    found += gate_breaches(spec, client.version())
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcai.specs.fields import Model
-from hpcai.specs.job import JobSpec, Many, Name, OneLine
+from hpcai.specs.job import JobSpec, Many, Name
 from hpcai.specs.mistakes import Contradiction
+from hpcai.specs.slurm_fields import OneLine
 
 When = Literal["completed", "failed", "ended"]
 ALIASES = {"jobs": "steps", "stages": "steps", "tasks": "steps"}
