@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Config files of whoever runs the tests are not theirs.
-os.environ |= {"HPCAI_SITE_CONFIG": "/nonexistent/config.yaml", "XDG_CONFIG_HOME": "/nonexistent"}
+os.environ |= {"HPCAI_SITE_CONFIG": "/nonexistent/config.yaml", "HPCAI_CONFIG_HOME": "/nonexistent"}
 
 pytest_plugins = ["tests.real_cluster"]
 

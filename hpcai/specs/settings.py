@@ -1,8 +1,9 @@
 """Settings in layers: what the site, the user, the project and the environment say, and who said it.
 
-From low to high: built-in, `/etc/hpcai/config.yaml` (HPCAI_SITE_CONFIG names another), `site.yaml` and
-`config.yaml` in `$XDG_CONFIG_HOME/hpcai`, the nearest `hpcai.yaml` from the job's folder upwards, the job's
-own file, the environment, `--set`.  `site.yaml` is what `hpcai check` found out and may be written again.
+From low to high: built-in; `/etc/hpcai/config.yaml` (HPCAI_SITE_CONFIG names another); `site.yaml`, what
+`hpcai check` found out and may write again, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
+names another folder); the nearest `hpcai.yaml` from the current folder upwards; the job's own file; the
+environment; `--set`.
 """
 
 from __future__ import annotations
@@ -104,9 +105,10 @@ def _is_of_job(name: str) -> bool:
 
 def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     """The config files that are there, the one that wins last."""
-    own = absolute(environ.get("XDG_CONFIG_HOME") or "~/.config", environ) / "hpcai"
+    own = environ.get("HPCAI_CONFIG_HOME") or f"{environ.get('XDG_CONFIG_HOME') or '~/.config'}/hpcai"
+    home = absolute(own, environ)
     site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
-    for path in (site, own / "site.yaml", own / "config.yaml", _project_file(folder, environ)):
+    for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
         if path is not None and path.is_file():
             yield path
 
