@@ -19,6 +19,7 @@ from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
 from hpcai.slurm.local import cluster, marks
 from tests import full_cache
+from tests.sleeper import sleeper
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +269,21 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.mark.programs
+def test_clean_from_a_shell_inside_a_job_ends_the_job_and_not_the_shell(tmp_path: Path) -> None:
+    python = str(tmp_path / ".venv" / "bin" / "python")
+    code = (
+        "from pathlib import Path; from hpcai.launch import environment; "
+        f"environment.clean(Path({str(tmp_path)!r}), Path({str(tmp_path / 'cache')!r}))"
+    )
+    shell = ["sh", "-c", '"$0" -c "$1"; echo "the shell goes on"', sys.executable, code]
+    with sleeper(HPCAI_PYTHON=python) as job:
+        env = {**os.environ, "HPCAI_PYTHON": python}
+        done = subprocess.run(shell, env=env, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "the shell goes on\n"), done.stderr
+        assert job.wait(10) == -15
 
 
 @pytest.mark.programs
