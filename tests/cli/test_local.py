@@ -97,6 +97,17 @@ def test_down_of_what_is_down_is_0(site: dict[str, str]) -> None:
 
 
 @pytest.mark.programs
+def test_down_of_all_and_of_one_is_2_and_ends_nothing(site: dict[str, str]) -> None:
+    done = hpcai("down", "--all", "--name", "alpha", "--purge", environ=site)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--all and --name both say which cluster. Give one of them.\n" in done.stderr
+    # A name that nobody typed leaves it at all of them, and both are still there.
+    both = hpcai("down", "--all", environ={**site, "HPCAI_LOCAL": "beta"})
+    assert both.stderr == "Cluster 'alpha' was down already.\nCluster 'beta' was down already.\n"
+    assert both.returncode == 0
+
+
+@pytest.mark.programs
 def test_down_purge_forgets(site: dict[str, str]) -> None:
     assert hpcai("down", "--name", "alpha", "--purge", environ=site).returncode == 0
     assert [
