@@ -147,7 +147,7 @@ class SetUp:
     def _key(self) -> str:
         """Changes whenever set-up may have something to do."""
         files = [self.packages.checkout / name for name in ("pyproject.toml", "constraints.txt")]
-        known = [str(LAYOUT), str(self.packages.checkout), sys.version]
+        known = [str(LAYOUT), str(self.packages.checkout), sys.version, self.packages.index_digest]
         known += [file.read_text(encoding="utf-8") for file in files]
         return hashlib.sha256("\0".join(known).encode()).hexdigest()
 

@@ -81,6 +81,12 @@ def test_a_change_of_what_to_install_is_noticed(set_up: SetUp, checkout: Path, n
     assert not set_up.stands()
 
 
+def test_another_index_for_torch_is_noticed(set_up: SetUp, checkout: Path, tmp_path: Path) -> None:
+    finish(set_up)
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HPCAI_TORCH_INDEX_URL": "https://example.invalid"}
+    assert not SetUp(checkout, environ).stands()
+
+
 def test_a_checkout_that_was_moved_is_set_up_anew(set_up: SetUp, checkout: Path, tmp_path: Path) -> None:
     finish(set_up)
     moved = checkout.rename(tmp_path / "moved")
