@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hpcai.cli.context import Context, find_context
+from hpcai.cli.findings import in_words
 from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
@@ -99,10 +100,14 @@ class _Given(NamedTuple):
 
 
 def _read(file: Path, overrides: Sequence[str]) -> _Given:
+    """What the file holds; whoever puts a secret into it is warned."""
+    from hpcai.check.job import secrets_in_env
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load_with_text
 
     spec, text = load_with_text(JobSpec, file, overrides)
+    for finding in secrets_in_env(spec):
+        say(in_words(finding))
     return _Given(spec, text, overrides)
 
 
