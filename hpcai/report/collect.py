@@ -14,7 +14,7 @@ from hpcai.errors import StageError
 from hpcai.report import last_words
 from hpcai.report.last_words import LastWords
 from hpcai.report.statistics import is_short, steady_window, usual_length
-from hpcai.runs.metrics import Series, Value, read_values, series_of
+from hpcai.runs.metrics import Series, Value, marks_of, read_values, series_of
 from hpcai.runs.record import Run
 from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
 from hpcai.units import parse_hostlist
@@ -148,12 +148,18 @@ def _speeds(per_attempt: Sequence[Sequence[Value]]) -> tuple[tuple[tuple[float, 
 def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
     """Each images/s of an attempt and over how many steps it was taken: those since the one before."""
     found = []
-    before = lines[0].step if lines else 0
+    before = _first_step(lines)
     for line in lines:
         if line.name == "images_per_s":
             found.append((line.value, line.step - before))
             before = line.step
     return found
+
+
+def _first_step(lines: Sequence[Value]) -> int:
+    """The step that an attempt began at: `started` is written before a checkpoint is looked for."""
+    resumed = (mark.step for mark in marks_of(lines) if mark.name == "resumed")
+    return next(resumed, lines[0].step if lines else 0)
 
 
 def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) -> float | None:
@@ -164,7 +170,7 @@ def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) ->
     seconds = sum(end - start for start, end in on_nodes if start is not None and end is not None)
     if per_step is None or seconds <= 0:
         return None
-    first = next(lines[0].step for lines in per_attempt if lines)
+    first = next(_first_step(lines) for lines in per_attempt if lines)
     return (reached[-1] - first) * per_step / seconds
 
 

@@ -413,6 +413,14 @@ def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path
     )
 
 
+@pytest.mark.parametrize("ends", [(600,), (580, 600), (300, 450, 600), (100, 300, 500, 600)])
+def test_a_resumed_attempt_leaves_no_window_out(runs_root: Path, ends: tuple[int, ...]) -> None:
+    run = samples.evicted_run(runs_root, "digits-20261118-110640", ends, window=10)
+    (facts,) = collect([run])
+    assert (sum(map(len, facts.speeds)), facts.short_windows) == (60, 0)
+    assert facts.images_per_s == 200.0
+
+
 def windows_and_evaluations(runs_root: Path) -> Run:
     """Two epochs of three windows, each of 4 steps of 32 images in 2 s; after each an evaluation of 3 s."""
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
