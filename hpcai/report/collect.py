@@ -16,7 +16,7 @@ from hpcai.report.last_words import LastWords
 from hpcai.report.statistics import is_short, steady_window, usual_length
 from hpcai.runs.metrics import Series, Value, marks_of, read_values, series_of
 from hpcai.runs.record import Run
-from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
+from hpcai.runs.waterfall import Waterfall, build, submitted_at
 from hpcai.units import parse_hostlist
 
 _LONG_LABEL = 28
@@ -105,9 +105,8 @@ def _facts(run: Run, label: str) -> RunFacts:
     resolved = _read_json(run.resolved, problems)
     environment = _read_json(run.environment, problems)
     values = read_values(run.paths.metrics())
-    waterfall = of_run(run)
-    per_attempt = split_by_attempt([course.attempt for course in waterfall.courses], values)
-    speeds, short_windows = _speeds(per_attempt or [values])
+    waterfall = build(submitted_at(run), run.attempts(), values)
+    speeds, short_windows = _speeds(waterfall.lines or [values])
     return RunFacts(
         run=run,
         label=label,
@@ -118,7 +117,7 @@ def _facts(run: Run, label: str) -> RunFacts:
         series={name: series.finite() for name, series in series_of(values).items()},
         speeds=speeds,
         short_windows=short_windows,
-        end_to_end_images_per_s=_end_to_end(waterfall, per_attempt),
+        end_to_end_images_per_s=_end_to_end(waterfall),
         transfers=_transfers(run),
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
@@ -162,8 +161,9 @@ def _first_step(lines: Sequence[Value]) -> int:
     return next(resumed, lines[0].step if lines else 0)
 
 
-def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) -> float | None:
+def _end_to_end(waterfall: Waterfall) -> float | None:
     """The images that the steps reached stand for, per second of all attempts on their nodes."""
+    per_attempt = waterfall.lines
     reached = [line.step for lines in per_attempt for line in lines if line.name == "images_per_s"]
     per_step = _images_per_step(per_attempt)
     on_nodes = [(course.allocated, course.end) for course in waterfall.courses]
