@@ -123,9 +123,7 @@ def build(submitted: float | None, attempts: Sequence[RunAttempt], values: Itera
     return Waterfall(_with_losses(courses, split), split)
 
 
-def _split_by_attempt(
-    attempts: Sequence[RunAttempt], values: Iterable[Value]
-) -> tuple[Sequence[Value], ...]:
+def _split_by_attempt(attempts: Sequence[RunAttempt], values: Iterable[Value]) -> tuple[Sequence[Value], ...]:
     """The metric lines of each attempt, told apart by their instants."""
     split: tuple[list[Value], ...] = tuple([] for _ in attempts)
     starts = [attempt.start for attempt in attempts]

@@ -421,6 +421,19 @@ def test_a_resumed_attempt_leaves_no_window_out(runs_root: Path, ends: tuple[int
     assert facts.images_per_s == 200.0
 
 
+def test_metrics_are_read_once(resumed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = jsonl.read
+    paths: list[Path] = []
+
+    def counted(path: Path) -> list[jsonl.Record]:
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(jsonl, "read", counted)
+    collect([resumed])
+    assert paths.count(resumed.paths.metrics()) == 1
+
+
 def windows_and_evaluations(runs_root: Path) -> Run:
     """Two epochs of three windows, each of 4 steps of 32 images in 2 s; after each an evaluation of 3 s."""
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
