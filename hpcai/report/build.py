@@ -91,7 +91,7 @@ def _make_folder(out_dir: Path) -> Path:
 def make_page(facts: Sequence[RunFacts]) -> Page:
     """Everything that the page and the Markdown say."""
     points = throughput_points(facts)
-    scalings = [statistics.scaling(points[0], point) for point in points[1:]]
+    scalings = statistics.scalings(points)
     drawn = plots.all_of(facts, points)
     return Page(
         title=notes.title(facts),

@@ -117,6 +117,13 @@ def throughput(
     )
 
 
+def scalings(points: Sequence[Throughput]) -> list[Scaling]:
+    """The scaling from the first point to each other one; none from a base that did nothing."""
+    if not points or points[0].estimate.median <= 0:
+        return []
+    return [scaling(points[0], point) for point in points[1:]]
+
+
 def scaling(base: Throughput, other: Throughput) -> Scaling:
     """The scaling from the base to more nodes: a 95 % interval between runs, a range with one on a side."""
     factor = base.nodes / other.nodes

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcai.runs.attempts import RunAttempt
+from hpcai.runs.jsonl import instant_of
 from hpcai.runs.metrics import MARK_PREFIX, Mark, Value, marks_of, read_values
 from hpcai.runs.record import Run
 
@@ -108,9 +109,8 @@ def of_run(run: Run) -> Waterfall:
 
 def submitted_at(run: Run) -> float | None:
     """When the run was last submitted."""
-    instants = [event.get("time") for event in run.events() if event.get("event") == "submitted"]
-    known = [float(instant) for instant in instants if isinstance(instant, (int, float))]
-    return known[-1] if known else None
+    instants = [instant_of(event) for event in run.events() if event.get("event") == "submitted"]
+    return next((instant for instant in reversed(instants) if instant is not None), None)
 
 
 def build(submitted: float | None, attempts: Sequence[RunAttempt], values: Iterable[Value]) -> Waterfall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -254,6 +255,41 @@ def test_a_damaged_record_costs_only_what_is_damaged(damaged: Run, tmp_path: Pat
     assert "digits-damaged on 2 nodes: completed, held-out top-1 97.85 %." in text
     assert "262." in text
     assert "nan" not in text.split("Spec and script")[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("attempts.jsonl", {"attempt": 1, "job_id": 12, "node_list": "n1", "event": "start", "time": 1e18}),
+        ("attempts.jsonl", {"attempt": 0, "job_id": 12, "event": "end", "exit_status": 0, "time": -1e18}),
+        ("ends.jsonl", {"attempt": 1, "state": "FAILED", "cause": "failed", "end": 1e300}),
+        ("events.jsonl", {"event": "submitted", "job_id": 12, "time": 10**400}),
+        ("metrics/rank-0.jsonl", {"name": "loss", "value": 1e308, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "loss", "value": 10**400, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "top1", "value": -1e308, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "images_per_s", "value": 1e308, "step": 9, "time": 1e300}),
+    ],
+)
+def test_one_absurd_line_costs_no_report(
+    two_nodes: Run, tmp_path: Path, file: str, line: dict[str, object]
+) -> None:
+    with (two_nodes.path / file).open("a", encoding="utf-8") as record:
+        record.write(json.dumps(line) + "\n")
+    text = page_text(build_report([two_nodes], tmp_path / "report"))
+    assert "held-out top-1 97.85 %" in text
+    assert "e+308" not in text
+
+
+def test_a_base_of_no_images_per_s_has_no_scaling(runs_root: Path, tmp_path: Path) -> None:
+    idle = samples.evicted_run(runs_root, "idle-20261118-110640", (600,), window=10)
+    files.write_json(idle.paths.resolved, {"nodes": 1})
+    for path, old, new in ((idle.paths.metrics(), "200.0", "0.0"), (idle.paths.attempts, "n[1-2]", "n1")):
+        path.write_text(path.read_text().replace(old, new))
+    busy = samples.evicted_run(runs_root, "busy-20261118-110641", (600,), window=10)
+    text = markdown(build_report([idle, busy], tmp_path))
+    assert "| 1 | idle | 0 |" in text
+    assert "| 2 | busy | 200.0 |" in text
+    assert "Efficiency" not in text
 
 
 def test_what_cannot_be_read_is_told_first(plain: Run, tmp_path: Path) -> None:
