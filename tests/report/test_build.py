@@ -434,6 +434,24 @@ def test_reports_of_many_runs_have_short_names_of_their_own(tmp_path: Path) -> N
     assert max(map(len, names)) <= 120
 
 
+def test_runs_of_other_experiments_have_a_report_of_their_own(tmp_path: Path) -> None:
+    first = Run(tmp_path / "A" / "x-20261118-110640")
+    seconds = [Run(tmp_path / experiment / "y-20261118-110640") for experiment in "ABC"]
+    assert len({default_folder([first, second]) for second in seconds}) == 3
+
+
+def test_a_report_of_fewer_runs_leaves_no_figure_of_the_older_one(
+    pair_of_runs: list[Run], tmp_path: Path
+) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.svg").touch()
+    build_report(pair_of_runs, tmp_path)
+    report = build_report(pair_of_runs[:1], tmp_path)
+    left = {path for path in (tmp_path / "figures").iterdir() if path.name != "mine.svg"}
+    assert left == set(report.figure_paths)
+    assert (tmp_path / "figures" / "mine.svg").exists()
+
+
 def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
     for epoch in range(6):
