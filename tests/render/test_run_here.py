@@ -147,6 +147,12 @@ def test_this_machine_gets_its_part_of_a_scratch_that_names_nodes(plainly_here: 
 
 
 @pytest.mark.programs
+def test_tasks_are_told_their_cpus_as_by_slurm(plainly_here: Here) -> None:
+    plainly_here(command='echo "${SLURM_CPUS_PER_TASK-none}"', cpus_per_task=3)
+    assert plainly_here.log("0.out") == "3\n"
+
+
+@pytest.mark.programs
 def test_a_scratch_that_is_nowhere_is_not_made(plainly_here: Here) -> None:
     plainly_here.scratch.rmdir()
     assert plainly_here(command="[[ ! -e $HPCAI_SCRATCH ]]").status == 0
