@@ -128,14 +128,21 @@ class ClusterSpec(Model):
 
 def contradictions(cluster: ClusterSpec) -> Iterator[Contradiction]:
     """What in a cluster of valid fields cannot be meant together."""
-    names: set[str] = set()
+    # By what their parameters begin with, which holds no '-'.
+    names = {"scheduler": "scheduler", "login": "login"}
     partitions: set[str] = set()
     for index, array in enumerate(cluster.nodearrays):
-        if array.name in names | {"scheduler", "login"}:
+        word = array.name.replace("-", "")
+        if names.get(word) == array.name:
             yield _at(index, "name", f"{array.name!r} is taken by another node or nodearray")
+        elif word in names:
+            what = (
+                f"{array.name!r} and {names[word]!r} would share their parameters: only '-' tells them apart"
+            )
+            yield _at(index, "name", what)
+        names.setdefault(word, array.name)
         if array.partition_name in partitions:
             yield _at(index, "partition", f"{array.partition_name!r} is taken by another nodearray")
-        names.add(array.name)
         partitions.add(array.partition_name)
         yield from _scale_set_contradictions(index, array)
     defaults = [array.partition_name for array in cluster.nodearrays if array.default_partition]
