@@ -71,9 +71,11 @@ def _absolute(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    if re.search(r"[?&]sig=", text):
-        # Not repeated: it would go on into logs.
+    # Neither is repeated: it would go on into logs.
+    if re.search(r"[?&]sig=", text, re.IGNORECASE):
         raise wrong(f"carries a signature, which is a secret; {_SECRETS_GO}")
+    if re.match(r"[^/]*//[^/?#]*@", text):
+        raise wrong(f"carries a user or password before the host; {_SECRETS_GO}")
     if (
         re.fullmatch(r"azure://[a-z0-9](?:-?[a-z0-9]){2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text)
         is None
@@ -83,6 +85,15 @@ def _source(text: str) -> str:
             "(the folder that holds manifest.json)"
         )
     return text
+
+
+def _true(value: bool) -> bool:
+    if not value:
+        # Slurm has no option that forbids it, and a key without effect would be a promise.
+        raise wrong(
+            "got False; true, or leave the key out: whether nodes are shared is the partition's matter"
+        )
+    return value
 
 
 def _mount(text: str) -> str:
@@ -192,7 +203,7 @@ class JobSpec(Model):
     nodelist: HostList | None = None
     exclude: HostList | None = None
     dependency: OneLine | None = None
-    exclusive: bool | None = None
+    exclusive: Annotated[bool, AfterValidator(_true)] | None = None
     requeue: bool | None = None
     signal: (
         Annotated[str, matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
