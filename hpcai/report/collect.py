@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,12 @@ from hpcai.report import last_words
 from hpcai.report.last_words import LastWords
 from hpcai.report.statistics import is_short, steady_window, usual_length
 from hpcai.runs.metrics import Series, Value, marks_of, read_values, series_of
+from hpcai.runs.names import unstamped
 from hpcai.runs.record import Run
 from hpcai.runs.waterfall import Waterfall, build, submitted_at
 from hpcai.units import parse_hostlist
 
 _LONG_LABEL = 28
-_STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _images_of_steps(lines: Sequence[Value]) -> Iterator[float]:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """The name of each run without its time, numbered in the order of times where several share one."""
-    names = [_STAMP.sub("", run.name) for run in runs]
+    names = [unstamped(run.name) for run in runs]
     shared = {name for name, count in Counter(names).items() if count > 1}
     if len(set(names)) == len(runs) and max(map(len, names)) > _LONG_LABEL:
         return _without_common_beginning(names)
@@ -207,7 +206,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 def _place(run: Run, runs: Sequence[Run], name: str) -> int:
     """The run's place among those of its name, from 1."""
-    namesakes = [other for other in runs if _STAMP.sub("", other.name) == name]
+    namesakes = [other for other in runs if unstamped(other.name) == name]
     return 1 + sorted(namesakes, key=lambda other: (other.name, other.ident)).index(run)
 
 
