@@ -233,6 +233,12 @@ def test_mpi_ranks_start_through_mpirun(here: Here) -> None:
     assert (here.log("0.out"), here.log("1.out")) == ("0 2 3\n", "1 2 3\n")
 
 
+@pytest.mark.real
+def test_mpi_ranks_end_with_the_first_bad_status_too(plainly_here: Here) -> None:
+    command = "[[ $SLURM_PROCID = 1 ]] || exec sleep 60; exit 7"
+    assert plainly_here(command=command, launcher="mpi", ntasks_per_node=2).status == 7
+
+
 @pytest.mark.programs
 def test_a_rendezvous_server_that_does_not_start_is_told_however_quickly_it_ended(tmp_path: Path) -> None:
     here = Here(tmp_path)

@@ -117,10 +117,13 @@ def test_every_rank_has_its_own_log_whatever_the_folder_is_called(slurm: Slurm) 
     assert (run / "logs/batch.out").read_text() == ""
 
 
-def test_the_job_ends_with_the_status_of_its_command(plainly: Slurm) -> None:
-    job, run = plainly.run(command="exit 3")
-    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "3:0")
-    assert events(run)[-1]["exit_status"] == 3
+@pytest.mark.parametrize(("end", "status"), [("exit 7", 7), ("kill -SEGV $$", 139)])
+def test_the_job_ends_with_the_status_of_the_task_that_failed(plainly: Slurm, end: str, status: int) -> None:
+    # Slurm ends the other task, which counts as 143.
+    job, run = plainly.run(command=f"[[ $SLURM_PROCID = 1 ]] || exec sleep 60; {end}", nodes=2)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", f"{status}:0")
+    assert events(run)[-1]["exit_status"] == status
+    assert ": task 1: " in (run / "logs/batch.out").read_text()
 
 
 def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slurm) -> None:
