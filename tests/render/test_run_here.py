@@ -20,6 +20,7 @@ from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests.waiting import until
 
 # What hpcai would be called with on the node, one zero byte after each word.
 STAND_IN = """#!/bin/bash
@@ -206,6 +207,36 @@ def test_a_signal_to_the_script_reaches_every_rank(
         assert process.wait(timeout=20) == 0
         assert [log.read_text() for log in logs] == [f"ready\ngot {name}\n"] * 2
         assert plainly_here.attempts()[-1]["exit_status"] == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+SAVES = """import signal, sys
+signal.signal(getattr(signal, sys.argv[1]), lambda *_: sys.exit("saved"))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("form", ["{}; echo after", "true\n{} || true\necho after\n", "{} || echo after"])
+def test_a_program_among_others_handles_a_signal(plainly_here: Here, name: str, form: str) -> None:
+    (plainly_here.work / "saves.py").write_text(SAVES)
+    script = plainly_here.render(
+        command=form.format(f"{quote(sys.executable)} saves.py {name}"), ntasks_per_node=2
+    )
+    process = shell.start(["bash", script], new_session=True)
+    try:
+        logs = [plainly_here.run / f"logs/0/{rank}.out" for rank in (0, 1)]
+        until(lambda: all(log.exists() and log.read_text() for log in logs), 20, "both ranks are ready")
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=20) == 0
+        assert [log.read_text() for log in logs] == ["ready\nafter\n"] * 2
+        assert plainly_here.log("1.err") == "saved\n"
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -221,6 +221,28 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     assert events(run)[-1]["event"] == "end"
 
 
+SAVES = """import signal
+signal.signal(signal.SIGUSR1, lambda *_: exit("saved"))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_a_program_among_others_handles_the_signal_that_the_job_asked_for(
+    plainly: Slurm, launcher: str
+) -> None:
+    (plainly.folder / "saves.py").write_text(SAVES)
+    command = '"$HPCAI_PYTHON" saves.py ||\n  echo after'
+    job_id, run = plainly.submit(command=command, launcher=launcher, nodes=2, ntasks_per_node=1)
+    rank_logs = [run / f"logs/0/{rank}.out" for rank in (0, 1)]
+    plainly.wait(job_id, is_there=lambda _: all(log.exists() and log.read_text() for log in rank_logs))
+    plainly.command("scancel", "--signal=USR1", job_id)
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED", logs(run)
+    assert [log.read_text() for log in rank_logs] == ["ready\nafter\n"] * 2
+
+
 @pytest.mark.parametrize(
     "text",
     [
