@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcai.launch.ends import Outcome
-from hpcai.runs.jsonl import Record
+from hpcai.runs.jsonl import Record, instant_of
 from hpcai.runs.metrics import MARK_PREFIX, Value
 from hpcai.slurm import reasons
 from hpcai.slurm.answers import JobInfo
@@ -177,9 +177,9 @@ class RunState:
     def feed_attempts(self, records: Iterable[Record]) -> None:
         """Lines of attempts.jsonl."""
         for record in records:
-            number, instant = record.get("attempt"), record.get("time")
-            if isinstance(number, int) and isinstance(instant, (int, float)):
-                self._feed_attempt(number, float(instant), record)
+            number, instant = record.get("attempt"), instant_of(record)
+            if isinstance(number, int) and instant is not None:
+                self._feed_attempt(number, instant, record)
 
     def _feed_attempt(self, number: int, instant: float, record: Record) -> None:
         event = record.get("event")

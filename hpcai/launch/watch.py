@@ -15,6 +15,7 @@ from hpcai.launch.local import LocalJob
 from hpcai.runs.jsonl import Follower
 from hpcai.runs.metrics import parse_value
 from hpcai.runs.record import Run
+from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
 
@@ -89,7 +90,7 @@ class RunFollower:
         self._local = local
         self._files = _Files(run)
         self.state = RunState.of(run.resolved())
-        self.state.submitted = _submitted(run)
+        self.state.submitted = submitted_at(run)
         self._question = _Question(lambda: ends.collect(run, _without_retry(client))) if client else None
         self._interval_s = FIRST_INTERVAL_S
         self._next_ask = 0.0
@@ -153,8 +154,3 @@ class RunFollower:
 def _without_retry(client: SlurmClient) -> SlurmClient:
     # Asking again is what following does anyway.
     return SlurmClient(client.environ, attempts=1)
-
-
-def _submitted(run: Run) -> float | None:
-    times = [event.get("time") for event in run.events() if event.get("event") == "submitted"]
-    return float(times[-1]) if times and isinstance(times[-1], (int, float)) else None

@@ -35,7 +35,8 @@ class Report:
 def default_folder(runs: Sequence[Run]) -> Path:
     """<experiment of the first run>/reports/<the runs' names>: beside the runs, and no run itself."""
     names = "+".join(run.name for run in runs)
-    if len(names) > _LONGEST_NAME:
+    # The same names in other experiments are other runs.
+    if len(names) > _LONGEST_NAME or len({run.experiment for run in runs}) > 1:
         digest = hashlib.sha256("\n".join(run.ident for run in runs).encode()).hexdigest()[:8]
         names = f"{runs[0].name}+{len(runs) - 1}-{digest}"
     return runs[0].path.parent / REPORTS / names
@@ -52,8 +53,8 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     figures = _make_folder(out_dir)
     facts = collect(list(dict.fromkeys(runs)))
     page = make_page(facts)
-    for plot in page.plots.values():
-        write_text(figures / f"{plot.name}.svg", plot.file_svg)
+    for name in plots.NAMES:
+        _replace(figures / f"{name}.svg", page.plots[name].file_svg if name in page.plots else None)
     report = Report(
         markdown_path=out_dir / "report.md",
         html_path=out_dir / "report.html",
@@ -63,6 +64,17 @@ def build_report(runs: Sequence[Run], out_dir: Path) -> Report:
     write_text(report.markdown_path, render_markdown(page, _links(facts, out_dir)))
     write_text(report.html_path, render_html(page))
     return report
+
+
+def _replace(path: Path, text: str | None) -> None:
+    """A file with this text; with None whatever an older report left there is removed."""
+    if text is not None:
+        write_text(path, text)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StageError(f"{str(path)!r} cannot be removed: {error.strerror}.") from error
 
 
 def _links(facts: Sequence[RunFacts], out_dir: Path) -> list[tuple[str, str, str]]:
@@ -91,7 +103,7 @@ def _make_folder(out_dir: Path) -> Path:
 def make_page(facts: Sequence[RunFacts]) -> Page:
     """Everything that the page and the Markdown say."""
     points = throughput_points(facts)
-    scalings = [statistics.scaling(points[0], point) for point in points[1:]]
+    scalings = statistics.scalings(points)
     drawn = plots.all_of(facts, points)
     return Page(
         title=notes.title(facts),

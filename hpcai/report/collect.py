@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,13 +13,13 @@ from hpcai.errors import StageError
 from hpcai.report import last_words
 from hpcai.report.last_words import LastWords
 from hpcai.report.statistics import is_short, steady_window, usual_length
-from hpcai.runs.metrics import Series, Value, read_values, series_of
+from hpcai.runs.metrics import Series, Value, marks_of, read_values, series_of
+from hpcai.runs.names import unstamped
 from hpcai.runs.record import Run
-from hpcai.runs.waterfall import Waterfall, of_run, split_by_attempt
+from hpcai.runs.waterfall import Waterfall, build, submitted_at
 from hpcai.units import parse_hostlist
 
 _LONG_LABEL = 28
-_STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,8 @@ def _facts(run: Run, label: str) -> RunFacts:
     resolved = _read_json(run.resolved, problems)
     environment = _read_json(run.environment, problems)
     values = read_values(run.paths.metrics())
-    waterfall = of_run(run)
-    per_attempt = split_by_attempt([course.attempt for course in waterfall.courses], values)
-    speeds, short_windows = _speeds(per_attempt or [values])
+    waterfall = build(submitted_at(run), run.attempts(), values)
+    speeds, short_windows = _speeds(waterfall.lines or [values])
     return RunFacts(
         run=run,
         label=label,
@@ -118,7 +116,7 @@ def _facts(run: Run, label: str) -> RunFacts:
         series={name: series.finite() for name, series in series_of(values).items()},
         speeds=speeds,
         short_windows=short_windows,
-        end_to_end_images_per_s=_end_to_end(waterfall, per_attempt),
+        end_to_end_images_per_s=_end_to_end(waterfall),
         transfers=_transfers(run),
         environment=environment,
         spec_text=_read_text(run.paths.spec, problems),
@@ -148,7 +146,7 @@ def _speeds(per_attempt: Sequence[Sequence[Value]]) -> tuple[tuple[tuple[float, 
 def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
     """Each images/s of an attempt and over how many steps it was taken: those since the one before."""
     found = []
-    before = lines[0].step if lines else 0
+    before = _first_step(lines)
     for line in lines:
         if line.name == "images_per_s":
             found.append((line.value, line.step - before))
@@ -156,15 +154,22 @@ def _windows(lines: Sequence[Value]) -> list[tuple[float, int]]:
     return found
 
 
-def _end_to_end(waterfall: Waterfall, per_attempt: Sequence[Sequence[Value]]) -> float | None:
+def _first_step(lines: Sequence[Value]) -> int:
+    """The step that an attempt began at: `started` is written before a checkpoint is looked for."""
+    resumed = (mark.step for mark in marks_of(lines) if mark.name == "resumed")
+    return next(resumed, lines[0].step if lines else 0)
+
+
+def _end_to_end(waterfall: Waterfall) -> float | None:
     """The images that the steps reached stand for, per second of all attempts on their nodes."""
+    per_attempt = waterfall.lines
     reached = [line.step for lines in per_attempt for line in lines if line.name == "images_per_s"]
     per_step = _images_per_step(per_attempt)
     on_nodes = [(course.allocated, course.end) for course in waterfall.courses]
     seconds = sum(end - start for start, end in on_nodes if start is not None and end is not None)
     if per_step is None or seconds <= 0:
         return None
-    first = next(lines[0].step for lines in per_attempt if lines)
+    first = next(_first_step(lines) for lines in per_attempt if lines)
     return (reached[-1] - first) * per_step / seconds
 
 
@@ -189,7 +194,7 @@ def _images_of_steps(lines: Sequence[Value]) -> Iterator[float]:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """The name of each run without its time, numbered in the order of times where several share one."""
-    names = [_STAMP.sub("", run.name) for run in runs]
+    names = [unstamped(run.name) for run in runs]
     shared = {name for name, count in Counter(names).items() if count > 1}
     if len(set(names)) == len(runs) and max(map(len, names)) > _LONG_LABEL:
         return _without_common_beginning(names)
@@ -201,7 +206,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 def _place(run: Run, runs: Sequence[Run], name: str) -> int:
     """The run's place among those of its name, from 1."""
-    namesakes = [other for other in runs if _STAMP.sub("", other.name) == name]
+    namesakes = [other for other in runs if unstamped(other.name) == name]
     return 1 + sorted(namesakes, key=lambda other: (other.name, other.ident)).index(run)
 
 

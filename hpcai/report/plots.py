@@ -28,6 +28,10 @@ _MOST_WORDED_TICKS = 5
 _MOST_FIGURES = 3
 
 
+# Every name that `all_of` may give.
+NAMES = ("loss", "top1", "images-per-s", "throughput", "waterfall")
+
+
 def all_of(facts: Sequence[RunFacts], points: Sequence[Throughput]) -> list[Plot]:
     """Every picture that the runs have figures for."""
     with style.applied():

@@ -85,10 +85,9 @@ def steady_window(values: Sequence[float]) -> tuple[list[float], int]:
 def usual_length(lengths: Sequence[int]) -> int:
     """The length in steps of a usual window: half of all steps lie in windows that are no shorter."""
     ordered = sorted((length for length in lengths if length > 0), reverse=True)
-    reached = itertools.accumulate(ordered)
-    return next(
-        (length for length, steps in zip(ordered, reached, strict=True) if 2 * steps >= sum(ordered)), 0
-    )
+    total = sum(ordered)
+    reached = zip(ordered, itertools.accumulate(ordered), strict=True)
+    return next((length for length, steps in reached if 2 * steps >= total), 0)
 
 
 def is_short(length: int, usual: int) -> bool:
@@ -116,6 +115,13 @@ def throughput(
         steady=tuple(value for values in per_run for value in values),
         left_out=sum(count for attempts in windows for _, count in attempts),
     )
+
+
+def scalings(points: Sequence[Throughput]) -> list[Scaling]:
+    """The scaling from the first point to each other one; none from a base that did nothing."""
+    if not points or points[0].estimate.median <= 0:
+        return []
+    return [scaling(points[0], point) for point in points[1:]]
 
 
 def scaling(base: Throughput, other: Throughput) -> Scaling:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from hpcai.runs.jsonl import Record
+from hpcai.runs.jsonl import Record, instant_of
 
 Cause = Literal[
     "completed",
@@ -63,7 +63,7 @@ def _place(attempt: RunAttempt) -> tuple[float, int]:
 
 
 def _add_line(found: dict[tuple[int | None, int], RunAttempt], record: Record) -> None:
-    number, event, instant = record.get("attempt"), record.get("event"), _instant(record)
+    number, event, instant = record.get("attempt"), record.get("event"), instant_of(record)
     if not isinstance(number, int):
         return
     # The script can be run again by hand under a new job id, which counts attempts from 0 again.
@@ -94,7 +94,7 @@ def _add_end(found: dict[tuple[int | None, int], RunAttempt], record: Record) ->
         cause=cause if cause in CAUSES else "unknown",
         exit_status=exit_status if exit_status is not None else attempt.exit_status,
         signal=_integer(record, "signal"),
-        end=attempt.end if attempt.end is not None else _instant(record, "end"),
+        end=attempt.end if attempt.end is not None else instant_of(record, "end"),
     )
 
 
@@ -111,8 +111,3 @@ def _with_cause(attempt: RunAttempt, is_last: bool) -> RunAttempt:
 def _integer(record: Record, key: str) -> int | None:
     value = record.get(key)
     return value if isinstance(value, int) else None
-
-
-def _instant(record: Record, key: str = "time") -> float | None:
-    value = record.get(key)
-    return float(value) if isinstance(value, (int, float)) else None

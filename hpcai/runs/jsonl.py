@@ -16,6 +16,9 @@ from hpcai.errors import StageError
 
 Record = dict[str, Any]
 
+# The year 10000: no later instant can be written as a date.
+_TOO_LATE_S = 253_402_300_800
+
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """One line with its newline, in ASCII.
@@ -78,6 +81,12 @@ def read(path: Path) -> list[Record]:
     Raises StageError when the file is there and cannot be read.
     """
     return _parse(_bytes_from(path, 0)[0])
+
+
+def instant_of(record: Record, key: str = "time") -> float | None:
+    """The UTC seconds that a record holds; None when it has none, or a number that is no date."""
+    value = record.get(key)
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < _TOO_LATE_S else None
 
 
 class Follower:

@@ -14,6 +14,7 @@ from typing import Any
 from hpcai.runs import jsonl
 
 MARK_PREFIX = "mark/"
+_BEYOND_SCALES = 1e300
 
 
 class MetricWriter:
@@ -76,8 +77,8 @@ class Series:
         return len(self.steps)
 
     def finite(self) -> Series:
-        """The same series without NaN and infinities."""
-        kept = [index for index, value in enumerate(self.values) if math.isfinite(value)]
+        """The same series without NaN, infinities and what is so near them that no scale reaches it."""
+        kept = [index for index, value in enumerate(self.values) if abs(value) < _BEYOND_SCALES]
         return Series(
             self.name,
             [self.steps[index] for index in kept],
@@ -112,17 +113,21 @@ class Value:
 
 def parse_value(record: dict[str, Any]) -> Value | None:
     """The metric of a line, or None when a field is missing or of another type."""
-    name, value, step, instant = (record.get(key) for key in ("name", "value", "step", "time"))
-    if not isinstance(name, str) or not isinstance(step, int) or not isinstance(instant, (int, float)):
+    name, step = record.get("name"), record.get("step")
+    number, instant = _number(record.get("value")), jsonl.instant_of(record)
+    if not isinstance(name, str) or not isinstance(step, int) or number is None or instant is None:
         return None
-    number = _number(value)
-    return None if number is None else Value(name, number, step, float(instant))
+    return Value(name, number, step, instant)
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)):
+        return float(value) if value in ("nan", "inf", "-inf") else None
+    try:
         return float(value)
-    return float(value) if value in ("nan", "inf", "-inf") else None
+    except OverflowError:
+        # JSON's whole numbers have no end.
+        return None
 
 
 def read_values(path: Path) -> list[Value]:

@@ -20,6 +20,25 @@ def job_id_of(ident: str) -> int | None:
     return int(ident) if _JOB_ID.fullmatch(ident) else None
 
 
+def unstamped(name: str) -> str:
+    """The name of a run without the time of its making."""
+    return _STAMP.sub("", name)
+
+
+def stamp_of(name: str) -> tuple[str, int] | None:
+    """The UTC second of a run's making and its place among namesakes of that second, which order runs."""
+    match = _STAMP.search(name)
+    return (match[1], int(match[2] or 1)) if match else None
+
+
+def made_ns(folder: Path) -> int | None:
+    """When the record in a folder came to stand, None for a folder that is no run or may not be read."""
+    try:
+        return RunPaths(folder).resolved.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def list_names(runs_root: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """Experiment and name of every run below the root, newest first; no root is no runs.
 
@@ -28,11 +47,10 @@ def list_names(runs_root: str | os.PathLike[str]) -> list[tuple[str, str]]:
     found = []
     for experiment, folder in _folders(os.fspath(runs_root)):
         for name, path in _folders(folder):
-            stamp = _STAMP.search(name)
+            age = stamp_of(name)
             # A name without a time was given by a person, as folders that are no runs are.
-            if stamp is not None or RunPaths(Path(path)).resolved.exists():
-                age = (stamp[1], int(stamp[2] or 1)) if stamp else ("", 0)
-                found.append((age, experiment, name))
+            if age is not None or made_ns(Path(path)) is not None:
+                found.append((age or ("", 0), experiment, name))
     found.sort(reverse=True)
     return [(experiment, name) for _, experiment, name in found]
 

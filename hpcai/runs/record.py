@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from hpcai.runs import files, jsonl, metrics
 from hpcai.runs.attempts import CAUSES, RunAttempt
 from hpcai.runs.jsonl import Record
 from hpcai.runs.metrics import Mark, Series
-from hpcai.runs.names import job_id_of
+from hpcai.runs.names import job_id_of, list_names, made_ns, stamp_of, unstamped
 from hpcai.runs.paths import RunPaths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_STAMP = re.compile(r"-(\d{8}-\d{6})(?:-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -218,14 +216,11 @@ def _fill(
 
 def list_runs(runs_root: Path) -> list[Run]:
     """Every run below the root that may be read, newest first; no root is no runs."""
-    found = []
-    for experiment in _folders(runs_root):
-        for run in map(Run, _folders(experiment)):
-            age = _age(run)
-            if age is not None:
-                found.append((age, run))
-    found.sort(key=lambda pair: pair[0], reverse=True)
-    return [run for _, run in found]
+    runs = (Run(runs_root / experiment / name) for experiment, name in list_names(runs_root))
+    made = [(stamp_of(run.name) or ("", 0), at, run) for run in runs if (at := made_ns(run.path)) is not None]
+    # Of one second, the time that its record came to stand tells which was first.
+    made.sort(key=lambda one: (one[0][0], one[1]), reverse=True)
+    return [run for *_, run in made]
 
 
 def find_run(runs_root: Path, ident: str) -> Run:
@@ -258,9 +253,9 @@ def _fitting(runs: Sequence[Run], ident: str) -> list[Run]:
     job_id = job_id_of(ident)
     if job_id is not None:
         return next(([run] for run in runs if _job_id(run) == job_id), [])
-    unstamped = [run for run in runs if _STAMP.sub("", run.name) == ident]
-    if unstamped:
-        return unstamped
+    of_name = [run for run in runs if unstamped(run.name) == ident]
+    if of_name:
+        return of_name
     return [run for run in runs if ident and (run.name.startswith(ident) or run.ident.startswith(ident))]
 
 
@@ -278,7 +273,7 @@ def _not_found(runs: Sequence[Run], ident: str) -> NotFoundError:
             f"No run has the Slurm job id {ident}.",
             next_step=f"The newest run is {runs[0].ident!r}; @last names it.",
         )
-    known = {name: run for run in reversed(runs) for name in (_STAMP.sub("", run.name), run.name, run.ident)}
+    known = {name: run for run in reversed(runs) for name in (unstamped(run.name), run.name, run.ident)}
     near = nearest(ident, known)
     hint = f"Did you mean {known[near].name!r}?" if near else f"The newest run is {runs[0].ident!r}."
     return NotFoundError(f"There is no run {_in_short(ident)!r}.", next_step=hint)
@@ -295,23 +290,3 @@ def _ambiguous(ident: str, fitting: Sequence[Run], shown: int = 4) -> UsageError
         f"{ident!r} fits {len(fitting)} runs: {names}{more}.",
         next_step="Give the whole name; @last is the newest run of all.",
     )
-
-
-def _age(run: Run) -> tuple[str, int] | None:
-    """A key that orders runs by the time they were made, None for a folder that is not a run."""
-    try:
-        made_ns = run.paths.resolved.stat().st_mtime_ns
-    except OSError:
-        return None
-    stamp = _STAMP.search(run.name)
-    return (stamp[1] if stamp else "", made_ns)
-
-
-def _folders(parent: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(parent) as entries:
-            for entry in entries:
-                if entry.is_dir() and not entry.name.startswith("."):
-                    yield Path(entry.path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return

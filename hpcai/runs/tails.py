@@ -12,19 +12,22 @@ _ENDED_BY_SLURM = re.compile(r"\*\*\* (STEP|JOB) \S+ ON \S+ CANCELLED")
 
 def tail(path: Path, count: int) -> list[str]:
     """The last printable lines of a log file; none when it is not there or cannot be read."""
+    return _end(path)[-count:]
+
+
+def reasons(path: Path, count: int) -> list[str]:
+    """Its last lines but those in which Slurm tells that it ended a step: they tell nobody why."""
+    return [line for line in _end(path) if not _ENDED_BY_SLURM.search(line)][-count:]
+
+
+def _end(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    lines = map(printable, text.split("\n"))
-    return [line for line in lines if line.strip()][-count:]
-
-
-def reasons(path: Path, count: int) -> list[str]:
-    """Its tail without the lines in which Slurm tells that it ended a step: they tell nobody why."""
-    return [line for line in tail(path, count) if not _ENDED_BY_SLURM.search(line)]
+    return [line for line in map(printable, text.split("\n")) if line.strip()]
 
 
 def printable(line: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcai.runs.attempts import RunAttempt
+from hpcai.runs.jsonl import instant_of
 from hpcai.runs.metrics import MARK_PREFIX, Mark, Value, marks_of, read_values
 from hpcai.runs.record import Run
 
@@ -80,9 +81,10 @@ class Course:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """The courses of all attempts of a run."""
+    """The courses of all attempts of a run, and beside each its metric lines."""
 
     courses: tuple[Course, ...]
+    lines: tuple[Sequence[Value], ...]
 
     @property
     def lost_s(self) -> float:
@@ -102,26 +104,28 @@ class Waterfall:
 
 def of_run(run: Run) -> Waterfall:
     """The waterfall of a run as its record stands now."""
-    submitted = [
-        float(event["time"])
-        for event in run.events()
-        if event.get("event") == "submitted" and isinstance(event.get("time"), (int, float))
-    ]
-    return build(submitted[-1] if submitted else None, run.attempts(), read_values(run.paths.metrics()))
+    return build(submitted_at(run), run.attempts(), read_values(run.paths.metrics()))
 
 
-def build(submitted: float | None, attempts: Sequence[RunAttempt], values: Sequence[Value]) -> Waterfall:
+def submitted_at(run: Run) -> float | None:
+    """When the run was last submitted."""
+    instants = [instant_of(event) for event in run.events() if event.get("event") == "submitted"]
+    return next((instant for instant in reversed(instants) if instant is not None), None)
+
+
+def build(submitted: float | None, attempts: Sequence[RunAttempt], values: Iterable[Value]) -> Waterfall:
     """The waterfall of attempts in the order of their starts and of the metric lines of rank 0."""
+    split = _split_by_attempt(attempts, values)
     courses: list[Course] = []
-    for attempt, lines in zip(attempts, split_by_attempt(attempts, values), strict=True):
+    for attempt, lines in zip(attempts, split, strict=True):
         waits_from = courses[-1].end if courses else submitted
         courses.append(_course(attempt, waits_from, lines))
-    return Waterfall(_with_losses(courses, values))
+    return Waterfall(_with_losses(courses, split), split)
 
 
-def split_by_attempt(attempts: Sequence[RunAttempt], values: Iterable[Value]) -> list[list[Value]]:
+def _split_by_attempt(attempts: Sequence[RunAttempt], values: Iterable[Value]) -> tuple[Sequence[Value], ...]:
     """The metric lines of each attempt, told apart by their instants."""
-    split: list[list[Value]] = [[] for _ in attempts]
+    split: tuple[list[Value], ...] = tuple([] for _ in attempts)
     starts = [attempt.start for attempt in attempts]
     for value in values:
         begun = [index for index, start in enumerate(starts) if start is not None and start <= value.time]
@@ -186,25 +190,24 @@ def _last(marks: Sequence[Mark], name: str) -> float | None:
     return _first(reversed(marks), name)
 
 
-def _with_losses(courses: Sequence[Course], values: Sequence[Value]) -> tuple[Course, ...]:
-    lines = split_by_attempt([course.attempt for course in courses], values)
-    done = []
-    for index, course in enumerate(courses):
-        later = courses[index + 1 :]
-        lost = _lost(course, later, lines[index]) if later else None
-        done.append(replace(course, lost=lost))
-    return tuple(done)
+def _with_losses(courses: Sequence[Course], split: Sequence[Sequence[Value]]) -> tuple[Course, ...]:
+    return tuple(
+        replace(course, lost=_lost(course, courses[index + 1 :], split[index]))
+        for index, course in enumerate(courses)
+    )
 
 
 def _lost(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> Stage | None:
+    if not later or course.attempt.cause == "completed":
+        return None
     went_on = later[0].first_step or later[0].allocated
     useful = _last_useful(course, later, lines)
     return None if went_on is None or useful is None else Stage("lost", useful, max(useful, went_on))
 
 
 def _last_useful(course: Course, later: Sequence[Course], lines: Sequence[Value]) -> float | None:
-    """When this attempt reached the step from which a later one went on."""
-    step = next((other.resumed_step for other in later if other.first_step is not None), None)
+    """When this attempt reached the step from which a later one went on, or had it all."""
+    step = next((other.resumed_step for other in later if _went_on(other)), None)
     reached = [
         line.time
         for line in lines
@@ -213,3 +216,9 @@ def _last_useful(course: Course, later: Sequence[Course], lines: Sequence[Value]
     if reached:
         return max(reached)
     return course.first_step or course.allocated
+
+
+def _went_on(course: Course) -> bool:
+    """Whether an attempt built upon a checkpoint, were it by finding that nothing is left to train."""
+    nothing_left = course.resumed_step is not None and course.attempt.cause == "completed"
+    return course.first_step is not None or nothing_left

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hpcai.specs.fields import Model, matches
 from hpcai.specs.mistakes import Contradiction
 
 ALIASES = {
@@ -23,51 +23,38 @@ ALIASES = {
 }
 
 
-def _matches(pattern: str, allowed: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise PydanticCustomError("wrong", "{message}", {"message": f"got {text!r}; {allowed}"})
-        return text
-
-    return AfterValidator(check)
-
-
 # What a template's bare value can hold without being read as something else.
-Word = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "letters, digits and . _ : / @ + - only")]
+Word = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "letters, digits and . _ : / @ + - only")]
 Name = Annotated[
-    str, _matches(r"[A-Za-z][A-Za-z0-9-]{0,31}", "letters, digits and '-', at most 32, a letter first")
+    str, matches(r"[A-Za-z][A-Za-z0-9-]{0,31}", "letters, digits and '-', at most 32, a letter first")
 ]
 ArrayName = Annotated[
-    str, _matches(r"[a-z][a-z0-9-]{0,31}", "lower-case letters, digits and '-', at most 32, a letter first")
+    str, matches(r"[a-z][a-z0-9-]{0,31}", "lower-case letters, digits and '-', at most 32, a letter first")
 ]
 SubnetId = Annotated[
     str,
-    _matches(r"[^/\s]+/[^/\s]+/[^/\s]+", "RESOURCE-GROUP/VIRTUAL-NETWORK/SUBNET (not the long resource id)"),
+    matches(r"[^/\s]+/[^/\s]+/[^/\s]+", "RESOURCE-GROUP/VIRTUAL-NETWORK/SUBNET (not the long resource id)"),
 ]
-FolderPath = Annotated[str, _matches(r"/[A-Za-z0-9._/-]*", "an absolute path of letters, digits and . _ - /")]
+FolderPath = Annotated[str, matches(r"/[A-Za-z0-9._/-]*", "an absolute path of letters, digits and . _ - /")]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 # A narrower set than Azure's: no dot, which CycleCloud reads as a path, and nothing that needs an escape.
 TagName = Annotated[
-    str, _matches(r"[A-Za-z][A-Za-z0-9_-]{0,127}", "letters, digits, _ and '-', at most 128, a letter first")
+    str, matches(r"[A-Za-z][A-Za-z0-9_-]{0,127}", "letters, digits, _ and '-', at most 128, a letter first")
 ]
 TagValue = Annotated[
-    str, _matches(r"[A-Za-z0-9 ._:/@+=-]{0,256}", "letters, digits, spaces and . _ : / @ + = -, at most 256")
+    str, matches(r"[A-Za-z0-9 ._:/@+=-]{0,256}", "letters, digits, spaces and . _ : / @ + = -, at most 256")
 ]
 Image = Word
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-class Scheduler(_Model):
+class Scheduler(Model):
     """The node that runs slurmctld."""
 
     machine_type: Word
     image_name: Image = "cycle.image.ubuntu22"
 
 
-class Login(_Model):
+class Login(Model):
     """The nodes that people log in to."""
 
     machine_type: Word
@@ -76,17 +63,17 @@ class Login(_Model):
     max_count: Count = 10
 
 
-class FileSystem(_Model):
+class FileSystem(Model):
     """A shared folder: a disk of the scheduler that it exports, or an NFS server that exists."""
 
     type: Literal["builtin", "nfs"] = "builtin"
     size_gb: Annotated[int, Field(ge=10, le=32_000)] | None = None
     address: Word | None = None
     export_path: FolderPath | None = None
-    options: Annotated[str, _matches(r"[A-Za-z0-9=,._-]+", "mount options, comma between them")] | None = None
+    options: Annotated[str, matches(r"[A-Za-z0-9=,._-]+", "mount options, comma between them")] | None = None
 
 
-class Nodearray(_Model):
+class Nodearray(Model):
     """Nodes of one VM size that start and stop with the queue; one nodearray is one Slurm partition."""
 
     name: ArrayName
@@ -111,7 +98,7 @@ class Nodearray(_Model):
         return self.partition or self.name
 
 
-class ClusterSpec(_Model):
+class ClusterSpec(Model):
     """One CycleCloud cluster with Slurm.  `region`, `subnet_id` and `credentials` may be left open."""
 
     kind: Literal["cluster"] = "cluster"
@@ -122,7 +109,7 @@ class ClusterSpec(_Model):
     slurm_version: Word = "25.11.5"
     boot_disk_gb: Annotated[int, Field(ge=30, le=4095)] | None = None
     """The operating system's disk of every node; None leaves it as large as the image."""
-    tags: dict[TagName, TagValue] = {}
+    tags: dict[TagName, TagValue] = Field(default_factory=dict)
     """What Azure writes on every node, for bills and policies."""
     scheduler: Scheduler
     login: Login | None = None
@@ -141,14 +128,21 @@ class ClusterSpec(_Model):
 
 def contradictions(cluster: ClusterSpec) -> Iterator[Contradiction]:
     """What in a cluster of valid fields cannot be meant together."""
-    names: set[str] = set()
+    # By what their parameters begin with, which holds no '-'.
+    names = {"scheduler": "scheduler", "login": "login"}
     partitions: set[str] = set()
     for index, array in enumerate(cluster.nodearrays):
-        if array.name in names | {"scheduler", "login"}:
+        word = array.name.replace("-", "")
+        if names.get(word) == array.name:
             yield _at(index, "name", f"{array.name!r} is taken by another node or nodearray")
+        elif word in names:
+            what = (
+                f"{array.name!r} and {names[word]!r} would share their parameters: only '-' tells them apart"
+            )
+            yield _at(index, "name", what)
+        names.setdefault(word, array.name)
         if array.partition_name in partitions:
             yield _at(index, "partition", f"{array.partition_name!r} is taken by another nodearray")
-        names.add(array.name)
         partitions.add(array.partition_name)
         yield from _scale_set_contradictions(index, array)
     defaults = [array.partition_name for array in cluster.nodearrays if array.default_partition]

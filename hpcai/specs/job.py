@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcai import units
+from hpcai.specs.fields import Model, matches, wrong
 from hpcai.specs.mistakes import Contradiction
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
@@ -53,61 +54,58 @@ ALIASES = {
 }
 
 
-def _wrong(message: str) -> PydanticCustomError:
-    # Braces would be read as a template.
-    return PydanticCustomError("wrong", "{message}", {"message": message})
-
-
-def _matches(pattern: str, allowed: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise _wrong(f"got {text!r}; {allowed}")
-        return text
-
-    return AfterValidator(check)
-
-
 def _hostlist(text: str) -> str:
     try:
         hosts = units.parse_hostlist(text)
     except ValueError as error:
-        raise _wrong(str(error)) from error
+        raise wrong(str(error)) from error
     if not hosts:
-        raise _wrong(f"got {text!r}; name at least one node, or leave the key out")
+        raise wrong(f"got {text!r}; name at least one node, or leave the key out")
     return text
 
 
 def _absolute(text: str) -> str:
     if not text.startswith("/") or "\0" in text or "\n" in text:
-        raise _wrong(f"got {text!r}; an absolute path in one line")
+        raise wrong(f"got {text!r}; an absolute path in one line")
     return text
 
 
 def _source(text: str) -> str:
-    if re.search(r"[?&]sig=", text):
-        # Not repeated: it would go on into logs.
-        raise _wrong(f"carries a signature, which is a secret; {_SECRETS_GO}")
+    # Neither is repeated: it would go on into logs.
+    if re.search(r"[?&]sig=", text, re.IGNORECASE):
+        raise wrong(f"carries a signature, which is a secret; {_SECRETS_GO}")
+    if re.match(r"[^/]*//[^/?#]*@", text):
+        raise wrong(f"carries a user or password before the host; {_SECRETS_GO}")
     if (
         re.fullmatch(r"azure://[a-z0-9](?:-?[a-z0-9]){2,62}/\S.*|https?://[^\s/]+/\S*|file:///.*", text)
         is None
     ):
-        raise _wrong(
+        raise wrong(
             f"got {text!r}; 'azure://CONTAINER/PREFIX', 'https://HOST/PATH' or 'file:///PATH' "
             "(the folder that holds manifest.json)"
         )
     return text
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        # Slurm has no option that forbids it, and a key without effect would be a promise.
+        raise wrong(
+            "got False; true, or leave the key out: whether nodes are shared is the partition's matter"
+        )
+    return value
+
+
 def _mount(text: str) -> str:
     source, *rest = text.split(":")
     if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or "," in text or "\n" in text:
-        raise _wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
+        raise wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
     if rest and not re.match(r"[/.]", rest[0]):
-        raise _wrong(f"got {text!r}; the target {rest[0]!r} must start with / or .")
+        raise wrong(f"got {text!r}; the target {rest[0]!r} must start with / or .")
     unknown = set(rest[1].split("+")) - _MOUNT_FLAGS if len(rest) == 2 else set()
     if any("=" not in flag for flag in unknown):
         # Pyxis takes a misspelt flag without a word.
-        raise _wrong(f"got {text!r}; flags are {', '.join(sorted(_MOUNT_FLAGS))}, joined by +")
+        raise wrong(f"got {text!r}; flags are {', '.join(sorted(_MOUNT_FLAGS))}, joined by +")
     return text
 
 
@@ -116,21 +114,19 @@ _MOUNT_FLAGS = {
     *("nosuid", "nodev", "noexec", "nofail", "silent"),
 }
 
-_ONE_LINE = _matches(r"[^\x00-\x1f\x7f]+", "text in one line")
-_SHELL = _matches(r"[^\x00]*\S[^\x00]*", "a shell command")
+_ONE_LINE = matches(r"[^\x00-\x1f\x7f]+", "text in one line")
+_SHELL = matches(r"[^\x00]*\S[^\x00]*", "a shell command")
 OneLine = Annotated[str, _ONE_LINE]
 Shell = Annotated[str, _SHELL]
 Name = Annotated[
     str,
-    _matches(
+    matches(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
         "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
     ),
 ]
-Variable = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
-Version = Annotated[
-    str, _matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")
-]
+Variable = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
+Version = Annotated[str, matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")]
 HostList = Annotated[str, AfterValidator(_hostlist)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -146,19 +142,15 @@ _RESERVED = re.compile(r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|PYTHON|DATA_.*)|SLURM_.*
 
 def _value(text: str) -> str:
     if "\0" in text:
-        raise _wrong(f"got {text!r}; a variable cannot hold a zero byte")
+        raise wrong(f"got {text!r}; a variable cannot hold a zero byte")
     return text
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-class DataSpec(_Model):
+class DataSpec(Model):
     """A data set that is brought to every node's own scratch before the command starts."""
 
     name: Annotated[
-        str, _matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
+        str, matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
     ]
     source: Annotated[str, AfterValidator(_source)]
     version: Version | None = None
@@ -171,10 +163,10 @@ class DataSpec(_Model):
         return "HPCAI_DATA_" + self.name.upper().replace("-", "_")
 
 
-class ContainerSpec(_Model):
+class ContainerSpec(Model):
     """A Pyxis container; each field is the flag without `--container-`."""
 
-    image: Annotated[str, _matches(r"[^\s]+", "REGISTRY#IMAGE:TAG, or the path of a .sqsh file")]
+    image: Annotated[str, matches(r"[^\s]+", "REGISTRY#IMAGE:TAG, or the path of a .sqsh file")]
     mounts: Many[Annotated[str, AfterValidator(_mount)]] = ()
     workdir: AbsolutePath | None = None
     name: Name | None = None
@@ -185,7 +177,7 @@ class ContainerSpec(_Model):
     env: Many[Variable] = ()
 
 
-class JobSpec(_Model):
+class JobSpec(Model):
     """One job.  `None` leaves a Slurm option out."""
 
     kind: Literal["job"] = "job"
@@ -211,10 +203,10 @@ class JobSpec(_Model):
     nodelist: HostList | None = None
     exclude: HostList | None = None
     dependency: OneLine | None = None
-    exclusive: bool | None = None
+    exclusive: Annotated[bool, AfterValidator(_true)] | None = None
     requeue: bool | None = None
     signal: (
-        Annotated[str, _matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
+        Annotated[str, matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
         | None
     ) = None
     comment: OneLine | None = None
@@ -223,7 +215,7 @@ class JobSpec(_Model):
 
     workdir: Annotated[Path, Field(strict=False)] | None = None
     setup: Many[Shell] = ()
-    env: dict[Variable, Annotated[str, AfterValidator(_value)]] = {}
+    env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
 

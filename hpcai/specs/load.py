@@ -6,6 +6,7 @@ import importlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -183,7 +184,7 @@ def _forget(document: Document, path: KeyPath) -> None:
 
 def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> None:
     kind = document.data.get("kind")
-    if kind in VERBS and KINDS[kind][1] != only.__name__:
+    if isinstance(kind, str) and kind in VERBS and KINDS[kind][1] != only.__name__:
         raise UsageError(
             f"{origin!r} is of kind {kind!r}, which this command does not take.",
             next_step=VERBS[kind].replace("FILE", shlex.quote(origin)),
@@ -266,7 +267,10 @@ def _contradictions_beside(
 def _anchor_workdir(document: Document, base: Path) -> None:
     workdir = document.data.get("workdir")
     if isinstance(workdir, str) and workdir and "\0" not in workdir:
-        document.data["workdir"] = str(base / Path(workdir).expanduser())
+        # A user whom nobody knows has no home: the path stays, and is not there.
+        with suppress(RuntimeError):
+            workdir = Path(workdir).expanduser()
+        document.data["workdir"] = str(base / workdir)
 
 
 def _path_mistakes(document: Document) -> Iterator[Mistake]:

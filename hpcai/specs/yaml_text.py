@@ -17,6 +17,7 @@ from hpcai.specs.mistakes import Mistake
 Path = tuple[str | int, ...]
 _MAX_VALUES = 20_000
 _MAX_DEPTH = 40
+_HALF = re.compile("[\ud800-\udfff]")
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -81,6 +82,9 @@ def parse(text: str, origin: str) -> Document:
     except yaml.YAMLError as error:
         document.mistakes.append(_syntax_mistake(error, text, origin))
         return document
+    except RecursionError:
+        document.mistakes.append(Mistake(origin, 1, 1, "", f"holds more than {_MAX_DEPTH} levels"))
+        return document
     if root is not None:
         document.data = _Builder(document).build(root, (), 0)
     return document
@@ -100,13 +104,13 @@ class _Builder:
                 self.values = _MAX_VALUES + 1
                 self.mistake(place, path, f"holds more than {_MAX_VALUES} values or {_MAX_DEPTH} levels")
             return None
-        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, path)
+        if node.tag not in _PLAIN_TAGS:
             self.mistake(place, path, f"got the tag {node.tag!r}; text, numbers, lists and maps")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*path, index), depth + 1) for index, child in enumerate(node.value)]
-        return self.scalar(node, path)
+        return [self.build(child, (*path, index), depth + 1) for index, child in enumerate(node.value)]
 
     def mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -115,17 +119,18 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.mistake(place, path, "a key must be one word")
                 continue
-            below = (*path, key_node.value)
+            key = self.text(key_node, path)
+            below = (*path, key)
             if below in self.document.keys:
                 first = self.document.keys[below]
                 self.mistake(place, below, f"is here twice, first in line {first.line}")
                 continue
             self.document.keys[below] = place
-            mapping[key_node.value] = self.build(value_node, below, depth + 1)
+            mapping[key] = self.build(value_node, below, depth + 1)
         return mapping
 
-    def scalar(self, node: yaml.Node, path: Path) -> Any:
-        text: str = node.value
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text = self.text(node, path)
         self.document.written[path] = text
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
         if tag == "str":
@@ -143,6 +148,17 @@ class _Builder:
             pass
         self.mistake(self.place(node), path, f"got the tag {node.tag!r}; text, numbers, lists and maps")
         return text
+
+    def text(self, node: yaml.ScalarNode, path: Path) -> str:
+        """The text of a node; JSON writes a character beyond U+FFFF as two halves, which become one."""
+        text: str = node.value
+        if not _HALF.search(text):
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.mistake(self.place(node), path, f"got {text!r}, which holds half of a character")
+            return _HALF.sub("?", text)
 
     def place(self, node: yaml.Node) -> Place:
         mark = node.start_mark

@@ -64,9 +64,16 @@ class Sample:
             jsonl.append(self.run.paths.data(f"n{index + 1}"), record)
         self.wait(seconds + 0.07 * self.nodes)
 
-    def train(self, attempt: int, first: int, last: int) -> None:
-        self.metric("mark/started", attempt, first)
+    def begin(self, attempt: int, first: int) -> None:
+        """What the trainer writes before its first step: `started` without a look at any checkpoint."""
+        self.metric("mark/started", attempt, 0)
         self.wait(6.2)
+        self.metric("epochs", 14, first)
+        if first:
+            self.metric("mark/resumed", attempt, first)
+
+    def train(self, attempt: int, first: int, last: int) -> None:
+        self.begin(attempt, first)
         for step in range(first + 1, last + 1):
             self._step(attempt, step, step - first)
 
@@ -165,10 +172,27 @@ def resumed_run(root: Path, name: str) -> Run:
     sample.attempt(1, "start", node_list="n[2-3]")
     sample.stage(1, 0, 2_831_155, 0.05)
     sample.attempt(1, "staged")
-    sample.metric("mark/resumed", 1, 105)
     sample.train(1, 105, 294)
     sample.finish(1, 294)
     write_environment(sample, {"n2": "node-b", "n3": "node-c"})
+    return sample.run
+
+
+def evicted_run(root: Path, name: str, ends: tuple[int, ...], *, window: int) -> Run:
+    """A run of an attempt per end, at whole windows; the first window of each is slow."""
+    sample = begin_sample(root, name, 2, 200.0)
+    sample.event("submitted", job_id=12)
+    first = 0
+    for attempt, last in enumerate(ends):
+        sample.attempt(attempt, "start", node_list="n[1-2]")
+        sample.begin(attempt, first)
+        for step in range(first + window, last + 1, window):
+            speed = sample.images_per_s * (0.6 if step == first + window else 1.0)
+            sample.wait(window * sample.nodes * sample.batch_size / speed)
+            sample.metric("images_per_s", speed, step)
+        sample.attempt(attempt, "end", exit_status=0 if last == ends[-1] else 1)
+        sample.wait(10)
+        first = last
     return sample.run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -256,6 +257,41 @@ def test_a_damaged_record_costs_only_what_is_damaged(damaged: Run, tmp_path: Pat
     assert "nan" not in text.split("Spec and script")[0]
 
 
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("attempts.jsonl", {"attempt": 1, "job_id": 12, "node_list": "n1", "event": "start", "time": 1e18}),
+        ("attempts.jsonl", {"attempt": 0, "job_id": 12, "event": "end", "exit_status": 0, "time": -1e18}),
+        ("ends.jsonl", {"attempt": 1, "state": "FAILED", "cause": "failed", "end": 1e300}),
+        ("events.jsonl", {"event": "submitted", "job_id": 12, "time": 10**400}),
+        ("metrics/rank-0.jsonl", {"name": "loss", "value": 1e308, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "loss", "value": 10**400, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "top1", "value": -1e308, "step": 9, "time": samples.BEGIN + 20}),
+        ("metrics/rank-0.jsonl", {"name": "images_per_s", "value": 1e308, "step": 9, "time": 1e300}),
+    ],
+)
+def test_one_absurd_line_costs_no_report(
+    two_nodes: Run, tmp_path: Path, file: str, line: dict[str, object]
+) -> None:
+    with (two_nodes.path / file).open("a", encoding="utf-8") as record:
+        record.write(json.dumps(line) + "\n")
+    text = page_text(build_report([two_nodes], tmp_path / "report"))
+    assert "held-out top-1 97.85 %" in text
+    assert "e+308" not in text
+
+
+def test_a_base_of_no_images_per_s_has_no_scaling(runs_root: Path, tmp_path: Path) -> None:
+    idle = samples.evicted_run(runs_root, "idle-20261118-110640", (600,), window=10)
+    files.write_json(idle.paths.resolved, {"nodes": 1})
+    for path, old, new in ((idle.paths.metrics(), "200.0", "0.0"), (idle.paths.attempts, "n[1-2]", "n1")):
+        path.write_text(path.read_text().replace(old, new))
+    busy = samples.evicted_run(runs_root, "busy-20261118-110641", (600,), window=10)
+    text = markdown(build_report([idle, busy], tmp_path))
+    assert "| 1 | idle | 0 |" in text
+    assert "| 2 | busy | 200.0 |" in text
+    assert "Efficiency" not in text
+
+
 def test_what_cannot_be_read_is_told_first(plain: Run, tmp_path: Path) -> None:
     plain.paths.resolved.write_text("{")
     report = build_report([plain], tmp_path / "report")
@@ -398,6 +434,24 @@ def test_reports_of_many_runs_have_short_names_of_their_own(tmp_path: Path) -> N
     assert max(map(len, names)) <= 120
 
 
+def test_runs_of_other_experiments_have_a_report_of_their_own(tmp_path: Path) -> None:
+    first = Run(tmp_path / "A" / "x-20261118-110640")
+    seconds = [Run(tmp_path / experiment / "y-20261118-110640") for experiment in "ABC"]
+    assert len({default_folder([first, second]) for second in seconds}) == 3
+
+
+def test_a_report_of_fewer_runs_leaves_no_figure_of_the_older_one(
+    pair_of_runs: list[Run], tmp_path: Path
+) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.svg").touch()
+    build_report(pair_of_runs, tmp_path)
+    report = build_report(pair_of_runs[:1], tmp_path)
+    left = {path for path in (tmp_path / "figures").iterdir() if path.name != "mine.svg"}
+    assert left == set(report.figure_paths)
+    assert (tmp_path / "figures" / "mine.svg").exists()
+
+
 def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path, tmp_path: Path) -> None:
     run = create_run(runs_root, "demo", "mine", spec_text="a: 1\n", resolved={"nodes": 1}, script="true\n")
     for epoch in range(6):
@@ -411,6 +465,27 @@ def test_the_rest_of_an_epoch_does_not_count_as_much_as_a_window(runs_root: Path
     assert "such as the rest of an epoch, are left out of images/s before that: 6 here." in page_text(
         build_report([run], tmp_path)
     )
+
+
+@pytest.mark.parametrize("ends", [(600,), (580, 600), (300, 450, 600), (100, 300, 500, 600)])
+def test_a_resumed_attempt_leaves_no_window_out(runs_root: Path, ends: tuple[int, ...]) -> None:
+    run = samples.evicted_run(runs_root, "digits-20261118-110640", ends, window=10)
+    (facts,) = collect([run])
+    assert (sum(map(len, facts.speeds)), facts.short_windows) == (60, 0)
+    assert facts.images_per_s == 200.0
+
+
+def test_metrics_are_read_once(resumed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = jsonl.read
+    paths: list[Path] = []
+
+    def counted(path: Path) -> list[jsonl.Record]:
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(jsonl, "read", counted)
+    collect([resumed])
+    assert paths.count(resumed.paths.metrics()) == 1
 
 
 def windows_and_evaluations(runs_root: Path) -> Run:

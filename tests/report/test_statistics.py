@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 
 import pytest
 
@@ -39,6 +40,13 @@ def test_the_warm_up_is_a_tenth_and_at_least_one(count: int, left_out: int) -> N
 
 def test_values_that_are_no_numbers_are_left_out_and_counted() -> None:
     assert steady_window([1.0, 2.0, math.nan, 3.0, math.inf]) == ([2.0, 3.0], 3)
+
+
+def test_the_usual_length_of_many_windows_takes_no_time() -> None:
+    lengths = list(range(1, 40_001))
+    begin = time.process_time()
+    assert usual_length(lengths) == 28_285
+    assert time.process_time() - begin < 1
 
 
 def test_each_attempt_has_a_warm_up_of_its_own() -> None:

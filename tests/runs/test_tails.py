@@ -28,7 +28,8 @@ def test_printable_moves_no_cursor(line: str, text: str) -> None:
 def test_slurm_s_notice_of_an_end_is_no_reason(tmp_path: Path) -> None:
     log = tmp_path / "0.err"
     notice = "slurmstepd: error: *** STEP 7.1 ON n1 CANCELLED AT 2026-11-21T10:00:00 ***"
-    log.write_text(f"one\n\n\x1b[31mtwo\x1b[0m\n{notice}\n")
-    assert tails.tail(log, 2) == ["two", notice]
+    log.write_text(f"one\n\n\x1b[31mtwo\x1b[0m\n{notice}\n" + f"{notice}\n" * 3)
+    assert tails.tail(log, 5) == ["two", *[notice] * 4]
     assert tails.reasons(log, 3) == ["one", "two"]
+    assert tails.reasons(log, 1) == ["two"]
     assert tails.tail(tmp_path / "absent", 3) == []

@@ -126,6 +126,22 @@ def test_the_time_that_a_failed_attempt_cost_is_counted() -> None:
     assert stages(second)["queued"] == (30.0, 50.0)
 
 
+@pytest.mark.parametrize(("cause", "lost_s"), [("node_failure", 30.0), ("completed", 0)])
+def test_an_attempt_that_trained_everything_loses_none_of_it(cause: str, lost_s: float) -> None:
+    """The next one finds that its checkpoint holds all epochs, and has no first step."""
+    attempts = [
+        RunAttempt(0, start=10.0, end=110.0, cause=cause),
+        RunAttempt(1, start=130.0, end=135.0, exit_status=0, cause="completed"),
+    ]
+    values = [
+        *marks(0, started=11.0, first_step=20.0),
+        *[Value("loss", 1.0, step, 20.0 + step) for step in range(10, 81, 10)],
+        Value("mark/saved", 0.0, 80, 105.0),
+        Value("mark/resumed", 1.0, 80, 132.0),
+    ]
+    assert build(8.0, attempts, values).lost_s == lost_s
+
+
 def test_an_attempt_that_is_not_resumed_is_lost_from_its_first_step() -> None:
     attempts = [RunAttempt(0, start=10.0, end=40.0), RunAttempt(1, start=50.0, end=100.0)]
     values = [*marks(0, first_step=20.0), Value("loss", 1.0, 5, 25.0), *marks(1, first_step=60.0)]

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpcai.errors import NotFoundError, SpecError, UsageError
-from hpcai.specs.job import JobSpec
+from hpcai.specs.cluster import ClusterSpec
+from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.load import load, load_as, load_text, load_with_text
 from hpcai.specs.mistakes import SpecFileError
 
@@ -39,6 +40,31 @@ def test_a_file_becomes_its_spec_or_names_all_its_mistakes(
             case.with_suffix(".json"),
             json.dumps(spec.model_dump(mode="json", exclude_defaults=True), indent=2) + "\n",
         )
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
+@pytest.mark.parametrize("model", [JobSpec, ClusterSpec])
+def test_a_command_that_takes_one_kind_says_the_same_of_it(
+    case: Path, model: type[JobSpec | ClusterSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CASES)
+    expected = case.with_suffix(".txt")
+    try:
+        spec = load_as(model, case.name, overrides_of(case))
+    except SpecError as error:
+        assert str(error) + "\n" == expected.read_text(encoding="utf-8")
+    except UsageError as error:
+        assert "which this command does not take" in str(error)
+    else:
+        assert isinstance(spec, model)
+        assert not expected.exists()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+@example("\N{GRINNING FACE}\x7f\x85")
+def test_a_spec_is_read_from_json_as_it_was_written(text: str) -> None:
+    spec = JobSpec(name="a", command="b", env={"TEXT": text})
+    assert load_text(json.dumps(as_json(spec)), "spec.json") == spec
 
 
 def test_every_case_is_either_right_or_wrong() -> None:
@@ -107,8 +133,6 @@ def test_a_mistake_knows_its_place_for_programs() -> None:
 def test_another_kind_than_the_command_takes_is_wrong_usage(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("kind: job\nname: a\ncommand: b\n", encoding="utf-8")
-    from hpcai.specs.cluster import ClusterSpec
-
     with pytest.raises(UsageError, match="is of kind 'job', which this command does not take"):
         load_as(ClusterSpec, path)
 
