@@ -75,7 +75,8 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     """Upload a packed data set.
 
     The container is made if it is missing. Shards that lie there already are not sent again, and the manifest
-    comes last, so that nobody reads half a data set.
+    comes last, so that nobody reads half a data set. With --replace the older version goes only when all of
+    this one has been verified and sent.
 
     \b
     Exit status 2: URL is no folder in Blob, or holds another data set. 4: refused. 5: DIR holds no data set.
