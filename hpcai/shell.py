@@ -148,8 +148,14 @@ def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) ->
 def become(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> NoReturn:
     """Never returns: the program takes this process's place, so that signals and the terminal are its own.
 
-    Raises ProgramMissing.
+    Raises ProgramMissing, and ToolError for what is no program.
     """
     words = [os.fspath(word) for word in argv]
     program = find_program(words[0], env=env)
-    os.execve(program, words, dict(env))
+    try:
+        os.execve(program, words, dict(env))
+    except OSError as error:
+        raise ToolError(
+            f"{str(program)!r} cannot be run: {error.strerror}.",
+            allowed="A script's first line names its interpreter, such as #!/bin/sh.",
+        ) from error

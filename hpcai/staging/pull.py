@@ -19,7 +19,7 @@ from hpcai.errors import NotFoundError, StageError
 from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_right
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Listener, Progress
@@ -83,9 +83,10 @@ def pull(
     source = open_source(url, environ)
     manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
     require_version(manifest, version, source)
-    place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
-    with _alone(place, manifest, listener):
-        fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
+    with _fillable(to or _given(scratch)):
+        place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
+        with _alone(place, manifest, listener):
+            fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     return Pulled(
         name=manifest.name,
         version=manifest.version,
@@ -105,18 +106,24 @@ def _given(scratch: Path | None) -> Path:
 
 @contextmanager
 def _alone(place: Place, manifest: Manifest, listener: Listener) -> Iterator[None]:
-    """Only this process of the node fills the place while the block runs; StageError when it cannot."""
+    """Only this process of the node fills the place while the block runs."""
 
     def waiting() -> None:
         listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
 
+    # Every user of the node may be the one.
+    with locked(place.lock, waiting=waiting, mode=0o666):
+        yield
+
+
+@contextmanager
+def _fillable(folder: Path) -> Iterator[None]:
+    """Inside, what the system refuses is a StageError: the data set cannot come to this folder."""
     try:
-        # Every user of the node may be the one.
-        with locked(place.lock, waiting=waiting, mode=0o666):
-            yield
+        yield
     except OSError as error:
         raise StageError(
-            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
+            f"{str(folder)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
             next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
         ) from error
 
@@ -230,7 +237,7 @@ def _publish(manifest: Manifest, place: Place, published: bool) -> None:
 def _describes(folder: Path, manifest: Manifest) -> bool:
     try:
         return Manifest.read(folder).version == manifest.version
-    except (NotFoundError, ManifestError):
+    except (NotFoundError, StageError):
         return False
 
 

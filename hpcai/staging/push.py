@@ -7,6 +7,7 @@ before an older version has to go, and one that cannot be replaced stays.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hpcai.errors import NotFoundError, StageError, UsageError
+from hpcai.files import readable
 from hpcai.staging.chunks import hash_chunk, read_chunk
 from hpcai.staging.credentials import find_credentials
 from hpcai.staging.location import BlobLocation, parse_location
@@ -73,7 +75,8 @@ def push(
             allowed="A push takes azure://CONTAINER/PREFIX or an https Blob URL.",
         )
     _require_folder(folder, location, manifest)
-    _require_shards(folder, manifest)
+    with readable(folder):
+        _require_shards(folder, manifest)
     # The SDK takes longer to import than the mistakes above take to find.
     from hpcai.staging.control import Container
 
@@ -93,7 +96,12 @@ def _require_folder(folder: Path, location: BlobLocation, manifest: Manifest) ->
 def _require_shards(folder: Path, manifest: Manifest) -> None:
     for shard in manifest.shards():
         path = folder / shard.path
-        size = path.stat().st_size if path.is_file() else None
+        try:
+            # Opened, so that one that cannot be read is found before any is sent.
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            size = None
         if size != shard.bytes:
             raise StageError(
                 f"The shard {str(path)!r} has {size} bytes, its manifest says {shard.bytes}."
@@ -131,7 +139,7 @@ class _Upload:
 
     def _read(self, index: int) -> bytes:
         start, length = self.shard.chunk_range(index)
-        with self._path.open("rb") as file:
+        with readable(self._path), self._path.open("rb") as file:
             data = read_chunk(file.fileno(), start, length)
         if hash_chunk(data) != self.shard.chunks[index]:
             raise StageError(

@@ -148,12 +148,20 @@ def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) 
 
 
 @pytest.mark.real
-def test_exec_is_the_program(cluster: RealCluster) -> None:
+def test_exec_is_the_program(cluster: RealCluster, tmp_path: Path) -> None:
     environ = {"HPCAI_LOCAL": cluster.name}
     done = hpcai("exec", "sh", "-c", "sinfo -h -o %D; echo --name >&2; exit 7", environ=environ)
     assert (done.returncode, done.stdout, done.stderr) == (7, "3\n", "--name\n")
     killed = hpcai("exec", "--", "sh", "-c", "kill -9 $$", environ=environ)
     assert killed.returncode == -9
+    plain = tmp_path / "plain"
+    plain.write_text("true\n")
+    plain.chmod(0o755)
+    nothing = hpcai("exec", str(plain), environ=environ)
+    assert (nothing.returncode, nothing.stderr.splitlines()[0]) == (
+        4,
+        f"hpcai: {str(plain)!r} cannot be run: Exec format error.",
+    )
     missing = hpcai("exec", "no-such-program", environ=environ)
     assert missing.returncode == 4
     assert missing.stderr == (
