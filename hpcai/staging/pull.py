@@ -86,11 +86,11 @@ def pull(
     with _fillable(to or _given(scratch)):
         place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
         with _alone(place, manifest, listener):
-            fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
+            path, fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     return Pulled(
         name=manifest.name,
         version=manifest.version,
-        path=place.final,
+        path=path,
         event="done" if fetched else "reused",
         bytes=manifest.bytes,
         from_source=fetched,
@@ -130,15 +130,19 @@ def _fillable(folder: Path) -> Iterator[None]:
 
 def _bring(
     source: Source, manifest: Manifest, place: Place, verify: bool, listener: Listener, policy: RetryPolicy
-) -> int:
-    """The bytes that had to come from the source."""
-    published = place.final.is_dir() and any(place.final.iterdir())
+) -> tuple[Path, int]:
+    """Where the data set lies now, and the bytes that had to come from the source."""
+    published = _is_published(place.final)
     # A published folder is repaired file by file, because jobs may be reading the others.
     destination = place.final if published else place.work
     # Another user's files, and another's note on them, are not believed.
     is_ours = not published or place.final.stat().st_uid == os.getuid()
     right = _right_shards(destination, manifest, deep=verify or not is_ours)
     missing = [shard for shard in manifest.shards() if shard.path not in right]
+    is_fixed = published and not os.access(place.final, os.W_OK)
+    if is_fixed and place.own is not None and (missing or not _describes(place.final, manifest)):
+        listener.say(f"{place.final} is another user's, and damaged or closed: you get a copy of your own.")
+        return _bring(source, manifest, place.own, verify, listener, policy)
     parts = [PartFile(shard, place.work, destination) for shard in missing]
     _require_room(parts, place)
     if parts or not published:
@@ -150,7 +154,17 @@ def _bring(
     if is_ours:
         _note(destination, manifest, right)
     _publish(manifest, place, published)
-    return fetched
+    return place.final, fetched
+
+
+def _is_published(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        # Another user's, who shows it to nobody.
+        return True
 
 
 def _right_shards(folder: Path, manifest: Manifest, *, deep: bool) -> dict[str, Stamp]:
