@@ -123,7 +123,10 @@ class Packages:
         return self.cache / "wheels" / f"{self.tag}-{os.uname().machine}-{build}-{digest}"
 
     def fetch(self, torch: str) -> None:
-        """Fills the folder of wheels from an older one and from the indexes that pip is set up with."""
+        """Fills the folder of wheels from older ones and from the indexes that pip is set up with.
+
+        The older ones stay: other checkouts install from them without a network.
+        """
         target = self.wheels(torch)
         older = [one for one in target.parent.glob(f"{target.name.rpartition('-')[0]}-*") if one != target]
         with scratch_folder(target.parent) as folder:
@@ -133,8 +136,6 @@ class Packages:
                 wanted += ["--find-links", one]
             self.pip(["wheel", "--wheel-dir", folder / "wheels", *wanted], next_step=OFFLINE_HINT)
             publish(folder / "wheels", target)
-        for one in older:
-            shutil.rmtree(one)
 
     def install(self, torch: str) -> None:
         """Installs from the folder of wheels, then the checkout itself so that edits count at once."""

@@ -184,7 +184,7 @@ def test_a_change_of_what_to_install_fetches_only_what_is_new(packages: Packages
     assert sorted(wheel.name for wheel in fetched.iterdir()) == [
         f"{name}-1.0-py3-none-any.whl" for name in ("first", "second")
     ]
-    assert not before.exists()
+    assert [wheel.name for wheel in before.iterdir()] == ["first-1.0-py3-none-any.whl"], "it is another's too"
 
 
 def test_an_index_with_a_password_reaches_pip_by_a_private_file(packages: Packages, tmp_path: Path) -> None:
