@@ -74,7 +74,7 @@ class _JobStates(core.InfoWatcher):  # type: ignore[misc]
             jobs = self._client.jobs(int(job_id.partition("_")[0]) for job_id in waiting)
         except UnreachableError as error:
             # Whoever waits asks again; the last answer stays as it is.
-            LOG.warning("%s; states are those of its last answer", error.what)
+            LOG.warning("%s States are those of its last answer.", error.what)
             return
         known = {job.ident: {"State": job.state, "NodeList": job.node_list or ""} for job in jobs}
         masters = {str(job.array_job_id): {"State": job.state} for job in jobs if job.array_job_id}

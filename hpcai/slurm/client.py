@@ -219,7 +219,7 @@ class SlurmClient:
             except UnreachableError as error:
                 pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
                 LOG.warning(
-                    "%s; asking again in %.1f s (%d of %d)", error.what, pause_s, attempt + 1, self._attempts
+                    "%s Asking again in %.1f s (%d of %d).", error.what, pause_s, attempt + 1, self._attempts
                 )
                 time.sleep(pause_s)
         return call()
