@@ -51,7 +51,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def publish(made: Path, target: Path) -> None:
-    """`made` becomes `target` in one step; what was there before is removed."""
+    """`made` becomes `target`; what was there before is removed.
+
+    A folder is replaced by two renames: a reader may find none between them, and a failure there leaves none.
+    """
     if target.is_dir():
         with scratch_folder(target.parent) as old:
             target.rename(old / "old")
