@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -119,15 +119,13 @@ class _Upload:
         self._path = folder / shard.path
         self._container = container
 
-    def staged(self) -> set[str]:
-        """The blocks that an earlier try has sent."""
-        return self._container.staged_blocks(self.shard.path)
+    def missing(self) -> list[int]:
+        """The blocks that no earlier try has sent."""
+        staged = self._container.staged_blocks(self.shard.path)
+        return [index for index in range(len(self.shard.chunks)) if self._block_id(index) not in staged]
 
-    def send(self, index: int, staged: set[str]) -> None:
-        """Send one block unless it was staged before."""
-        block_id = self._block_id(index)
-        if block_id not in staged:
-            self._container.stage_block(self.shard.path, block_id, self._read(index))
+    def send(self, index: int) -> None:
+        self._container.stage_block(self.shard.path, self._block_id(index), self._read(index))
 
     def commit(self) -> str:
         ids = [self._block_id(index) for index in range(len(self.shard.chunks))]
@@ -240,30 +238,36 @@ class _Push:
             self._etags[shard.path] = state.etag
 
     def _stage(self, todo: list[Shard]) -> int:
-        total = sum(shard.bytes for shard in todo)
+        """The bytes sent, all blocks of these shards now being in Blob."""
+        blocks = self._missing_blocks(todo)
+        total = sum(upload.shard.chunk_range(index)[1] for upload, index in blocks)
         what = f"{self._manifest.name} {self._manifest.version[:12]}"
         self._listener.say(
             f"{what}: {about_bytes(total)} of {about_bytes(self._manifest.bytes)} go to {self._location.url}."
         )
         progress = Progress(0, total, self._listener.told)
 
-        def work(block: tuple[_Upload, int, set[str]]) -> None:
-            upload, index, staged = block
-            self._retry.call(upload.shard.path, lambda: upload.send(index, staged))
+        def work(block: tuple[_Upload, int]) -> None:
+            upload, index = block
+            self._retry.call(upload.shard.path, lambda: upload.send(index))
             progress.add(upload.shard.chunk_range(index)[1])
 
-        self._each(self._blocks(todo), work)
+        self._each(blocks, work)
         return total
+
+    def _missing_blocks(self, todo: list[Shard]) -> list[tuple[_Upload, int]]:
+        missing: dict[str, list[int]] = {}
+
+        def look(upload: _Upload) -> None:
+            missing[upload.shard.path] = self._retry.call(upload.shard.path, upload.missing)
+
+        uploads = [_Upload(self._folder, shard, self._container) for shard in todo]
+        self._each(uploads, look)
+        return [(upload, index) for upload in uploads for index in missing[upload.shard.path]]
 
     def _commit(self, shard: Shard) -> None:
         upload = _Upload(self._folder, shard, self._container)
         self._etags[shard.path] = self._retry.call(shard.path, upload.commit)
-
-    def _blocks(self, todo: list[Shard]) -> Iterator[tuple[_Upload, int, set[str]]]:
-        for shard in todo:
-            upload = _Upload(self._folder, shard, self._container)
-            staged = self._retry.call(shard.path, upload.staged)
-            yield from ((upload, index, staged) for index in range(len(shard.chunks)))
 
 
 def _note(paths: set[str]) -> bytes:

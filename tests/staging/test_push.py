@@ -70,7 +70,8 @@ def test_a_push_that_broke_goes_on_where_it_was(packed: Path, store: Store) -> N
         assert store.writer().read("manifest.json") is None
         through.rule = lambda _: None
         through.requests.clear()
-        push(packed, store.url(), store.through(through.endpoint))
+        done = push(packed, store.url(), store.through(through.endpoint))
+    assert 0 < done.sent_bytes < sum(SIZES.values())
     # The other block, and the list that makes a blob of both.
     sent = [e for e in through.requests if e.method == "PUT" and e.path.endswith("train-000000.tar")]
     assert len(sent) == 2
