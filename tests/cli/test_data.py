@@ -398,7 +398,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("pull", "file:///data/x"), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out", "--scratch", tmp_path), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out"), 5),
-        (("ls", "file:///nonexistent"), 5),
+        (("ls", (tmp_path / "none").as_uri()), 5),
         (("ls", "azure://UPPER"), 2),
     ):
         run = data(*words, environ={"AZURE_STORAGE_ACCOUNT": "acct"})
