@@ -132,6 +132,16 @@ def test_a_folder_that_may_not_be_read_hides_no_other(
     assert "manifest.json' cannot be read: Permission denied" in done.stderr
 
 
+@pytest.mark.programs
+def test_what_is_missing_is_missing_also_where_nothing_may_be_listed(
+    open_folder: Path, nobody: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    open_folder.chmod(0o711)
+    done = nobody("ls", (open_folder / "none").as_uri())
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.splitlines()[0] == f"hpcai: There is no folder '{open_folder}/none'."
+
+
 @pytest.mark.real
 def test_from_images_to_a_node_and_its_record(
     images: Path, tmp_path: Path, scratch: Path, blob: RealBlob
@@ -398,7 +408,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("pull", "file:///data/x"), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out", "--scratch", tmp_path), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out"), 5),
-        (("ls", "file:///nonexistent"), 5),
+        (("ls", (tmp_path / "none").as_uri()), 5),
         (("ls", "azure://UPPER"), 2),
     ):
         run = data(*words, environ={"AZURE_STORAGE_ACCOUNT": "acct"})
