@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcai.units import parse_hostlist
 
@@ -69,6 +70,15 @@ class JobInfo:
         if self.array_job_id is None or self.array_task_id is None:
             return str(self.job_id)
         return f"{self.array_job_id}_{self.array_task_id}"
+
+    def is_of(self, script: Path) -> bool:
+        """Whether it runs this script, by whatever path: a link and an automount lead to the same file."""
+        if self.command is None:
+            return False
+        try:
+            return Path(self.command).samefile(script)
+        except OSError:
+            return self.command == str(script)
 
     def elapsed_s(self, now: float) -> float:
         """How long it has run, 0 before its start."""

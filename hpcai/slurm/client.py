@@ -274,7 +274,7 @@ class _Submission:
 
     def _accepted(self) -> int | None:
         jobs = self.client.jobs_without_retry()
-        return max((job.job_id for job in jobs if job.command == str(self.script)), default=None)
+        return max((job.job_id for job in jobs if job.is_of(self.script)), default=None)
 
 
 def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
