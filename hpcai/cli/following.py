@@ -148,10 +148,10 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.5
-    hopeless = Hopeless(str(job.job_id), f"Job {job.job_id}")
+    hopeless = Hopeless(job.ident, f"Job {job.ident}")
     try:
         while True:
-            job = client.job(job.job_id)
+            job = client.job(job.ident)
             outcome = outcome_of_job(job)
             if outcome is not None:
                 return outcome
@@ -159,13 +159,13 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
                 hopeless.tell(in_words(job))
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"Job {job.job_id} has not ended within {timeout_s:g} s: it {in_words(job)}.",
+                    f"Job {job.ident} has not ended within {timeout_s:g} s: it {in_words(job)}.",
                     next_step=hopeless.next_step,
                 )
             time.sleep(pause_s)
             pause_s = min(LONGEST_INTERVAL_S, pause_s * 1.2)
     except KeyboardInterrupt:
-        tell_detached(f"job {job.job_id}", str(job.job_id))
+        tell_detached(f"job {job.ident}", job.ident)
         raise Detached(job.state) from None
 
 

@@ -66,9 +66,11 @@ class JobInfo:
 
     @property
     def ident(self) -> str:
-        """The id as Slurm's commands take it: 12, or 12_3 for a task of an array."""
+        """The id as Slurm's commands take it: 12; of an array's tasks 12_3, or 12_[3-5] while they wait."""
         if self.array_job_id is None or self.array_task_id is None:
             return str(self.job_id)
+        if not self.array_task_id.isdecimal():
+            return f"{self.array_job_id}_[{self.array_task_id.partition('%')[0]}]"
         return f"{self.array_job_id}_{self.array_task_id}"
 
     def is_of(self, script: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.record import Run, create_run, find_run
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -265,6 +265,38 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
     assert (run.attempts()[0].state, run.attempts()[0].cause) == ("CANCELLED", "cancelled")
     assert "No job of yours" in cli("queue").stderr
     cli("show", run.name, "--wait", status=143)
+
+
+@pytest.fixture
+def array(cli: Cli) -> Run:
+    """A run that is an array of four tasks: 0 to 2 go on, and the last has ended."""
+    script = '#!/bin/bash\n[ "$SLURM_ARRAY_TASK_ID" = 3 ] || sleep 600\n'
+    run = create_run(cli.runs_root, "default", "array", spec_text="", resolved={}, script=script)
+    argv = ["sbatch", "--parsable", "--array=0-3", "--output=/dev/null", str(run.paths.script)]
+    job_id = subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout
+    run.append_event("submitted", job_id=int(job_id), where="slurm")
+    ended = f"{run.job_id}_3"
+    until(lambda: cli.json("show", ended)["state"] == "COMPLETED", 30, "the last task has ended")
+    until(lambda: len(cli.json("queue")["jobs"]) == 3, 30, "the others run")
+    return run
+
+
+def test_an_array_and_a_task_of_it_are_cancelled(cli: Cli, array: Run) -> None:
+    one = f"{array.job_id}_0"
+    assert cli("cancel", one).stderr == f"job {one} has ended.\n"
+    assert cli.json("show", one)["state"] == "CANCELLED"
+    assert "cannot be cancelled: it was cancelled" in cli("cancel", one, status=4).stderr
+    others = [f"{array.job_id}_{number}" for number in (1, 2)]
+    assert sorted(cli("queue", "-q").stdout.split()) == others
+    # A task by its own number is that task, too.
+    own = str(cli.json("show", others[0])["job_id"])
+    assert cli("show", "-q", own).stdout == f"{others[0]}\n"
+    cli("show", one, "--wait", status=143)
+    cli("cancel", array.name)
+    assert cli("queue", "-q").stdout == ""
+    cli("show", array.name)
+    assert [(end["job_id"], end["cause"]) for end in array.ends()] == [(array.job_id, "cancelled")]
+    assert "knows no job" in cli("show", f"{array.job_id}_99", status=5).stderr
 
 
 def test_two_submissions_at_once_are_two_runs(cli: Cli) -> None:
