@@ -109,8 +109,9 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
 def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
     assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
     assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
-    both = cli("logs", finished.name, "--batch", "--rank", "0", status=2)
-    assert "--batch and --rank both say what to print." in both.stderr
+    for option in ("--rank", "--attempt"):
+        both = cli("logs", finished.name, "--batch", option, "0", status=2)
+        assert f"--batch and {option} both say what to print." in both.stderr
 
 
 def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
@@ -126,8 +127,10 @@ def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--rank", "99"), "has no rank 99 in attempt 0: it completed.\nIts ranks are 0 to 1."),
+        (("--rank", "99"), "has no rank 99: it completed.\nIts ranks are 0 to 1."),
+        (("-f", "--rank", "99"), "has no rank 99: it completed.\nIts ranks are 0 to 1."),
         (("--attempt", "3"), "has no attempt 3: its only attempt is 0"),
+        (("-f", "--attempt", "3"), "has no attempt 3: its only attempt is 0"),
     ],
 )
 def test_logs_that_do_not_fit_are_4_with_the_state(
@@ -235,6 +238,20 @@ def test_the_queue_has_the_same_columns_in_every_form(cli: Cli) -> None:
     cli("cancel", run.name)
 
 
+def test_a_job_whose_ranks_never_began_ends_following_with_its_own_status(cli: Cli) -> None:
+    first = cli.submit(FOREVER)
+    held = cli.submit("true", dependency=f"afterok:{first.job_id}")
+    waits = cli("logs", "--batch", held.name, status=4).stderr
+    assert waits.startswith(f"hpcai: The batch part of {held.name} has printed nothing: it waits")
+    cli("cancel", held.name)
+    followed = cli("logs", "-f", held.name, status=9)
+    assert f"logs --batch {held.name}\n{held.name} was cancelled.\n" in followed.stderr
+    cli("cancel", first.name)
+    broken = cli.submit("true", setup=["exit 7"])
+    cli("show", "--wait", broken.name, status=7)
+    assert f"{broken.name} failed with status 7.\n" in cli("logs", "-f", broken.name, status=7).stderr
+
+
 def test_a_batch_part_that_a_signal_ends_is_128_and_the_signal(cli: Cli) -> None:
     run = cli.submit(FOREVER)
     until(lambda: begun(run), 30, "the job runs")
@@ -320,6 +337,9 @@ def test_a_preempted_job_goes_on_in_a_second_attempt(cli: Cli) -> None:
     assert "==> attempt 1 <==" in words
     assert [(one.number, one.cause) for one in run.attempts()] == [(0, "preempted"), (1, "completed")]
     assert cli("logs", run.name, "--attempt", "0").stdout == "attempt 0\nbegun\n"
+    from_first = cli("logs", "-f", run.name, "--attempt", "0")
+    assert (from_first.stdout, from_first.stderr.count("==> attempt")) == (out, 1)
+    assert cli("logs", "-f", run.name).stdout == "attempt 1\n"
 
 
 @pytest.mark.parametrize(
@@ -423,3 +443,6 @@ def test_a_foreign_job_is_shown_and_read_too(cli: Cli, tmp_path: Path) -> None:
     assert following.returncode == 130
     subprocess.run(["scancel", job_id], env=cli.environ, check=True)
     cli("logs", "-f", job_id, status=143)
+    assert cli("logs", job_id, "--batch").stdout.startswith("begun\n")
+    for option in ("--rank", "--attempt"):
+        assert "no run record" in cli("logs", job_id, option, "0", status=4).stderr
