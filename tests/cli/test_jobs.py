@@ -210,6 +210,39 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
 
 
+@pytest.mark.parametrize("how", ["--follow", "--where=local"])
+def test_quiet_prints_the_name_alone(cli: Cli, how: str) -> None:
+    done = cli("submit", how, "-q", "-o", "json", cli.file("exit 3", name="quiet"), status=3)
+    assert cli.run("@last").name == done.stdout.strip()
+
+
+@pytest.mark.parametrize("option", ["--follow", "--quiet"])
+def test_a_dry_run_takes_no_option_of_a_submission(cli: Cli, option: str) -> None:
+    assert option in cli("submit", "--dry-run", option, cli.file("true"), status=2).stderr
+
+
+def with_sbatch(cli: Cli, folder: Path, script: str) -> Cli:
+    """The same user where sbatch is this shell script."""
+    sbatch = folder / "sbatch"
+    sbatch.write_text(f"#!/bin/sh\n{script}\n")
+    sbatch.chmod(0o755)
+    # HPCAI_LOCAL would put the embedded cluster's own programs first.
+    environ = {name: value for name, value in cli.environ.items() if name != "HPCAI_LOCAL"}
+    return Cli(cli.folder, {**environ, "PATH": f"{folder}:{environ['PATH']}"})
+
+
+def test_ctrl_c_while_slurm_is_asked_to_take_the_job_says_so(cli: Cli, tmp_path: Path) -> None:
+    slow = with_sbatch(cli, tmp_path, f"touch {tmp_path}/asked; exec sleep 600")
+    submitting = slow.start("submit", cli.file("true", name="doubt"))
+    until((tmp_path / "asked").exists, 60, "sbatch is asked")
+    submitting.send_signal(signal.SIGINT)
+    out, words = submitting.communicate(timeout=30)
+    run = cli.run("doubt")
+    assert (submitting.returncode, out) == (130, "")
+    assert words.startswith(f"\nThe submission of {run.name} was cut off.\nSlurm may have accepted the job")
+    assert "its submission was cut off" in cli("show", run.name, "--wait", status=4).stderr
+
+
 def test_a_job_whose_name_cannot_be_printed_is_named_on_stderr(cli: Cli) -> None:
     for words in (("-q",), ("-o", "json"), ("-o", "csv"), ("-q", "--follow")):
         with Path("/dev/full").open("w") as full:
