@@ -268,7 +268,12 @@ def test_the_queue_has_the_same_columns_in_every_form(cli: Cli) -> None:
         cli("queue", "-q").stdout == f"{run.job_id}\n"
         and cli("show", "-q", "@last").stdout == f"{run.name}\n"
     )
-    cli("cancel", run.name)
+    # The same runs folder by another path, as an automount has it.
+    link = cli.folder / "link"
+    link.symlink_to(cli.runs_root)
+    by_link = Cli(cli.folder, {**cli.environ, "HPCAI_RUNS_ROOT": str(link)})
+    assert by_link.json("show", run.name)["state"] == "RUNNING"
+    by_link("cancel", run.name)
 
 
 def test_a_job_whose_ranks_never_began_ends_following_with_its_own_status(cli: Cli) -> None:
