@@ -46,6 +46,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _is_pure = False
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """After the last test of a session ends what others have shared, such as the cluster."""
+    global _is_pure
+    _is_pure = False
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Rewrite goldens instead of comparing.")
 
