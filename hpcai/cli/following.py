@@ -10,6 +10,7 @@ import click
 from hpcai.cli import narrate
 from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
+from hpcai.cli.words import span
 from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
@@ -60,9 +61,10 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     follower = RunFollower(run, client)
-    hopeless = Hopeless(run.name)
+    hopeless, silence = Hopeless(run.name), Silence()
 
     def is_late(snapshot: Snapshot) -> None:
+        silence.tell(snapshot)
         if snapshot.never_starts:
             hopeless.tell(snapshot.words)
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
@@ -125,6 +127,18 @@ class Hopeless:
     def next_step(self) -> str:
         """What to type when waiting was too long."""
         return f"hpcai cancel {self._ident}" if self._told else f"hpcai show {self._ident} --wait"
+
+
+class Silence:
+    """Tells once, to whoever waits without another word, that Slurm does not answer."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, snapshot: Snapshot) -> None:
+        if snapshot.silent_s and not self._told:
+            say(f"Slurm has not answered for {span(snapshot.silent_s)}; asking on.")
+        self._told = bool(snapshot.silent_s)
 
 
 def _until_end(follower: RunFollower, show: Callable[[Snapshot], None]) -> Outcome:

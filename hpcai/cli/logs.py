@@ -149,16 +149,17 @@ def _state(context: Context, run: Run) -> str:
 
 
 def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> None:
-    from hpcai.cli.following import DETACHED, Hopeless, tell_detached
+    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached
     from hpcai.cli.words import ended
     from hpcai.launch.watch import RunFollower
 
     follower = RunFollower(run, client_of(context, run))
-    hopeless = Hopeless(run.name)
+    hopeless, silence = Hopeless(run.name), Silence()
     try:
         snapshot = follower.poll()
         while snapshot.outcome is None:
             reader.read(snapshot.attempt)
+            silence.tell(snapshot)
             if snapshot.never_starts:
                 hopeless.tell(snapshot.words)
             time.sleep(_READ_EVERY_S)

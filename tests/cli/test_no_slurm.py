@@ -17,7 +17,7 @@ from hpcai.cli.cancel import cancel
 from hpcai.cli.logs import logs
 from hpcai.cli.show import show
 from hpcai.errors import HpcaiError, ToolError, UnreachableError
-from hpcai.launch import ends
+from hpcai.launch import ends, watch
 from hpcai.runs import jsonl
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo
@@ -106,6 +106,19 @@ def test_a_slurm_that_is_silent_at_first_is_asked_again(run: Run, monkeypatch: p
     ended = JobInfo(7, "x", "FAILED", exit_status=3, restarts=1)
     answer(monkeypatch, UnreachableError("slurmctld does not answer."), ended)
     assert invoke(monkeypatch, show, run, "--wait", slurm=True).exit_code == 3
+
+
+@pytest.mark.parametrize(("command", "word"), WAITING)
+def test_a_slurm_that_stays_silent_is_told_once_and_then_6(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: click.Command, word: str
+) -> None:
+    answer(monkeypatch, UnreachableError("slurmctld does not answer."))
+    # Any silence counts, and one of a second is too long.
+    monkeypatch.setattr(watch, "LONGEST_INTERVAL_S", -2)
+    monkeypatch.setattr(watch, "SILENCE_LIMIT_S", 1.0)
+    done = invoke(monkeypatch, command, run, word, slurm=True)
+    assert isinstance(done.exception, UnreachableError)
+    assert done.stderr.startswith("Slurm has not answered for ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.programs
