@@ -49,7 +49,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
-    # After the last test, whichever it is, what all tests shared is brought down: a cluster by programs.
+    """After the last test of a session ends what others have shared, such as the cluster."""
     global _is_pure
     _is_pure = False
 

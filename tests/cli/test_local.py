@@ -171,7 +171,7 @@ def test_exec_is_the_program(cluster: RealCluster, tmp_path: Path) -> None:
     nothing = hpcai("exec", str(plain), environ=environ)
     assert (nothing.returncode, nothing.stderr.splitlines()[0]) == (
         4,
-        f"hpcai: {str(plain)!r} cannot be run: Exec format error.",
+        f"hpcai: {str(plain)!r} cannot be started: Exec format error.",
     )
     missing = hpcai("exec", "no-such-program", environ=environ)
     assert missing.returncode == 4
