@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and locks between processes of one machine."""
+"""Files and folders that appear whole or not at all, or cannot be read; locks between processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from hpcai.errors import StageError
 
 # The disk is full, or its owner's share of it.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -49,13 +51,25 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def publish(made: Path, target: Path) -> None:
-    """`made` becomes `target` in one step; what was there before is removed."""
+    """`made` becomes `target`; what was there before is removed.
+
+    A folder is replaced by two renames: a reader may find none between them, and a failure there leaves none.
+    """
     if target.is_dir():
         with scratch_folder(target.parent) as old:
             target.rename(old / "old")
             made.rename(target)
     else:
         made.rename(target)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Inside, what the system refuses is a StageError: that file, or `path`, cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise StageError(f"{str(error.filename or path)!r} cannot be read: {error.strerror}.") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -50,6 +50,15 @@ def everything() -> list[Seen]:
     return [Seen(Process(pid, stat[1]), stat[0], _environ(pid)) for pid, stat in stats if stat is not None]
 
 
+def ancestors() -> set[Process]:
+    """This process, and all that started it: the shell in which it was typed, that shell's terminal, ..."""
+    found, pid = set(), os.getpid()
+    while (stat := _stat(pid)) is not None:
+        found.add(Process(pid, stat[1]))
+        pid = stat[0]
+    return found
+
+
 def with_variable(name: str, value: str) -> list[Process]:
     """Every living process but this one that was started with NAME=VALUE in its environment."""
     return [

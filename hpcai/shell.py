@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,17 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, TypeAlias
 
-from hpcai.errors import ToolError, UnreachableError
+from hpcai.errors import HpcaiError, ToolError, UnreachableError
 
 # A program that was started and left running.
 Running: TypeAlias = subprocess.Popen[bytes]
 # For `start`: output that the caller reads; errors that go where the output goes.
 PIPE = subprocess.PIPE
 TO_STDOUT = subprocess.STDOUT
+# What this machine or user has too little of just now, such as processes on a login node.
+_SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class ProgramMissing(ToolError):
     """The program is not on PATH."""
+
+
+class ProgramUnusable(ToolError):
+    """The file is there, and the system does not start it."""
+
+
+class NoRoomToStart(UnreachableError):
+    """This machine or user has no room for one more process just now."""
 
 
 class ProgramFailed(ToolError):
@@ -50,6 +61,18 @@ class Completed:
         return Path(self.argv[0]).name
 
 
+def _did_not_start(program: str, error: OSError) -> HpcaiError:
+    """The typed failure for what the system said when it was asked to start a program."""
+    if isinstance(error, FileNotFoundError):
+        return ProgramMissing(f"{program!r} is not on PATH.")
+    what = f"{program!r} cannot be started: {error.strerror}."
+    if error.errno in _SHORT_OF:
+        return NoRoomToStart(what, next_step="`ulimit -a` shows what this user may have; try again later.")
+    is_script = error.errno == errno.ENOEXEC
+    how = "A script's first line names its interpreter, such as #!/bin/sh." if is_script else None
+    return ProgramUnusable(what, allowed=how)
+
+
 def find_program(name: str, *, env: Mapping[str, str] | None = None, next_step: str | None = None) -> Path:
     """The absolute path of a program on PATH (`env`'s PATH when given).
 
@@ -72,7 +95,7 @@ def run(
 ) -> Completed:
     """The outcome of a program that ran to its end; `env` replaces the whole environment.
 
-    Raises ProgramMissing, ProgramTimedOut, and with `check` ProgramFailed.
+    Raises ProgramMissing, ProgramUnusable, NoRoomToStart, ProgramTimedOut, and with `check` ProgramFailed.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -88,8 +111,8 @@ def run(
             errors="replace",
             check=False,
         )
-    except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
+    except OSError as error:
+        raise _did_not_start(words[0], error) from error
     except subprocess.TimeoutExpired as error:
         raise ProgramTimedOut(f"{Path(words[0]).name} did not answer within {timeout_s:g} s.") from error
     outcome = Completed(tuple(words), done.returncode, done.stdout, done.stderr)
@@ -109,7 +132,7 @@ def start(
 ) -> Running:
     """A program left running; the caller owns it and must wait for it.
 
-    Raises ProgramMissing.
+    Raises ProgramMissing, ProgramUnusable, NoRoomToStart.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -122,8 +145,8 @@ def start(
             stderr=stderr,
             start_new_session=new_session,
         )
-    except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
+    except OSError as error:
+        raise _did_not_start(words[0], error) from error
 
 
 def ends_within(program: Running, timeout_s: float) -> bool:
@@ -136,20 +159,26 @@ def ends_within(program: Running, timeout_s: float) -> bool:
 
 
 def call(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
-    """The exit status of a program that uses this process's terminal, 128 + signal when killed."""
+    """The exit status of a program that uses this process's terminal, 128 + signal when killed.
+
+    Raises ProgramMissing, ProgramUnusable, NoRoomToStart.
+    """
     words = [os.fspath(word) for word in argv]
     try:
         status = subprocess.call(words, env=None if env is None else dict(env))
-    except FileNotFoundError as error:
-        raise ProgramMissing(f"{words[0]!r} is not on PATH.") from error
+    except OSError as error:
+        raise _did_not_start(words[0], error) from error
     return status if status >= 0 else 128 - status
 
 
 def become(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> NoReturn:
     """Never returns: the program takes this process's place, so that signals and the terminal are its own.
 
-    Raises ProgramMissing.
+    Raises ProgramMissing, ProgramUnusable, NoRoomToStart.
     """
     words = [os.fspath(word) for word in argv]
     program = find_program(words[0], env=env)
-    os.execve(program, words, dict(env))
+    try:
+        os.execve(program, words, dict(env))
+    except OSError as error:
+        raise _did_not_start(words[0], error) from error

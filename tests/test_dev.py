@@ -58,12 +58,21 @@ def dev(
     )
 
 
-@pytest.mark.parametrize("words", [[], ["tset"], ["setup", "now"], ["clean", "--all"], ["bench", "nothing"]])
-def test_wrong_words_end_with_2_and_what_is_allowed(set_up: SetUp, words: list[str]) -> None:
-    done = dev(set_up.packages.checkout, *words)
+@pytest.mark.parametrize(
+    "words",
+    [[], ["tset"], ["setup", "now"], ["clean", "--all"], ["bench", "nothing"], ["bench", "one", "two"]],
+)
+def test_wrong_words_end_with_2_and_what_is_allowed_before_anything_is_set_up(
+    checkout: Path, words: list[str]
+) -> None:
+    (checkout / "benchmarks").mkdir()
+    (checkout / "benchmarks" / "one.py").touch()
+    # A Python that cannot set anything up, should it be asked to.
+    done = dev(checkout, *words, HPCAI_SETUP_PYTHON="/bin/false")
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("dev: ")
+    assert not (checkout.parent / "a cache").exists()
     if words[1:]:
         assert words[1] in done.stderr
     else:
@@ -94,6 +103,7 @@ def test_help_names_every_command(checkout: Path, word: str) -> None:
     commands = text[text.index("case $command in") :].partition(")")[0].split("in\n")[1].split(" | ")
     assert len(commands) == 7
     assert all(f"\n  {command}" in done.stdout for command in commands)
+    assert "removes .venv and .hpcai, where ./dev demo's run records lie" in done.stdout
 
 
 @pytest.fixture

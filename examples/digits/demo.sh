@@ -28,12 +28,14 @@ end_dead_demos() {
 stop_everything() {
     status=$?
     trap - EXIT
-    trap '' INT TERM
+    trap '' HUP INT TERM
     type_and_run hpcai local down --name "$cluster" --purge || :
     rm -rf -- "$work"
     exit "$status"
 }
 trap stop_everything EXIT
+# By itself a shell that a signal ends does not stop everything: HUP comes when the terminal closes.
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

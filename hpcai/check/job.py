@@ -41,7 +41,7 @@ def check_job(
     Raises RenderError.
     """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
-    findings += _secrets(job.spec)
+    findings += secrets_in_env(job.spec)
     refused = places.refuses_writing(runs_root)
     findings += [refused] if refused else []
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
@@ -56,7 +56,7 @@ def check_job(
     return Checked((*in_slurm.findings, *findings), in_slurm.expected)
 
 
-def _secrets(spec: JobSpec) -> Iterator[Finding]:
+def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
     """A warning per variable that is a secret by its name; those that surely are, no file may hold."""
     for name in spec.env:
         if _LIKE_A_SECRET.search(name):

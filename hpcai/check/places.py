@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -94,7 +95,7 @@ def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding |
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
     try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
     real = os.path.realpath(path)
@@ -102,7 +103,7 @@ def filesystem(path: Path) -> str | None:
     for line in lines:
         _, target, kind, *_ = line.split(" ")
         # A space in a mount point is written as \040.
-        target = target.encode().decode("unicode_escape")
+        target = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), target)
         holds = real == target or real.startswith(target.rstrip("/") + "/")
         if holds and len(target) >= longest:
             longest, found = len(target), kind

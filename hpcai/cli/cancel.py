@@ -10,11 +10,13 @@ import click
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
-from hpcai.cli.target import Target, find_target
+from hpcai.cli.target import Target, client_of, find_target
 
 if TYPE_CHECKING:
-    from hpcai.cli.context import Context
+    from hpcai.errors import ToolError
+    from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
+    from hpcai.slurm.client import SlurmClient
 
 WAIT_S = 60.0
 
@@ -25,69 +27,78 @@ WAIT_S = 60.0
 def cancel(ctx: click.Context, ident: str) -> None:
     """End a job.
 
-    ID is a Slurm job id, a run's name, experiment/run, or @last.
+    ID is a Slurm job id (of an array: all its tasks; 12_3 is one of them), a run's name,
+    experiment/run, or @last.
 
     \b
     Waits until the job has really ended. Exit status: 0 it has, 2 the name fits two runs,
-    4 it had ended before, 5 no such job, 6 Slurm does not answer, 8 it is still ending
-    after a minute, 130 no longer waiting after Ctrl-C; it ends all the same.
+    4 it had ended before, or there is no Slurm here, 5 no such job, 6 Slurm does not answer,
+    8 it is still ending after a minute, 130 no longer waiting after Ctrl-C; it ends all the same.
     """
     from hpcai.cli.context import find_context
 
     context = find_context()
     target = find_target(context, ident)
     _require_alive(target)
-    if target.job is None:
-        _end_processes(target)
-    else:
-        if target.run is not None:
-            target.run.append_event("cancel_requested")
-        context.client.cancel(target.job.job_id)
-        try:
-            _wait_for_end(context, target.job)
-        except KeyboardInterrupt:
-            say(f"\nNo longer waiting; {target.name} was told to end.")
-            suggest(f"hpcai show {target.job_id} --wait")
-            ctx.exit(130)
-        find_target(context, ident)
+    client = client_of(context, target.run)
+    if client is not None:
+        _cancel_job(ctx, client, target)
+    elif target.run is not None:
+        _end_processes(target.run)
     say(f"{target.name} has ended.")
 
 
 def _require_alive(target: Target) -> None:
     from hpcai.cli.words import ended
-    from hpcai.errors import ToolError
 
     if target.outcome is not None:
-        raise ToolError(
-            f"{target.name} cannot be cancelled: it {ended(target.outcome)}.",
-            next_step=f"hpcai show {target.run.name if target.run else target.job_id}",
-        )
+        raise _cannot_be_cancelled(target, f"it {ended(target.outcome)}")
 
 
-def _end_processes(target: Target) -> None:
+def _cannot_be_cancelled(target: Target, why: str) -> ToolError:
     from hpcai.errors import ToolError
+
+    return ToolError(f"{target.name} cannot be cancelled: {why}.", next_step=f"hpcai show {target.ident}")
+
+
+def _end_processes(run: Run) -> None:
     from hpcai.launch import local
 
-    if target.run is None or not local.stop(target.run):
-        raise ToolError(
-            f"{target.name} cannot be cancelled: Slurm knows no job of it, and no process of it runs here.",
-            next_step=f"hpcai show {target.run.name if target.run else target.job_id}",
-        )
+    if not local.stop(run):
+        raise _cannot_be_cancelled(Target(run, None), "no process of it runs on this machine")
 
 
-def _wait_for_end(context: Context, job: JobInfo) -> None:
+def _cancel_job(ctx: click.Context, client: SlurmClient, target: Target) -> None:
+    from hpcai.launch import ends
+
+    if target.job is None:
+        raise _cannot_be_cancelled(target, "Slurm knows no job of it")
+    if target.run is not None:
+        target.run.append_event("cancel_requested")
+    client.cancel(target.job.ident)
+    try:
+        _wait_for_end(client, target.job)
+    except KeyboardInterrupt:
+        say(f"\nNo longer waiting; {target.name} was told to end.")
+        suggest(f"hpcai show {target.ident} --wait")
+        ctx.exit(130)
+    if target.run is not None:
+        ends.collect(target.run, client)
+
+
+def _wait_for_end(client: SlurmClient, job: JobInfo) -> None:
     from hpcai.errors import NotFoundError, WaitTimeout
 
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
-            if context.client.job(job.job_id).is_final:
+            if client.job(job.ident).is_final:
                 return
         except NotFoundError:
             return
         if time.monotonic() >= deadline:
             raise WaitTimeout(
-                f"Job {job.job_id} was told to end and is still ending after {WAIT_S:g} s.",
-                next_step=f"hpcai show {job.job_id} --wait",
+                f"Job {job.ident} was told to end and is still ending after {WAIT_S:g} s.",
+                next_step=f"hpcai show {job.ident} --wait",
             )
         time.sleep(0.3)

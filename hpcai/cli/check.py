@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hpcai.cli.context import Context, find_context
+from hpcai.cli.findings import in_words
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from hpcai.specs.steps import Steps
 
 COLUMNS = ("file", "severity", "where", "what", "fix")
-_COLORS = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
 # An end of time that Slurm tells when a job without a time limit stands before this one.
 _FAR_S = 365 * 86400
 
@@ -184,7 +184,4 @@ def _print(name: str, findings: Sequence[Finding]) -> None:
     if name:
         put(click.style(name, bold=True))
     for finding in findings:
-        severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
-        put(f"{severity} {finding.where}: {finding.what}")
-        if finding.fix:
-            put(f"{'':<8} {finding.fix}")
+        put(in_words(finding))

@@ -53,7 +53,8 @@ def pack(src: Path, dst: Path, name: str, shard_mib: float, output: str, quiet: 
 
     \b
     Exit status 2: DST holds something else, or NAME is no name. 5: SRC does not exist.
-    7: SRC has no classes, an empty class, what is no image, or splits whose classes differ.
+    7: SRC has no classes, an empty class, what is no image or cannot be read, or splits whose classes differ;
+    DST cannot be written.
     """
     from hpcai.staging.pack import MIB
     from hpcai.staging.pack import pack as pack_folder
@@ -75,11 +76,12 @@ def push(folder: Path, url: str, replace: bool, output: str, quiet: bool) -> Non
     """Upload a packed data set.
 
     The container is made if it is missing. Shards that lie there already are not sent again, and the manifest
-    comes last, so that nobody reads half a data set.
+    comes last, so that nobody reads half a data set. With --replace the older version goes only when all of
+    this one has been verified and sent.
 
     \b
     Exit status 2: URL is no folder in Blob, or holds another data set. 4: refused. 5: DIR holds no data set.
-    6: no answer. 7: a shard of DIR is missing or damaged.
+    6: no answer. 7: a shard of DIR is missing, damaged or cannot be read.
     """
     from hpcai.staging.progress import Listener
     from hpcai.staging.push import push as push_folder
@@ -174,7 +176,7 @@ def list_(url: str, output: str, quiet: bool) -> None:
 
     \b
     Exit status 2: URL is no source. 4: refused. 5: no such container or folder. 6: no answer.
-    Nothing found is 0, and said on stderr.
+    7: URL is a folder that cannot be read. Nothing found is 0, and said on stderr.
     """
     from hpcai.staging.catalogue import find_data_sets
     from hpcai.staging.progress import Listener

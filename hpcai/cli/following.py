@@ -10,6 +10,7 @@ import click
 from hpcai.cli import narrate
 from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
+from hpcai.cli.words import span
 from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
@@ -60,9 +61,10 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     follower = RunFollower(run, client)
-    hopeless = Hopeless(run.name)
+    hopeless, silence = Hopeless(run.name), Silence()
 
     def is_late(snapshot: Snapshot) -> None:
+        silence.tell(snapshot)
         if snapshot.never_starts:
             hopeless.tell(snapshot.words)
         if deadline is not None and snapshot.outcome is None and time.monotonic() >= deadline:
@@ -127,6 +129,18 @@ class Hopeless:
         return f"hpcai cancel {self._ident}" if self._told else f"hpcai show {self._ident} --wait"
 
 
+class Silence:
+    """Tells once, to whoever waits without another word, that Slurm does not answer."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, snapshot: Snapshot) -> None:
+        if snapshot.silent_s and not self._told:
+            say(f"Slurm has not answered for {span(snapshot.silent_s)}; asking on.")
+        self._told = bool(snapshot.silent_s)
+
+
 def _until_end(follower: RunFollower, show: Callable[[Snapshot], None]) -> Outcome:
     while True:
         snapshot = follower.poll()
@@ -148,10 +162,10 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.5
-    hopeless = Hopeless(str(job.job_id), f"Job {job.job_id}")
+    hopeless = Hopeless(job.ident, f"Job {job.ident}")
     try:
         while True:
-            job = client.job(job.job_id)
+            job = client.job(job.ident)
             outcome = outcome_of_job(job)
             if outcome is not None:
                 return outcome
@@ -159,13 +173,13 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
                 hopeless.tell(in_words(job))
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"Job {job.job_id} has not ended within {timeout_s:g} s: it {in_words(job)}.",
+                    f"Job {job.ident} has not ended within {timeout_s:g} s: it {in_words(job)}.",
                     next_step=hopeless.next_step,
                 )
             time.sleep(pause_s)
             pause_s = min(LONGEST_INTERVAL_S, pause_s * 1.2)
     except KeyboardInterrupt:
-        tell_detached(f"job {job.job_id}", str(job.job_id))
+        tell_detached(f"job {job.ident}", job.ident)
         raise Detached(job.state) from None
 
 

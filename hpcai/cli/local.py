@@ -96,8 +96,12 @@ def up(
 @name_option
 @click.option("--all", "everything", is_flag=True, help="All embedded clusters of this user.")
 @click.option("--purge", is_flag=True, help="Also delete job numbers, Blob data and scratch.")
-def down(name: str, everything: bool, purge: bool) -> None:
+@click.pass_context
+def down(ctx: click.Context, name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""
+    # HPCAI_LOCAL gives a name too: that one nobody has typed.
+    if everything and ctx.get_parameter_source("name") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--all and --name both say which cluster. Give one of them.")
     from hpcai.errors import NotFoundError
     from hpcai.slurm.local import cluster
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -11,11 +12,11 @@ import click
 
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import put_bytes, say
-from hpcai.cli.target import Target, find_target
+from hpcai.cli.target import Target, client_of, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
-    from hpcai.launch.follow import Snapshot
+    from hpcai.errors import ToolError
     from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
 
@@ -26,9 +27,11 @@ _ASK_EVERY_S = 2.0
 
 @click.command()
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends, over all its attempts.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends, over all attempts that come.")
 @click.option("--rank", type=click.IntRange(min=0), help="Which rank.  [default: 0]")
-@click.option("--attempt", type=click.IntRange(min=0), help="Which attempt.  [default: the last]")
+@click.option(
+    "--attempt", type=click.IntRange(min=0), help="Which attempt, with -f the first.  [default: the last]"
+)
 @click.option("--batch", is_flag=True, help="What Slurm and the batch part printed, not a rank.")
 @click.pass_context
 def logs(
@@ -36,80 +39,98 @@ def logs(
 ) -> None:
     """Print what a job printed.
 
-    ID is a Slurm job id, a run's name, experiment/run, or @last. What a rank wrote to its stdout
-    goes to stdout, what it wrote to its stderr to stderr.
+    ID is a Slurm job id (12_3 is one task of an array), a run's name, experiment/run, or @last.
+    What a rank wrote to its stdout goes to stdout, what it wrote to its stderr to stderr. --batch is
+    of all attempts.
 
     \b
-    Exit status: 0, 2 the name fits two runs, or --batch with --rank, 4 no such rank or attempt,
-    or no output yet, 5 no such job, 6 Slurm does not answer. With -f, as with
+    Exit status: 0, 2 the name fits two runs, or --batch with --rank or --attempt, 4 no such rank
+    or attempt, or no output yet, 5 no such job, 6 Slurm does not answer. With -f, as with
     `hpcai show --wait`: 0 the job completed, else its own status (128 + signal, or 9, when it
-    has none), 130 no longer following after Ctrl-C.
+    has none), 4 also where there is no Slurm, 130 no longer following after Ctrl-C.
     """
     from hpcai.cli.context import find_context
 
-    if batch and rank is not None:
-        raise click.UsageError("--batch and --rank both say what to print. Give one of them.")
+    for given, option in ((rank, "--rank"), (attempt, "--attempt")):
+        if batch and given is not None:
+            raise click.UsageError(f"--batch and {option} both say what to print. Give one of them.")
     context = find_context()
     target = find_target(context, ident, ask_slurm=False)
     if target.run is None:
-        _print_job(ctx, context, target, follow)
+        _print_job(ctx, context, target, follow, has_choice=(rank, attempt) != (None, None))
     elif follow:
-        _follow(ctx, context, target.run, rank or 0, attempt, batch)
+        _follow(ctx, context, target.run, _Reader(context, target.run, rank or 0, attempt, batch))
+    elif batch:
+        _print_batch(context, target.run)
     else:
-        _print(context, target.run, rank, attempt, batch)
+        _print(context, target.run, rank, attempt)
 
 
-def _print(context: Context, run: Run, rank: int | None, attempt: int | None, batch: bool) -> None:
-    if batch:
-        _Pipe(run.paths.batch_log, sys.stdout).copy()
-        return
-    number = _attempt(context, run, attempt)
-    ranks = _require_rank(context, run, number, rank or 0)
-    pipes = [_Pipe(run.paths.log(number, rank or 0, "out"), sys.stdout)]
-    pipes.append(_Pipe(run.paths.log(number, rank or 0, "err"), sys.stderr))
+def _print(context: Context, run: Run, rank: int | None, attempt: int | None) -> None:
+    numbers = _attempts(run)
+    if not numbers:
+        follow = f"`hpcai logs -f {run.name}` prints it as it comes, --batch what Slurm said."
+        raise _nothing(context, run, f"{run.name} has printed nothing", follow)
+    number = numbers[-1] if attempt is None else _require_attempt(run, numbers, attempt)
+    ranks = _ranks(run, [number])
+    if not ranks:
+        batch = f"`hpcai logs --batch {run.name}` prints what Slurm and the batch part said."
+        raise _nothing(context, run, f"No rank of {run.name} has printed anything in attempt {number}", batch)
+    _require_rank(context, run, ranks, rank or 0)
+    pipes = _pipes(run, number, rank or 0)
     for pipe in pipes:
         pipe.copy()
     if not any(pipe.offset for pipe in pipes):
-        say(f"Rank {rank or 0} printed nothing. What Slurm and the batch part said:")
-        say(f"hpcai logs --batch {run.name}")
+        _say_silent(run, rank or 0)
     if rank is None and len(ranks) > 1:
         say(f"This was rank 0 of {len(ranks)}; --rank N prints another.")
 
 
-def _attempt(context: Context, run: Run, attempt: int | None) -> int:
-    """The number of the attempt that is meant. Raises ToolError when it has not been made."""
+def _print_batch(context: Context, run: Run) -> None:
+    if not run.paths.batch_log.exists():
+        follow = f"`hpcai logs --batch -f {run.name}` prints it as it comes."
+        raise _nothing(context, run, f"The batch part of {run.name} has printed nothing", follow)
+    _Pipe(run.paths.batch_log, sys.stdout).copy()
+
+
+def _attempts(run: Run) -> list[int]:
+    """The numbers of the attempts that have begun."""
+    return [one.number for one in run.attempts() if one.start is not None]
+
+
+def _require_attempt(run: Run, numbers: list[int], attempt: int) -> int:
     from hpcai.errors import ToolError
 
-    numbers = [one.number for one in run.attempts() if one.start is not None]
-    if not numbers:
-        raise ToolError(
-            f"{run.name} has printed nothing: {_state(context, run)}.",
-            next_step=f"`hpcai logs -f {run.name}` prints it as it comes, --batch what Slurm said.",
-        )
-    if attempt is None:
-        return numbers[-1]
-    if attempt not in numbers:
-        made = f"its attempts are 0 to {numbers[-1]}" if numbers[-1] else "its only attempt is 0"
-        raise ToolError(f"{run.name} has no attempt {attempt}: {made}.", next_step=f"hpcai show {run.name}")
-    return attempt
+    if attempt in numbers:
+        return attempt
+    made = f"its attempts are 0 to {numbers[-1]}" if numbers[-1] else "its only attempt is 0"
+    raise ToolError(f"{run.name} has no attempt {attempt}: {made}.", next_step=f"hpcai show {run.name}")
 
 
-def _require_rank(context: Context, run: Run, number: int, rank: int) -> list[int]:
-    """The ranks that printed something or could. Raises ToolError when `rank` is none of them."""
+def _ranks(run: Run, attempts: Iterable[int]) -> list[int]:
+    """The ranks that printed something, or could, in any of these attempts."""
+    return sorted({int(path.stem) for number in attempts for path in run.paths.logs(number)})
+
+
+def _require_rank(context: Context, run: Run, ranks: list[int], rank: int) -> None:
     from hpcai.errors import ToolError
 
-    ranks = sorted({int(path.stem) for path in run.paths.logs(number)})
-    if rank in ranks:
-        return ranks
-    if not ranks:
+    if rank not in ranks:
         raise ToolError(
-            f"No rank of {run.name} has printed anything in attempt {number}: {_state(context, run)}.",
-            next_step=f"`hpcai logs --batch {run.name}` prints what Slurm and the batch part said.",
+            f"{run.name} has no rank {rank}: {_state(context, run)}.",
+            allowed=f"Its ranks are 0 to {ranks[-1]}." if ranks[-1] else "Its only rank is 0.",
         )
-    raise ToolError(
-        f"{run.name} has no rank {rank} in attempt {number}: {_state(context, run)}.",
-        allowed=f"Its ranks are 0 to {ranks[-1]}." if ranks[-1] else "Its only rank is 0.",
-    )
+
+
+def _nothing(context: Context, run: Run, what: str, next_step: str) -> ToolError:
+    from hpcai.errors import ToolError
+
+    return ToolError(f"{what}: {_state(context, run)}.", next_step=next_step)
+
+
+def _say_silent(run: Run, rank: int) -> None:
+    say(f"Rank {rank} printed nothing. What Slurm and the batch part said:")
+    say(f"hpcai logs --batch {run.name}")
 
 
 def _state(context: Context, run: Run) -> str:
@@ -127,73 +148,77 @@ def _state(context: Context, run: Run) -> str:
     return f"it {in_words(target.job)}" if target.job else "it has not started"
 
 
-def _follow(
-    ctx: click.Context, context: Context, run: Run, rank: int, attempt: int | None, batch: bool
-) -> None:
-    from hpcai.cli.following import DETACHED, Hopeless, tell_detached
+def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> None:
+    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached
     from hpcai.cli.words import ended
     from hpcai.launch.watch import RunFollower
 
-    follower = RunFollower(run, None if run.is_local else context.slurm)
-    reader = _Reader(run, rank, attempt, batch)
-    hopeless = Hopeless(run.name)
+    follower = RunFollower(run, client_of(context, run))
+    hopeless, silence = Hopeless(run.name), Silence()
     try:
         snapshot = follower.poll()
         while snapshot.outcome is None:
-            reader.read(snapshot)
+            reader.read(snapshot.attempt)
+            silence.tell(snapshot)
             if snapshot.never_starts:
                 hopeless.tell(snapshot.words)
             time.sleep(_READ_EVERY_S)
             snapshot = follower.poll()
-        reader.read(snapshot)
+        reader.read(snapshot.attempt)
     except KeyboardInterrupt:
         tell_detached(f"job {run.job_id}" if follower.is_in_slurm else run.name, run.name, "following")
         ctx.exit(DETACHED)
-    if not batch and not reader.has_read:
-        _require_rank(context, run, snapshot.attempt, rank)
+    reader.end()
     say(f"{run.name} {ended(snapshot.outcome)}.")
     ctx.exit(snapshot.outcome.status)
 
 
 class _Reader:
-    """Prints what one rank writes, attempt after attempt."""
+    """Prints what one rank writes, attempt after attempt, or what the batch part writes."""
 
-    def __init__(self, run: Run, rank: int, attempt: int | None, batch: bool) -> None:
+    def __init__(self, context: Context, run: Run, rank: int, attempt: int | None, batch: bool) -> None:
+        """Begins at `attempt`, which must have begun, or be the first; default: the one that goes on."""
+        self._context = context
         self._run = run
         self._rank = rank
-        self._first = attempt
         self._batch = batch
-        self._number: int | None = None
-        self._pipes: list[_Pipe] = []
+        self._first = attempt and _require_attempt(run, _attempts(run) or [0], attempt)
+        self._pipes: dict[int, list[_Pipe]] = {}
 
-    @property
-    def has_read(self) -> bool:
-        return any(pipe.offset for pipe in self._pipes)
-
-    def read(self, snapshot: Snapshot) -> None:
-        """Print what is new, of an attempt that has just ended to its last byte."""
-        number = snapshot.attempt if self._first is None else max(self._first, snapshot.attempt)
-        if self._number is None or (number > self._number and not self._batch):
-            self._copy()
-            self._open(number)
+    def read(self, current: int) -> None:
+        """Print what is new, of attempts before the current one to their last byte."""
+        if not self._pipes:
+            self._open(current if self._first is None else self._first)
         self._copy()
+        while not self._batch and max(self._pipes) < current:
+            say(f"==> attempt {max(self._pipes) + 1} <==")
+            self._open(max(self._pipes) + 1)
+            self._copy()
+
+    def end(self) -> None:
+        """Say that nothing was printed. Raises ToolError when there were ranks, and this is none of them."""
+        if self._batch or any(pipe.offset for pipes in self._pipes.values() for pipe in pipes):
+            return
+        ranks = _ranks(self._run, self._pipes)
+        if ranks:
+            _require_rank(self._context, self._run, ranks, self._rank)
+        _say_silent(self._run, self._rank)
 
     def _open(self, number: int) -> None:
-        if self._number is not None:
-            say(f"==> attempt {number} <==")
-        self._number = number
-        if self._batch:
-            self._pipes = [_Pipe(self._run.paths.batch_log, sys.stdout)]
-            return
-        paths = self._run.paths
-        self._pipes = [
-            _Pipe(paths.log(number, self._rank, "out"), sys.stdout),
-            _Pipe(paths.log(number, self._rank, "err"), sys.stderr),
-        ]
+        batch_log = [_Pipe(self._run.paths.batch_log, sys.stdout)]
+        self._pipes[number] = batch_log if self._batch else _pipes(self._run, number, self._rank)
 
     def _copy(self) -> None:
-        for pipe in self._pipes:
+        for pipe in self._pipes[max(self._pipes)]:
             pipe.copy()
+
+
+def _pipes(run: Run, number: int, rank: int) -> list[_Pipe]:
+    paths = run.paths
+    return [
+        _Pipe(paths.log(number, rank, "out"), sys.stdout),
+        _Pipe(paths.log(number, rank, "err"), sys.stderr),
+    ]
 
 
 class _Pipe:
@@ -218,17 +243,24 @@ class _Pipe:
             return
 
 
-def _print_job(ctx: click.Context, context: Context, target: Target, follow: bool) -> None:
+def _print_job(
+    ctx: click.Context, context: Context, target: Target, follow: bool, *, has_choice: bool
+) -> None:
     """The output file of a job that hpcai did not submit."""
     from hpcai.errors import ToolError
 
     job = target.job
     assert job is not None
+    if has_choice:
+        raise ToolError(
+            f"Job {job.ident} has one output file and no run record that tells its ranks and attempts apart.",
+            next_step=f"hpcai logs {job.ident}",
+        )
     path = Path(job.stdout) if job.stdout else None
     if path is None or not (path.exists() or follow):
         raise ToolError(
-            f"Job {job.job_id} has no output file that can be read here: {job.stdout!r}.",
-            next_step=f"hpcai show {job.job_id}",
+            f"Job {job.ident} has no output file that can be read here: {job.stdout!r}.",
+            next_step=f"hpcai show {job.ident}",
         )
     pipe = _Pipe(path, sys.stdout)
     if follow:
@@ -246,10 +278,10 @@ def _follow_job(ctx: click.Context, context: Context, job: JobInfo, pipe: _Pipe)
             pipe.copy()
             time.sleep(_READ_EVERY_S)
             if time.monotonic() >= next_ask:
-                job = context.client.job(job.job_id)
+                job = context.client.job(job.ident)
                 next_ask = time.monotonic() + _ASK_EVERY_S
         pipe.copy()
     except KeyboardInterrupt:
-        tell_detached(f"job {job.job_id}", str(job.job_id), "following")
+        tell_detached(f"job {job.ident}", job.ident, "following")
         ctx.exit(DETACHED)
     ctx.exit(outcome.status)

@@ -43,9 +43,7 @@ class OutputError(StageError):
 def put(text: object, *, end: str = "\n") -> None:
     """Data to stdout. Raises OutputError."""
     with _written(sys.stdout):
-        # Else click decides by whether it is a terminal.
-        color = False if os.environ.get("NO_COLOR") else None
-        click.echo(f"{text}{end}", nl=False, color=color)
+        click.echo(f"{text}{end}", nl=False, color=_color())
 
 
 def put_bytes(stream: TextIO | None, data: bytes) -> None:
@@ -79,9 +77,14 @@ def output_error(error: OSError, name: str = "stdout") -> OutputError:
 def say(words: str) -> None:
     """Words for a person, to stderr. Where nobody can hear them, the work goes on without."""
     try:
-        click.echo(words, err=True)
+        click.echo(words, err=True, color=_color())
     except OSError:
         drop(sys.stderr)
+
+
+def _color() -> bool | None:
+    """None: click decides, by whether it is a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def drop(stream: TextIO) -> None:

@@ -10,7 +10,7 @@ import click
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
-from hpcai.cli.target import Target, find_target
+from hpcai.cli.target import Target, client_of, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
@@ -34,23 +34,24 @@ def show(
 ) -> None:
     """Show one job in full.
 
-    ID is a Slurm job id, a run's name, experiment/run, or @last.
+    ID is a Slurm job id (12_3 is one task of an array), a run's name, experiment/run, or @last.
 
     \b
     Exit status: 0, 2 the name fits two runs, 5 no such job. With --wait: 0 it completed,
-    else the job's own status (128 + signal, or 9, when it has none), 6 Slurm has not
-    answered for 15 minutes, 8 --timeout-s is over, 130 no longer waiting after Ctrl-C.
+    else the job's own status (128 + signal, or 9, when it has none or nobody recorded it),
+    4 there is no Slurm here or no job of the run is known, 6 Slurm has not answered
+    for 15 minutes, 8 --timeout-s is over, 130 no longer waiting after Ctrl-C.
     """
     if timeout_s is not None and not waits:
         raise click.UsageError("--timeout-s goes with --wait.")
     from hpcai.cli.context import find_context
 
     context = find_context()
-    target = _find(context, ident)
     if waits:
+        target = find_target(context, ident, ask_slurm=False)
         _wait_and_tell(ctx, context, target, timeout_s, output, quiet)
     else:
-        _tell(_facts(target), output, quiet)
+        _tell(_facts(_find(context, ident)), output, quiet)
 
 
 def _wait_and_tell(
@@ -58,24 +59,19 @@ def _wait_and_tell(
 ) -> None:
     from hpcai.cli.following import Detached
 
-    ident = _ident(target)
     try:
         outcome = _wait(context, target, timeout_s)
     except Detached as left:
         if quiet or output != "table":
             _tell(_facts(target) | ({"state": left.state} if left.state else {}), output, quiet)
         raise
-    _tell(_facts(_find(context, ident)), output, quiet)
+    _tell(_facts(_find(context, target.ident), outcome), output, quiet)
     ctx.exit(outcome.status)
-
-
-def _ident(target: Target) -> str:
-    return target.run.ident if target.run else str(target.job_id)
 
 
 def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
     if quiet:
-        put(facts.get("run") or facts["job_id"])
+        put(facts.get("run") or facts["job"])
     else:
         emit_object(_for_people(facts) if output == "table" else facts, output)
 
@@ -95,21 +91,23 @@ def _find(context: Context, ident: str) -> Target:
 def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
     from hpcai.cli import following
 
-    if target.outcome is not None:
+    if target.job is not None:
+        return following.wait_for_job(context.client, target.job, timeout_s)
+    assert target.run is not None
+    # An end in the record may have been followed by another attempt: Slurm decides where it can be asked.
+    if context.slurm is None and target.outcome is not None:
         return target.outcome
-    if target.run is not None:
-        return following.wait(target.run, None if target.job is None else context.slurm, timeout_s)
-    assert target.job is not None
-    return following.wait_for_job(context.client, target.job, timeout_s)
+    return following.wait(target.run, client_of(context, target.run), timeout_s)
 
 
-def _facts(target: Target) -> dict[str, Any]:
-    """Everything that is known, as JSON's own types."""
-    run, job, outcome = target.run, target.job, target.outcome
+def _facts(target: Target, outcome: Outcome | None = None) -> dict[str, Any]:
+    """Everything that is known, as JSON's own types; `outcome` is what waiting has found out."""
+    run, job, outcome = target.run, target.job, target.outcome or outcome
     facts: dict[str, Any] = {}
     if run is not None:
         facts |= {"run": run.name, "experiment": run.experiment, "record": str(run.path)}
-    facts |= {"job_id": target.job_id, "state": None, "cause": None, "exit_status": None}
+    facts |= {"job": job.ident if job else None, "job_id": target.job_id}
+    facts |= {"state": None, "cause": None, "exit_status": None}
     if outcome is not None:
         facts |= {"state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
     elif run is not None and run.is_local:
@@ -180,6 +178,8 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":
         shown.pop("why", None)
+    if facts["job"] == str(facts["job_id"]):
+        del shown["job"]
     if facts["state"] and facts["cause"] == facts["state"].lower():
         del shown["cause"]
     for key in ("submitted", "started", "ended"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hpcai.cli.context import Context, find_context
+from hpcai.cli.findings import in_words
 from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ def submit(
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
     3 the file is wrong, 4 Slurm refused, 5 no such file, profile or data set, 6 Slurm does not answer,
-    7 no record or nothing on stdout can be written, 130 no longer followed. With --follow, or
+    7 no record or nothing on stdout can be written, 130 no longer followed,
+    or Ctrl-C while it was being submitted. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
     SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.
     """
+    for is_given, option in ((follow, "--follow"), (quiet, "--quiet")):
+        if dry_run and is_given:
+            raise click.UsageError(f"--dry-run submits nothing: {option} does not go with it.")
     from hpcai.specs.load import kind_of, read
 
     # A pipe can be read once only, and a file that is read again may hold another text.
@@ -79,7 +84,7 @@ def submit(
     elif where == "local":
         _run_here(ctx, given, context, output, quiet)
     else:
-        run = given.submit(context)
+        run = _submit(given, context)
         with _named_anyway(run):
             if follow:
                 _follow(ctx, context, run, output, quiet)
@@ -112,6 +117,8 @@ class _Given(NamedTuple):
 
 
 def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
+    """What the text holds; whoever puts a secret into it is warned."""
+    from hpcai.check.job import secrets_in_env
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load_text
     from hpcai.specs.settings import load_settings
@@ -119,7 +126,21 @@ def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     base = file.absolute().parent
     spec = load_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
     assert isinstance(spec, JobSpec)
+    for finding in secrets_in_env(spec):
+        say(in_words(finding))
     return _Given(spec, text, overrides)
+
+
+def _submit(given: _Given, context: Context) -> Run:
+    from hpcai.launch.script import SubmissionInterrupted
+
+    try:
+        return given.submit(context)
+    except SubmissionInterrupted as interrupted:
+        say(f"\n{interrupted}")
+    except KeyboardInterrupt:
+        say("\nNothing was submitted.")
+    raise click.exceptions.Exit(130)
 
 
 def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
@@ -166,9 +187,9 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     try:
         outcome = following.follow(run, context.client)
     except following.Detached as left:
-        _emit(run, output, state=left.state)
+        _emit(run, output, quiet, state=left.state)
         raise
-    _tell_end(ctx, run, outcome, output)
+    _tell_end(ctx, run, outcome, output, quiet)
 
 
 class _Ended(Exception):
@@ -227,24 +248,30 @@ def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, 
         except _Ended as asked:
             started.stop()
             say(f"\n{started.run.name} was ended.")
-            _emit(started.run, output, state="CANCELLED", cause="cancelled")
+            _emit(started.run, output, quiet, state="CANCELLED", cause="cancelled")
             raise click.exceptions.Exit(128 + asked.number) from None
-    _tell_end(ctx, started.run, outcome, output)
+    _tell_end(ctx, started.run, outcome, output, quiet)
 
 
-def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str) -> None:
+def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
     from hpcai.cli.ending import tell_end
 
     tell_end(run, outcome)
-    _emit(run, output, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
+    _emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
 
 
 def _emit(
-    run: Run, output: str, *, state: str | None, cause: str | None = None, exit_status: int | None = None
+    run: Run,
+    output: str,
+    quiet: bool,
+    *,
+    state: str | None,
+    cause: str | None = None,
+    exit_status: int | None = None,
 ) -> None:
     """What a program is told at the end of following; a person has been told in words."""
-    if output != "table":
+    if output != "table" and not quiet:
         emit_object({**_facts(run), "state": state, "cause": cause, "exit_status": exit_status}, output)
 
 

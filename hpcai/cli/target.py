@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
     from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
+    from hpcai.slurm.client import SlurmClient
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,15 @@ class Target:
 
     @property
     def name(self) -> str:
-        return self.run.name if self.run else f"job {self.job_id}"
+        return self.run.name if self.run else f"job {self.ident}"
+
+    @property
+    def ident(self) -> str:
+        """What to type for it: experiment/run, else the id of the job."""
+        if self.run is not None:
+            return self.run.ident
+        assert self.job is not None
+        return self.job.ident
 
     @property
     def job_id(self) -> int | None:
@@ -39,6 +48,21 @@ class Target:
         return ends.outcome_of_record(self.run) if self.run else None
 
 
+def client_of(context: Context, run: Run | None) -> SlurmClient | None:
+    """Slurm, which alone tells of a job; None for a run that is processes of a machine.
+
+    Raises ToolError where there is no Slurm, and for a run whose job is not known.
+    """
+    from hpcai.errors import ToolError
+    from hpcai.slurm.client import IN_DOUBT
+
+    if run is not None and run.is_local:
+        return None
+    if run is not None and run.job_id is None:
+        raise ToolError(f"No job of {run.name} is known: its submission was cut off.", **IN_DOUBT)
+    return context.client
+
+
 def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Target:
     """The run and the job that `ident` names; ends that Slurm tells of are added to the run's record.
 
@@ -47,16 +71,16 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
     """
     from hpcai.errors import NotFoundError
     from hpcai.launch import ends
-    from hpcai.runs.names import job_id_of
+    from hpcai.runs.names import slurm_id_of
     from hpcai.runs.record import find_run
 
     try:
         run = find_run(context.site.runs_root, ident)
     except NotFoundError:
-        job_id = job_id_of(ident)
-        if job_id is None or context.slurm is None:
+        slurm_id = slurm_id_of(ident)
+        if slurm_id is None or context.slurm is None:
             raise
-        return Target(None, context.slurm.job(job_id))
+        return Target(None, context.slurm.job(slurm_id))
     if not ask_slurm or run.is_local or context.slurm is None:
         return Target(run, None)
     return Target(run, ends.collect(run, context.slurm))

@@ -75,6 +75,6 @@ def job_of(step: Step, before: dict[str, Run]) -> JobSpec:
 
 def _take_back(runs: Sequence[Run], client: SlurmClient) -> None:
     for run in reversed(runs):
-        LOG.warning("%s is cancelled: a step after it was not accepted", run.name)
+        LOG.warning("%s is cancelled, since a step after it was not accepted.", run.name)
         with suppress(HpcaiError):
-            client.cancel(run.job_id or 0)
+            client.cancel(str(run.job_id))

@@ -141,7 +141,7 @@ def collect(run: Run, client: SlurmClient) -> JobInfo | None:
         job = client.job(job_id)
     except NotFoundError:
         return None
-    if job.command != str(run.paths.script):
+    if not job.is_of(run.paths.script):
         # Slurm began to count anew, and this number is another job's.
         return None
     record(run, job, client)

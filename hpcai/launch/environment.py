@@ -147,7 +147,7 @@ class SetUp:
     def _key(self) -> str:
         """Changes whenever set-up may have something to do."""
         files = [self.packages.checkout / name for name in ("pyproject.toml", "constraints.txt")]
-        known = [str(LAYOUT), str(self.packages.checkout), sys.version]
+        known = [str(LAYOUT), str(self.packages.checkout), sys.version, self.packages.index_digest]
         known += [file.read_text(encoding="utf-8") for file in files]
         return hashlib.sha256("\0".join(known).encode()).hexdigest()
 
@@ -234,12 +234,18 @@ def _say_wait() -> None:
 
 
 def clean(checkout: Path, cache: Path) -> None:
-    """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered."""
+    """Ends every embedded cluster of this cache, and every job that this checkout's Python rendered.
+
+    Whoever calls it from inside such a job, as from a shell that was opened there, stays.
+    """
     for name in cluster.known(cache=cache) + cluster.leftovers(cache=cache):
         cluster.down(name, cache=cache)
     python = checkout / ".venv" / "bin" / "python"
+    callers = processes.ancestors()
     # Every script names the interpreter that rendered it.
-    processes.end(lambda _: processes.with_variable("HPCAI_PYTHON", str(python)), grace_s=CLEAN_GRACE_S)
+    processes.end(
+        lambda _: set(processes.with_variable("HPCAI_PYTHON", str(python))) - callers, grace_s=CLEAN_GRACE_S
+    )
 
 
 def not_written(error: OSError) -> HpcaiError | None:

@@ -6,10 +6,10 @@ import dataclasses
 import json
 import logging
 import shlex
+import shutil
 import sys
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,9 @@ def executor(
 ) -> FunctionExecutor:
     """A submitit executor: `.submit(function, *args)`, `.map_array(function, values)`; jobs have `.result()`.
 
-    `fields` are those of a job's file, such as nodes=2, time_min=30. `folder` holds the pickled
-    functions and results and must be seen by all nodes. Each submission has a run record too.
+    `fields` are those of a job's file, such as nodes=2, time_min=30. `folder` gets a folder per submission
+    with the pickled functions, results and output (`job.paths`), and must be seen by all nodes. Each
+    submission has a run record too.
     Raises SpecError for a field that is wrong; `submit` raises what `hpcai.submit` raises.
     """
     return FunctionExecutor(folder, site=site, client=client, fields=fields)
@@ -74,7 +75,7 @@ class _JobStates(core.InfoWatcher):  # type: ignore[misc]
             jobs = self._client.jobs(int(job_id.partition("_")[0]) for job_id in waiting)
         except UnreachableError as error:
             # Whoever waits asks again; the last answer stays as it is.
-            LOG.warning("%s; states are those of its last answer", error.what)
+            LOG.warning("%s States are those of its last answer.", error.what)
             return
         known = {job.ident: {"State": job.state, "NodeList": job.node_list or ""} for job in jobs}
         masters = {str(job.array_job_id): {"State": job.state} for job in jobs if job.array_job_id}
@@ -113,7 +114,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     @property
     def spec(self) -> JobSpec:
-        """The job that each submission is."""
+        """The job that each submission is, but for its own folder below the executor's."""
         return self._spec
 
     def _internal_update_parameters(self, **kwargs: Any) -> None:
@@ -123,12 +124,12 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
                 "The function is the command here: `command` cannot be given.",
                 next_step="`hpcai.submit` takes a job with a command.",
             )
-        self._spec = self._load(fields)
+        self._spec = self._load(fields, self.folder)
         self._fields = fields
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
 
-    def _load(self, fields: dict[str, Any]) -> JobSpec:
-        whole = {"kind": "job", "signal": _CHECKPOINT_SIGNAL, **fields, "command": self._command()}
+    def _load(self, fields: dict[str, Any], folder: Path) -> JobSpec:
+        whole = {"kind": "job", "signal": _CHECKPOINT_SIGNAL, **fields, "command": self._command(folder)}
         env = fields.get("env", {})
         if isinstance(env, dict):
             whole["env"] = {**env, "SUBMITIT_EXECUTOR": "slurm"}
@@ -149,12 +150,12 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         assert isinstance(spec, JobSpec)
         return spec
 
-    def _command(self) -> str:
+    def _command(self, folder: Path) -> str:
         """What each task runs: submitit's program, with its output where submitit looks for it."""
-        folder = shlex.quote(str(self.folder))
-        log = f"{folder}/${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}"
+        quoted = shlex.quote(str(folder))
+        log = f"{quoted}/${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}"
         log += "${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}_${SLURM_PROCID}_log"
-        return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {folder}"
+        return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {quoted}"
 
     def _num_tasks(self) -> int:
         return self._spec.nodes * (self._spec.ntasks_per_node or 1)
@@ -162,50 +163,58 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
     def _internal_process_submissions(
         self, delayed_submissions: list[utils.DelayedSubmission]
     ) -> list[core.Job[Any]]:
-        """One job, or for several functions one array."""
-        pickles = [self._pickle(delayed) for delayed in delayed_submissions]
-        try:
-            first = self._submit_script([f"--array=0-{len(pickles) - 1}"] if len(pickles) > 1 else [])
-        except BaseException:
-            for path in pickles:
-                path.unlink()
-            raise
-        if len(pickles) > 1:
-            return [self._element(first, index, path) for index, path in enumerate(pickles)]
-        first.paths.move_temporary_file(pickles[0], "submitted_pickle")
-        return [first]
+        """One job, or for several functions one array, in a folder of its own.
 
-    def _pickle(self, delayed: utils.DelayedSubmission) -> Path:
-        path: Path = self.folder / f"{uuid.uuid4().hex}.pkl"
+        Files there are named by job numbers, and a Slurm whose state was thrown away gives them out again.
+        """
+        folder = self._make_folder()
+        try:
+            pickles = [self._pickle(delayed, folder) for delayed in delayed_submissions]
+            run, job_id = self._submit_script(folder, len(pickles))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        # From here on a job waits for its pickle.
+        idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
+        jobs = [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
+        run.append_event("submitted", job_id=job_id, where="slurm")
+        jobs[0].paths.submission_file.symlink_to(run.paths.script)
+        return jobs
+
+    def _make_folder(self) -> Path:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        folder: Path = self.folder / f"{stamp}-{uuid.uuid4().hex[:8]}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        return folder
+
+    def _pickle(self, delayed: utils.DelayedSubmission, folder: Path) -> Path:
+        path = folder / f"{uuid.uuid4().hex}.pkl"
         delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             delayed.dump(path)
         except OSError as error:
-            raise UsageError(
-                f"The folder {str(self.folder)!r} of hpcai.executor cannot be written: {error.strerror}.",
-                next_step="Give a folder that all nodes see and that you may write to.",
-            ) from error
+            raise self._cannot_write(error) from error
         return path
 
-    def _element(self, first: FunctionJob, index: int, pickle: Path) -> FunctionJob:
-        tasks = list(range(self._num_tasks()))
-        job = FunctionJob(folder=self.folder, job_id=f"{first.job_id}_{index}", tasks=tasks)
-        job.paths.move_temporary_file(pickle, "submitted_pickle")
-        return job
+    def _cannot_write(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"The folder {str(self.folder)!r} of hpcai.executor cannot be written: {error.strerror}.",
+            next_step="Give a folder that all nodes see and that you may write to.",
+        )
 
-    def _submit_script(self, args: Sequence[str]) -> FunctionJob:
-        """The job of one sbatch, with its run record."""
-        resolved = resolve(self._spec, self._site, client=self._client)
+    def _submit_script(self, folder: Path, functions: int) -> tuple[Run, int]:
+        """The run record of one sbatch, and its job."""
+        resolved = resolve(self._load(self._fields, folder), self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
         with removed_unless_accepted(run):
-            job_id = self._client.submit(run.paths.script, args=args)
-        run.append_event("submitted", job_id=job_id, where="slurm")
-        return self._job_of(run, job_id)
+            args = [f"--array=0-{functions - 1}"] if functions > 1 else []
+            return run, self._client.submit(run.paths.script, args=args)
 
-    def _job_of(self, run: Run, job_id: int) -> FunctionJob:
-        job = FunctionJob(folder=self.folder, job_id=str(job_id), tasks=list(range(self._num_tasks())))
-        job.paths.folder.mkdir(parents=True, exist_ok=True)
-        job.paths.submission_file.symlink_to(run.paths.script)
+    def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
+        job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))
+        job.paths.move_temporary_file(pickle, "submitted_pickle")
         return job

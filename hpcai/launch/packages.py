@@ -52,10 +52,28 @@ class Packages:
     def constraints(self) -> Path:
         return self.checkout / "constraints.txt"
 
+    @property
+    def _index_mark(self) -> Path:
+        """Says by its digest which index the environment is for."""
+        return self.venv / "hpcai-torch-index"
+
+    @property
+    def index_digest(self) -> str:
+        """Stands for the index in names, which must not tell a password; empty for pip's own index.
+
+        Where no index is named, that of the environment goes on.
+        """
+        if self.index:
+            return hashlib.sha256(self.index.encode()).hexdigest()[:8]
+        return self._marked_index()
+
+    def _marked_index(self) -> str:
+        return self._index_mark.read_text(encoding="utf-8") if self._index_mark.is_file() else ""
+
     def venv_works(self) -> bool:
-        """Whether the environment stands where it was made, with pip and this Python in it."""
+        """Whether the environment stands where it was made, for this index, with pip and this Python."""
         question = "import sys, pip; print(sys.version_info[:2], sys.prefix)"
-        if not self.python.is_file():
+        if not self.python.is_file() or self._marked_index() != self.index_digest:
             return False
         done = shell.run([self.python, "-c", question], timeout_s=PROBE_TIMEOUT_S, check=False)
         if done.stdout.strip() != f"{sys.version_info[:2]} {self.venv}":
@@ -66,6 +84,11 @@ class Packages:
 
     def make_venv(self) -> None:
         """The environment made anew, with pip in it. Raises ToolError where no pip can be had."""
+        index = self.index_digest
+        self._make_venv()
+        self._index_mark.write_text(index, encoding="utf-8")
+
+    def _make_venv(self) -> None:
         words: list[str | Path] = [machine.base_python(), "-m", "venv", "--clear"]
         again = "Have Python's module venv installed (Debian: apt-get install python3-venv), then try again."
         if machine.has_ensurepip():
@@ -94,7 +117,7 @@ class Packages:
             return self.default_torch
         if self.wheels(CPU_TORCH).is_dir():
             return CPU_TORCH
-        if self.index is None and self.wheels(self.default_torch).is_dir():
+        if self.wheels(self.default_torch).is_dir():
             return self.default_torch
         # By the environment: an index's address may hold a password, which no argument may.
         env = {**os.environ, **({"PIP_EXTRA_INDEX_URL": self.index} if self.index else {})}
@@ -113,17 +136,22 @@ class Packages:
     def default_torch(self) -> str:
         """The requirement for torch as its index builds it by default, with CUDA."""
         # Another index's build has a local version, such as 2.13.0+cu126: `==` takes it, `===` does not.
-        return TORCH if self.index else TORCH.replace("==", "===")
+        return TORCH if self.index_digest else TORCH.replace("==", "===")
 
     def wheels(self, torch: str) -> Path:
         """The folder that holds every wheel of the environment; it stands only when it is whole."""
         wanted = "\n".join([self.constraints.read_text(encoding="utf-8"), *self._requirements()])
         digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
         build = torch.partition("+")[2] or "default"
+        if self.index_digest:
+            build += f".{self.index_digest}"
         return self.cache / "wheels" / f"{self.tag}-{os.uname().machine}-{build}-{digest}"
 
     def fetch(self, torch: str) -> None:
-        """Fills the folder of wheels from an older one and from the indexes that pip is set up with."""
+        """Fills the folder of wheels from older ones and from the indexes that pip is set up with.
+
+        The older ones stay: other checkouts install from them without a network.
+        """
         target = self.wheels(torch)
         older = [one for one in target.parent.glob(f"{target.name.rpartition('-')[0]}-*") if one != target]
         with scratch_folder(target.parent) as folder:
@@ -133,8 +161,6 @@ class Packages:
                 wanted += ["--find-links", one]
             self.pip(["wheel", "--wheel-dir", folder / "wheels", *wanted], next_step=OFFLINE_HINT)
             publish(folder / "wheels", target)
-        for one in older:
-            shutil.rmtree(one)
 
     def install(self, torch: str) -> None:
         """Installs from the folder of wheels, then the checkout itself so that edits count at once."""

@@ -15,7 +15,7 @@ from hpcai.launch import local
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
-from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
+from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
@@ -23,6 +23,13 @@ from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
 
 LOG = logging.getLogger(__name__)
+
+
+class SubmissionInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while sbatch had the job."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__("\n".join([f"The submission of {run.name} was cut off.", *IN_DOUBT.values()]))
 
 
 def submit(
@@ -172,7 +179,7 @@ def removed_unless_accepted(run: Run) -> Iterator[None]:
         with suppress(OSError):
             run.path.parent.rmdir()
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         # sbatch got the Ctrl-C too, perhaps after Slurm had accepted the job.
         run.append_event("submission_in_doubt")
-        raise
+        raise SubmissionInterrupted(run) from interrupt

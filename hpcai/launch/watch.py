@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from hpcai.errors import HpcaiError, UnreachableError
+from hpcai.errors import UnreachableError
 from hpcai.launch import ends
 from hpcai.launch.ends import Outcome
 from hpcai.launch.follow import RunState, Snapshot
@@ -56,29 +57,34 @@ class _Question:
 
     def __init__(self, ask: Callable[[], JobInfo | None]) -> None:
         self._ask = ask
-        self._thread: threading.Thread | None = None
-        self._answer: JobInfo | HpcaiError | None = None
+        self._answer: Future[JobInfo | None] | None = None
 
     def is_open(self) -> bool:
-        return self._thread is not None
+        return self._answer is not None
 
     def ask(self) -> None:
+        self._answer = Future()
         # A daemon: Ctrl-C must not wait for an answer.
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._answer,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._answer.set_exception(UnreachableError(f"Slurm could not be asked: {error}."))
 
     def is_answered(self) -> bool:
-        return self._thread is not None and not self._thread.is_alive()
+        return self._answer is not None and self._answer.done()
 
-    def take(self) -> JobInfo | HpcaiError | None:
-        self._thread = None
-        return self._answer
+    def take(self) -> JobInfo | None:
+        """The answer. Raises whatever kept it from coming."""
+        assert self._answer is not None
+        answer, self._answer = self._answer, None
+        return answer.result()
 
-    def _run(self) -> None:
+    def _run(self, answer: Future[JobInfo | None]) -> None:
         try:
-            self._answer = self._ask()
-        except HpcaiError as error:
-            self._answer = error
+            answer.set_result(self._ask())
+        except BaseException as error:  # noqa: BLE001 -- raised by `take`, in the thread that follows
+            answer.set_exception(error)
 
 
 class RunFollower:
@@ -122,20 +128,20 @@ class RunFollower:
         if news:
             self._interval_s, self._next_ask = FIRST_INTERVAL_S, 0.0
         if question.is_answered():
-            self._take(question.take())
+            self._take(question)
         now = time.monotonic()
         if not question.is_open() and now >= self._next_ask and self.state.outcome is None:
             question.ask()
             self._next_ask = now + self._interval_s
             self._interval_s = min(LONGEST_INTERVAL_S, self._interval_s * 1.2)
 
-    def _take(self, answer: JobInfo | HpcaiError | None) -> None:
-        if isinstance(answer, UnreachableError):
+    def _take(self, question: _Question) -> None:
+        try:
+            answer = question.take()
+        except UnreachableError:
             if self._silent_s() > SILENCE_LIMIT_S:
-                raise answer
+                raise
             return
-        if isinstance(answer, HpcaiError):
-            raise answer
         self._last_answer = time.monotonic()
         if answer is None:
             self.state.outcome = ends.outcome_of_record(self.run) or Outcome("UNKNOWN", "unknown", None, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hpcai.render.environment import render
@@ -12,6 +14,7 @@ from hpcai.specs.cluster import ClusterSpec, FileSystem, Nodearray
 # Arrays that Microsoft's own Slurm template has too keep its parameter names, so that a cluster made
 # from that template can be taken over.
 _PUBLISHED = {"hpc": "HPC", "htc": "HTC", "gpu": "GPU"}
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,12 @@ class Parameter:
     description: str | None = None
     required: bool = False
     plugin: str | None = None
+    is_default: bool = False
+    """Whether the spec says nothing of it, and `value` is what holds then."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_default or self.value is None
 
 
 @dataclass(frozen=True)
@@ -40,21 +49,29 @@ def prefix(array: Nodearray) -> str:
     return _PUBLISHED.get(array.name) or "".join(word.capitalize() for word in array.name.split("-"))
 
 
-def render_cluster(spec: ClusterSpec) -> tuple[str, str]:
-    """The template's text and the parameters file's JSON text.
+def render_cluster(spec: ClusterSpec, filled_in: Mapping[str, Any] = NOTHING) -> tuple[str, str]:
+    """The template's text and the parameters file's JSON text, with the values of `filled_in`.
 
-    A parameter that the spec leaves open is null in the JSON: CycleCloud asks for it.
+    A parameter that neither gives is null in the JSON: CycleCloud asks for it.
     """
     groups = parameter_groups(spec)
     template = render("cyclecloud/slurm.txt.j2", cluster=spec, prefix=prefix, groups=groups)
-    values = {parameter.name: parameter.value for group in groups for parameter in group.parameters}
+    values = {one.name: filled_in.get(one.name, one.value) for group in groups for one in group.parameters}
     return template, json.dumps(values, indent=2) + "\n"
 
 
-def open_parameters(spec: ClusterSpec) -> list[str]:
+def filled_in(spec: ClusterSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person has given in a parameters file with these values, of what the spec leaves open."""
+    left = {
+        one.name: one.value for group in parameter_groups(spec) for one in group.parameters if one.is_open
+    }
+    return {name: value for name, value in values.items() if name in left and value != left[name]}
+
+
+def open_parameters(spec: ClusterSpec, filled_in: Mapping[str, Any] = NOTHING) -> list[str]:
     """The names of the parameters that must still be given before the cluster can be made."""
-    groups = parameter_groups(spec)
-    return [one.name for group in groups for one in group.parameters if one.required and one.value is None]
+    every = [one for group in parameter_groups(spec) for one in group.parameters]
+    return [one.name for one in every if one.required and one.value is None and one.name not in filled_in]
 
 
 def parameter_groups(spec: ClusterSpec) -> list[Group]:
@@ -111,14 +128,23 @@ def _every_node(spec: ClusterSpec) -> Group:
                 spec.boot_disk_gb or 0,
                 "Integer",
                 "0 leaves the boot disk as large as the image",
+                is_default=spec.boot_disk_gb is None,
             ),
-            Parameter("NodeTags", "VM Tags", spec.tags, "Record", "For bills and policies"),
+            Parameter(
+                "NodeTags",
+                "VM Tags",
+                spec.tags,
+                "Record",
+                "For bills and policies",
+                is_default=not spec.tags,
+            ),
             Parameter(
                 "EnableTerminateNotification",
                 "Wait For onTerminate.sh",
                 False,
                 "Boolean",
                 "Runs your onTerminate.sh before a node is deleted; Spot nodes are warned without it",
+                is_default=True,
             ),
         ),
     )
@@ -179,6 +205,7 @@ def _array(array: Nodearray) -> Group:
             _price(array),
             description="USD per hour; -1 keeps nodes whatever the price",
             plugin="pico.form.NumberTextBox",
+            is_default=array.max_price is None,
         ),
         Parameter(f"{start}ClusterInitSpecs", f"{start} Cluster-Init", None, "Cloud.ClusterInitSpecs"),
     ]
@@ -214,7 +241,7 @@ def _slurm(spec: ClusterSpec) -> Group:
         "Slurm",
         (
             Parameter("configuration_slurm_version", "Slurm Version", spec.slurm_version),
-            Parameter("Autoscale", "Start And Stop Nodes With The Queue", True, "Boolean"),
+            Parameter("Autoscale", "Start And Stop Nodes With The Queue", True, "Boolean", is_default=True),
             Parameter("additional_slurm_config", "More Lines For slurm.conf", None, "Text"),
         ),
     )

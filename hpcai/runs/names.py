@@ -13,6 +13,12 @@ from hpcai.runs.paths import RunPaths
 _STAMP = re.compile(r"-(\d{8}-\d{6})(?:-(\d+))?$")
 # Slurm counts jobs from 1, and takes 0 for all of them.
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
+_SLURM_ID = re.compile(rf"{_JOB_ID.pattern}(_[0-9]{{1,10}})?")
+
+
+def slurm_id_of(ident: str) -> str | None:
+    """`ident` when it is a Slurm job id or a task of an array, such as 12_3; None for what is neither."""
+    return ident if _SLURM_ID.fullmatch(ident) else None
 
 
 def job_id_of(ident: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcai.units import parse_hostlist
 
@@ -65,10 +66,21 @@ class JobInfo:
 
     @property
     def ident(self) -> str:
-        """The id as Slurm's commands take it: 12, or 12_3 for a task of an array."""
+        """The id as Slurm's commands take it: 12; of an array's tasks 12_3, or 12_[3-5] while they wait."""
         if self.array_job_id is None or self.array_task_id is None:
             return str(self.job_id)
+        if not self.array_task_id.isdecimal():
+            return f"{self.array_job_id}_[{self.array_task_id.partition('%')[0]}]"
         return f"{self.array_job_id}_{self.array_task_id}"
+
+    def is_of(self, script: Path) -> bool:
+        """Whether it runs this script, by whatever path: a link and an automount lead to the same file."""
+        if self.command is None:
+            return False
+        try:
+            return Path(self.command).samefile(script)
+        except OSError:
+            return self.command == str(script)
 
     def elapsed_s(self, now: float) -> float:
         """How long it has run, 0 before its start."""

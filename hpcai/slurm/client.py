@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
@@ -41,7 +42,7 @@ _NOT_ARRIVED = re.compile(
 _NO_CONFIG = re.compile(
     r"Unable to process configuration|configuration source|cannot stat file", re.IGNORECASE
 )
-_UNKNOWN_JOB = re.compile(r"Invalid job id", re.IGNORECASE)
+_UNKNOWN_JOB = re.compile(r"Invalid job id|Job \S+ not found", re.IGNORECASE)
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
 # What Slurm says when it refuses -> what to do about it.
 _ADVICE = (
@@ -62,6 +63,13 @@ _ADVICE = (
     ("dependency", "`hpcai queue` lists your jobs; correct `dependency:`."),
     ("license", "`scontrol show licenses` lists the licenses."),
 )
+
+
+# What to say of a submission whose answer never came.
+IN_DOUBT = {
+    "allowed": "Slurm may have accepted the job all the same.",
+    "next_step": "`squeue --me` tells once Slurm answers; submit again if the job is not there.",
+}
 
 
 class SubmissionInDoubt(UnreachableError):
@@ -100,11 +108,7 @@ class SlurmClient:
         except UnreachableError as error:
             if not submission.in_doubt:
                 raise
-            raise SubmissionInDoubt(
-                f"sbatch got no answer: {error.what}",
-                allowed="Slurm may have accepted the job all the same.",
-                next_step="`squeue --me` tells once Slurm answers; submit again if the job is not there.",
-            ) from error
+            raise SubmissionInDoubt(f"sbatch got no answer: {error.what}", **IN_DOUBT) from error
 
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
@@ -117,25 +121,30 @@ class SlurmClient:
                 f"sbatch --test-only printed no expected start: {done.stderr.strip()!r}."
             ) from error
 
-    def job(self, job_id: int) -> JobInfo:
+    def job(self, ident: int | str) -> JobInfo:
         """All that Slurm knows of a job, also for a while (MinJobAge) after its end.
 
-        Of a whole array, the task that tells most: one that goes on, else one that did not complete.
+        `ident` is a job id, or 12_3 for a task of an array. An array goes on while a task of it does: under
+        its id stands what the task says that tells most, one that goes on, else one that did not complete.
         Raises NotFoundError when there is no such job.
         """
+        ident = str(ident)
         unknown = NotFoundError(
-            f"Slurm knows no job {job_id}; an ended job it forgets after a while.",
+            f"Slurm knows no job {ident}; an ended job it forgets after a while.",
             next_step="`hpcai queue` lists your jobs.",
         )
         try:
-            told = self._read(["scontrol", "show", "job", str(job_id)], parse.jobs_of_scontrol)
+            told = self._read(["scontrol", "show", "job", ident], parse.jobs_of_scontrol)
         except NotFoundError as error:
             raise unknown from error
         # Slurm answers some ids that are none, such as 0, with every job that there is.
-        found = [job for job in told if job_id in (job.job_id, job.array_job_id)]
+        found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
         if not found:
             raise unknown
-        return min(found, key=lambda job: (job.is_final, job.state == "COMPLETED", job.job_id != job_id))
+        most = min(found, key=lambda job: (job.is_final, job.state == "COMPLETED"))
+        if str(most.array_job_id) == ident:
+            return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
+        return most
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
@@ -149,9 +158,9 @@ class SlurmClient:
         except NotFoundError:
             return []
 
-    def cancel(self, job_id: int) -> None:
-        """Ask Slurm to end a job; it ends soon after."""
-        self._with_retries(lambda: self._run(["scancel", str(job_id)]))
+    def cancel(self, ident: str) -> None:
+        """Ask Slurm to end a job, a whole array, or a task of one; it ends soon after."""
+        self._with_retries(lambda: self._run(["scancel", ident]))
 
     def partitions(self) -> list[PartitionInfo]:
         """The partitions that this user may see."""
@@ -220,7 +229,7 @@ class SlurmClient:
             except UnreachableError as error:
                 pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
                 LOG.warning(
-                    "%s; asking again in %.1f s (%d of %d)", error.what, pause_s, attempt + 1, self._attempts
+                    "%s Asking again in %.1f s (%d of %d).", error.what, pause_s, attempt + 1, self._attempts
                 )
                 time.sleep(pause_s)
         return call()
@@ -275,7 +284,7 @@ class _Submission:
 
     def _accepted(self) -> int | None:
         jobs = self.client.jobs_without_retry()
-        return max((job.job_id for job in jobs if job.command == str(self.script)), default=None)
+        return max((job.job_id for job in jobs if job.is_of(self.script)), default=None)
 
 
 def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
@@ -290,7 +299,7 @@ def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundEr
             f"slurmctld does not answer: {words}.",
             next_step="`scontrol ping` tells whether it runs; try again later.",
         )
-    if _UNKNOWN_JOB.search(done.stderr):
+    if _UNKNOWN_JOB.search(words):
         return NotFoundError(f"Slurm knows no such job: {words}.", next_step="`hpcai queue` lists your jobs.")
     advice = next((advice for sign, advice in _ADVICE if sign.lower() in words.lower()), None)
     return SlurmError(f"{done.program} refused: {words}.", next_step=advice)

@@ -35,35 +35,48 @@ def breaches(
     `mpi_plugins` are those of `srun --mpi=list`; they and `has_pyxis` are None where nobody asked.
     """
     launching = [*_launcher_breaches(job, mpi_plugins), *_container_breaches(job, has_pyxis)]
-    partition = partition_of(job, partitions)
-    if partition is None:
-        return [_no_partition(job, partitions), *launching]
+    unknown = _unknown_partitions(job, partitions)
+    if unknown:
+        return [*unknown, *launching]
+    each = [_breaches_of(job, partition, nodes) for partition in partitions_of(job, partitions)]
+    # The job starts in any of its partitions: the one that lets it counts.
+    open_ones = [found for found in each if not any(breach.is_certain for breach in found)]
+    in_the_way = min(open_ones, key=len) if open_ones else [breach for found in each for breach in found]
+    return [*in_the_way, *launching]
+
+
+def _breaches_of(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
     names = set(partition.node_names)
     members = [node for node in nodes if node.name in names]
-    found = [*_partition_breaches(job, partition), *_node_breaches(job, partition, members), *launching]
+    found = [*_partition_breaches(job, partition), *_node_breaches(job, partition, members)]
     if not any(breach.is_certain for breach in found):
         found += _availability_breaches(job, partition, members)
     return found
 
 
-def partition_of(job: JobSpec, partitions: Sequence[PartitionInfo]) -> PartitionInfo | None:
-    """The partition that the job names, else the default one. Of several, the first that exists."""
+def partitions_of(job: JobSpec, partitions: Sequence[PartitionInfo]) -> list[PartitionInfo]:
+    """The partitions that the job names, else the default one."""
     if job.partition is None:
-        return next((partition for partition in partitions if partition.is_default), None)
+        return [partition for partition in partitions if partition.is_default]
     wanted = job.partition.split(",")
-    return next((partition for partition in partitions if partition.name in wanted), None)
+    return [partition for partition in partitions if partition.name in wanted]
 
 
-def _no_partition(job: JobSpec, partitions: Sequence[PartitionInfo]) -> Breach:
+def _unknown_partitions(job: JobSpec, partitions: Sequence[PartitionInfo]) -> list[Breach]:
+    """Slurm refuses a job when one of the partitions that it names is not there."""
     names = [partition.name for partition in partitions]
     listed = ", ".join(names) or "none that you may see"
     if job.partition is None:
-        return Breach(
-            "partition", "This cluster has no default partition.", f"Set partition to one of: {listed}."
-        )
-    hint = did_you_mean(job.partition, names)
+        fix = f"Set partition to one of: {listed}."
+        is_there = any(partition.is_default for partition in partitions)
+        return [] if is_there else [Breach("partition", "This cluster has no default partition.", fix)]
+    return [_no_partition(name, names, listed) for name in job.partition.split(",") if name not in names]
+
+
+def _no_partition(name: str, names: Sequence[str], listed: str) -> Breach:
+    hint = did_you_mean(name, names)
     fix = f"The partitions are: {listed}.{' ' + hint if hint else ''}"
-    return Breach("partition", f"There is no partition {job.partition!r}.", fix)
+    return Breach("partition", f"There is no partition {name!r}.", fix)
 
 
 def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> list[Breach]:

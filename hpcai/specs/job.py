@@ -75,6 +75,15 @@ def _source(text: str) -> str:
     return text
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        # Slurm has no option that forbids it, and a key without effect would be a promise.
+        raise wrong(
+            "got False; true, or leave the key out: whether nodes are shared is the partition's matter"
+        )
+    return value
+
+
 def _mount(text: str) -> str:
     source, *rest = text.split(":")
     if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or "," in text or "\n" in text:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
+from hpcai.errors import StageError
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest
 from hpcai.staging.progress import Listener
 from hpcai.staging.retry import FIRST_CONTACT, Retrier
 from hpcai.staging.source import NoSuchBlob, Source, bare_manifest, open_source
@@ -13,7 +14,7 @@ from hpcai.staging.source import NoSuchBlob, Source, bare_manifest, open_source
 
 @dataclass(frozen=True)
 class Found:
-    """A data set and where it is; `problem` says why its manifest cannot be used."""
+    """A data set and where it is; `problem` says why its manifest cannot be read or used."""
 
     url: str
     manifest: Manifest | None
@@ -50,5 +51,5 @@ def _look(source: Source, retrier: Retrier) -> Found | None:
         return Found(source.url, bare_manifest(source, retrier.call))
     except NoSuchBlob:
         return None
-    except ManifestError as error:
+    except StageError as error:
         return Found(source.url, None, error.what)

@@ -119,8 +119,11 @@ class PartFile:
 
 
 def shard_is_right(path: Path, shard: Shard) -> bool:
-    """True when a file of the shard's size has its content."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """True when a file of the shard's size has its content; one that may not be read has not."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return False
     try:
         return all(_chunk_is_right(descriptor, shard, index) for index in range(len(shard.chunks)))
     finally:

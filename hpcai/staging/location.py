@@ -12,6 +12,12 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from hpcai.errors import UsageError
 
 _ALLOWED = "A source is azure://CONTAINER/PREFIX, https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX or file:///FOLDER."
+# The Blob hosts of Azure's clouds, and those of accounts in a DNS zone: no other host may see a credential
+# because a URL names it.
+_AZURE = (
+    r"([a-z0-9-]+)\.(?:blob\.core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)|"
+    r"z[0-9]{2}\.blob\.storage\.azure\.net)"
+)
 _CONTAINER = r"[a-z0-9](?:-?[a-z0-9]){2,62}"
 
 
@@ -121,9 +127,8 @@ def _account_of_url(url: str, parts: SplitResult, environ: Mapping[str, str]) ->
         return *_account(environ), unquote(url[len(configured) + 1 :])
     host = parts.hostname or ""
     path = unquote(parts.path).lstrip("/")
-    account, _, service = host.partition(".")
-    if service.startswith("blob."):
-        return account, f"{parts.scheme}://{parts.netloc}", path
+    if match := re.fullmatch(_AZURE, host):
+        return match[1], f"{parts.scheme}://{parts.netloc}", path
     if is_loopback(host):
         account, _, path = path.partition("/")
         return account, f"{parts.scheme}://{parts.netloc}/{quote(account)}", path

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.errors import NotFoundError, StageError
+from hpcai.files import readable
 from hpcai.staging.fields import Fields, Malformed
 
 SCHEMA_VERSION = 1
@@ -116,16 +117,17 @@ class Manifest:
     def read(folder: Path) -> Manifest:
         """The manifest of the data set in `folder`.
 
-        Raises NotFoundError and ManifestError.
+        Raises NotFoundError, ManifestError, and StageError when it cannot be read.
         """
         path = folder / MANIFEST_NAME
-        try:
-            text = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError(
-                f"{str(folder)!r} holds no data set: there is no {MANIFEST_NAME} in it.",
-                next_step="`hpcai data pack SRC DST --name NAME` makes one from folders of images.",
-            ) from error
+        with readable(path):
+            try:
+                text = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFoundError(
+                    f"{str(folder)!r} holds no data set: there is no {MANIFEST_NAME} in it.",
+                    next_step="`hpcai data pack SRC DST --name NAME` makes one from folders of images.",
+                ) from error
         return parse_manifest(text, str(path))
 
     def _content(self, *, etags: bool) -> dict[str, Any]:

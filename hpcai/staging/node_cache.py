@@ -2,7 +2,8 @@
 
 <scratch>/hpcai/data/<name>/<version>/            whole and verified, never anything else
 <scratch>/hpcai/data/<name>/<version>/.verified.json    what its shards looked like then
-<scratch>/hpcai/data/<name>/.<version>.part/      on its way
+<scratch>/hpcai/data/<name>/<version>.<uid>/      the same of one user, for whom another's cannot be used
+<scratch>/hpcai/data/<name>/.<version>.<uid>.part/      on its way
 <scratch>/hpcai/jobs/<job id>/<name>              a job's link to what it uses
 """
 
@@ -26,13 +27,18 @@ _LINKS_KEPT_S = 30 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class Place:
-    """The folder where a version of a data set appears, and those beside it that it is made with."""
+    """The folder where a version of a data set appears, and those beside it that it is made with.
+
+    `own` takes its place where `final` is another user's and damaged; None where a person named the folder.
+    """
 
     final: Path
+    own: Place | None = None
 
     @property
     def work(self) -> Path:
-        return self.final.with_name(f".{self.final.name}.part")
+        # Each user's own: what another's pull left can be neither gone on with nor removed.
+        return self.final.with_name(f".{self.final.name}.{os.getuid()}.part")
 
     @property
     def lock(self) -> Path:
@@ -53,7 +59,8 @@ def cache_place(scratch: Path, manifest: Manifest) -> Place:
     for part in ("hpcai", "data", manifest.name):
         folder = folder / part
         make_shared_folder(folder)
-    return Place(folder / manifest.version)
+    own = Place(folder / f"{manifest.version}.{os.getuid()}")
+    return own if own.final.is_dir() else Place(folder / manifest.version, own)
 
 
 def make_shared_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import xxhash
 
 from hpcai.errors import StageError, UsageError
-from hpcai.files import locked
+from hpcai.files import locked, readable
 from hpcai.staging.chunks import HashingWriter
 from hpcai.staging.image_folder import ImageFolder, scan
 from hpcai.staging.manifest import MANIFEST_NAME, NAME_PATTERN, Manifest, Shard, Split
@@ -47,9 +47,10 @@ def pack(
             f"{name!r} cannot name a data set.",
             allowed="A name is 1 to 63 letters, digits, '.', '_' and '-', and begins with a letter or digit.",
         )
-    _refuse_other_content(target)
-    folder = scan(source)
     try:
+        _refuse_other_content(target)
+        with readable(source):
+            folder = scan(source)
         with _work_folder(target) as work:
             manifest = _write_splits(folder, work, name, shard_bytes, told)
             (work / MANIFEST_NAME).write_text(manifest.to_text())
@@ -58,7 +59,7 @@ def pack(
     except OSError as error:
         raise StageError(
             f"{str(target)!r} cannot be written: {error.strerror}.",
-            next_step="Make room there, or choose another DST.",
+            next_step="Correct that, or choose another DST.",
         ) from error
     return manifest
 
@@ -171,7 +172,8 @@ def _write_shard(
 
 
 def _read_image(path: Path) -> tuple[bytes, str]:
-    data = path.read_bytes()
+    with readable(path):
+        data = path.read_bytes()
     for magic, extension in _MAGIC:
         if data.startswith(magic):
             return data, extension

@@ -19,7 +19,7 @@ from hpcai.errors import NotFoundError, StageError
 from hpcai.files import locked, sync_folder
 from hpcai.staging.chunks import Buffer, hash_chunk
 from hpcai.staging.fetch import PartFile, Piece, shard_is_right
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError
+from hpcai.staging.manifest import MANIFEST_NAME, Manifest
 from hpcai.staging.node_cache import Place, cache_place, chosen_place, require_room
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Listener, Progress
@@ -83,13 +83,14 @@ def pull(
     source = open_source(url, environ)
     manifest = read_manifest(source, Retrier(FIRST_CONTACT, say=listener.say).call)
     require_version(manifest, version, source)
-    place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
-    with _alone(place, manifest, listener):
-        fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
+    with _fillable(to or _given(scratch)):
+        place = chosen_place(to, manifest) if to is not None else cache_place(_given(scratch), manifest)
+        with _alone(place, manifest, listener):
+            path, fetched = _bring(source, manifest, place, verify, listener, policy or RetryPolicy())
     return Pulled(
         name=manifest.name,
         version=manifest.version,
-        path=place.final,
+        path=path,
         event="done" if fetched else "reused",
         bytes=manifest.bytes,
         from_source=fetched,
@@ -105,33 +106,43 @@ def _given(scratch: Path | None) -> Path:
 
 @contextmanager
 def _alone(place: Place, manifest: Manifest, listener: Listener) -> Iterator[None]:
-    """Only this process of the node fills the place while the block runs; StageError when it cannot."""
+    """Only this process of the node fills the place while the block runs."""
 
     def waiting() -> None:
         listener.say(f"Another process of this node is bringing {manifest.name!r}; waiting for it.")
 
+    # Every user of the node may be the one.
+    with locked(place.lock, waiting=waiting, mode=0o666):
+        yield
+
+
+@contextmanager
+def _fillable(folder: Path) -> Iterator[None]:
+    """Inside, what the system refuses is a StageError: the data set cannot come to this folder."""
     try:
-        # Every user of the node may be the one.
-        with locked(place.lock, waiting=waiting, mode=0o666):
-            yield
+        yield
     except OSError as error:
         raise StageError(
-            f"{str(place.final)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
+            f"{str(folder)!r} cannot be filled: {error.strerror} ({error.filename or 'no file named'}).",
             next_step="Correct that, or name another folder with --scratch, --to or HPCAI_SCRATCH.",
         ) from error
 
 
 def _bring(
     source: Source, manifest: Manifest, place: Place, verify: bool, listener: Listener, policy: RetryPolicy
-) -> int:
-    """The bytes that had to come from the source."""
-    published = place.final.is_dir() and any(place.final.iterdir())
+) -> tuple[Path, int]:
+    """Where the data set lies now, and the bytes that had to come from the source."""
+    published = _is_published(place.final)
     # A published folder is repaired file by file, because jobs may be reading the others.
     destination = place.final if published else place.work
     # Another user's files, and another's note on them, are not believed.
     is_ours = not published or place.final.stat().st_uid == os.getuid()
     right = _right_shards(destination, manifest, deep=verify or not is_ours)
     missing = [shard for shard in manifest.shards() if shard.path not in right]
+    is_fixed = published and not os.access(place.final, os.W_OK)
+    if is_fixed and place.own is not None and (missing or not _describes(place.final, manifest)):
+        listener.say(f"{place.final} is another user's, and damaged or closed: you get a copy of your own.")
+        return _bring(source, manifest, place.own, verify, listener, policy)
     parts = [PartFile(shard, place.work, destination) for shard in missing]
     _require_room(parts, place)
     if parts or not published:
@@ -143,7 +154,17 @@ def _bring(
     if is_ours:
         _note(destination, manifest, right)
     _publish(manifest, place, published)
-    return fetched
+    return place.final, fetched
+
+
+def _is_published(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        # Another user's, who shows it to nobody.
+        return True
 
 
 def _right_shards(folder: Path, manifest: Manifest, *, deep: bool) -> dict[str, Stamp]:
@@ -230,7 +251,7 @@ def _publish(manifest: Manifest, place: Place, published: bool) -> None:
 def _describes(folder: Path, manifest: Manifest) -> bool:
     try:
         return Manifest.read(folder).version == manifest.version
-    except (NotFoundError, ManifestError):
+    except (NotFoundError, StageError):
         return False
 
 

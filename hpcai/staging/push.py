@@ -1,23 +1,36 @@
-"""A packed data set to a container: shards first, in blocks of 8 MiB, and the manifest when all are there."""
+"""A packed data set to a container: shards first, in blocks of 8 MiB, and the manifest when all are there.
+
+Blocks lie in Blob unseen until a blob is put together from them. So everything is read, verified and sent
+before an older version has to go, and one that cannot be replaced stays.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hpcai.errors import NotFoundError, StageError, UsageError
+from hpcai.files import readable
 from hpcai.staging.chunks import hash_chunk, read_chunk
 from hpcai.staging.credentials import find_credentials
 from hpcai.staging.location import BlobLocation, parse_location
-from hpcai.staging.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, parse_manifest
+from hpcai.staging.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestError,
+    Shard,
+    is_safe_path,
+    parse_manifest,
+)
 from hpcai.staging.parallel import for_each
 from hpcai.staging.progress import Listener, Progress
 from hpcai.staging.retry import FIRST_CONTACT, Retrier, RetryPolicy
-from hpcai.staging.source import NoSuchBlob
 from hpcai.units import about_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _THREADS = 8
+# The paths that a replacement may leave behind if it is interrupted; a dotted name is no shard's.
+_NOTE_NAME = ".replaced.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ def push(
     """The packed data set of `folder`, now at `url`; shards that lie there already are not sent again.
 
     A container that is missing is made. Another data set at `url` stays, unless `replace`: then its manifest
-    goes first, so that no reader mixes two versions.
+    goes, once all of this one has been sent, and before any of it is seen: no reader mixes two versions.
 
     Raises UsageError, NotFoundError, UnreachableError, ToolError and StageError.
     """
@@ -60,7 +75,8 @@ def push(
             allowed="A push takes azure://CONTAINER/PREFIX or an https Blob URL.",
         )
     _require_folder(folder, location, manifest)
-    _require_shards(folder, manifest)
+    with readable(folder):
+        _require_shards(folder, manifest)
     # The SDK takes longer to import than the mistakes above take to find.
     from hpcai.staging.control import Container
 
@@ -80,7 +96,12 @@ def _require_folder(folder: Path, location: BlobLocation, manifest: Manifest) ->
 def _require_shards(folder: Path, manifest: Manifest) -> None:
     for shard in manifest.shards():
         path = folder / shard.path
-        size = path.stat().st_size if path.is_file() else None
+        try:
+            # Opened, so that one that cannot be read is found before any is sent.
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            size = None
         if size != shard.bytes:
             raise StageError(
                 f"The shard {str(path)!r} has {size} bytes, its manifest says {shard.bytes}."
@@ -91,27 +112,20 @@ def _require_shards(folder: Path, manifest: Manifest) -> None:
 
 
 class _Upload:
-    """A shard on its way: its blocks in any order, and when the last is there the blob."""
+    """A shard on its way: its blocks in any order, and when all are there the blob."""
 
     def __init__(self, folder: Path, shard: Shard, container: Container) -> None:
         self.shard = shard
         self._path = folder / shard.path
         self._container = container
-        self._lock = threading.Lock()
-        self._missing = set(range(len(shard.chunks)))
 
-    def staged(self) -> set[str]:
-        """The blocks that an earlier try has sent."""
-        return self._container.staged_blocks(self.shard.path)
+    def missing(self) -> list[int]:
+        """The blocks that no earlier try has sent."""
+        staged = self._container.staged_blocks(self.shard.path)
+        return [index for index in range(len(self.shard.chunks)) if self._block_id(index) not in staged]
 
-    def send(self, index: int, staged: set[str]) -> bool:
-        """Send one block unless it was staged before; True when it was the last one."""
-        block_id = self._block_id(index)
-        if block_id not in staged:
-            self._container.stage_block(self.shard.path, block_id, self._read(index))
-        with self._lock:
-            self._missing.discard(index)
-            return not self._missing
+    def send(self, index: int) -> None:
+        self._container.stage_block(self.shard.path, self._block_id(index), self._read(index))
 
     def commit(self) -> str:
         ids = [self._block_id(index) for index in range(len(self.shard.chunks))]
@@ -123,7 +137,7 @@ class _Upload:
 
     def _read(self, index: int) -> bytes:
         start, length = self.shard.chunk_range(index)
-        with self._path.open("rb") as file:
+        with readable(self._path), self._path.open("rb") as file:
             data = read_chunk(file.fileno(), start, length)
         if hash_chunk(data) != self.shard.chunks[index]:
             raise StageError(
@@ -154,16 +168,33 @@ class _Push:
 
     def run(self, replace: bool) -> Pushed:
         before = self._manifest_there()
-        obsolete = self._make_way(before, replace)
+        replaced = self._replaced(before, replace)
+        left_over = self._paths_left_over(replaced)
         self._each(self._manifest.shards(), self._look)
         todo = [shard for shard in self._manifest.shards() if shard.path not in self._etags]
-        sent = self._send(todo)
+        sent = self._stage(todo)
+        if left_over:
+            self._put(_NOTE_NAME, _note(left_over | self._paths()))
+        if replaced is not None:
+            self._delete(MANIFEST_NAME)
+        self._each(todo, self._commit)
         finished = self._manifest.with_etags(self._etags)
         text = finished.to_text().encode()
         if text != before:
-            self._retry.call(MANIFEST_NAME, lambda: self._container.put(MANIFEST_NAME, text))
-        self._each(obsolete, lambda path: self._retry.call(path, lambda: self._container.delete(path)))
+            self._put(MANIFEST_NAME, text)
+        self._each(sorted(left_over - self._paths()), self._delete)
+        if left_over:
+            self._delete(_NOTE_NAME)
         return Pushed(finished, self._location.url, sent)
+
+    def _paths(self) -> set[str]:
+        return {shard.path for shard in self._manifest.shards()}
+
+    def _put(self, path: str, data: bytes) -> None:
+        self._retry.call(path, lambda: self._container.put(path, data))
+
+    def _delete(self, path: str) -> None:
+        self._retry.call(path, lambda: self._container.delete(path))
 
     def _each(self, items: Iterable[T], work: Callable[[T], None]) -> None:
         for_each(items, work, threads=_THREADS, stop=self._stop)
@@ -171,63 +202,82 @@ class _Push:
     def _manifest_there(self) -> bytes | None:
         try:
             return self._first.call(self._location.url, lambda: self._container.read(MANIFEST_NAME))
-        except NoSuchBlob:
-            return None
         except NotFoundError:
             self._first.call(self._location.url, self._container.create)
             self._listener.say(f"Made the container {self._location.container!r}.")
             return None
 
-    def _make_way(self, before: bytes | None, replace: bool) -> list[str]:
-        """The blobs that only another version used, after its manifest has gone."""
+    def _replaced(self, before: bytes | None, replace: bool) -> Manifest | None:
+        """The other version that this one takes the place of; one whose manifest is damaged tells nothing."""
         if before is None:
-            return []
+            return None
         try:
             there = parse_manifest(before, f"{self._location.url}/{MANIFEST_NAME}")
         except ManifestError:
             if not replace:
                 raise
-            return []
+            return None
         if there.version == self._manifest.version:
-            return []
+            return None
         if not replace:
             raise UsageError(
                 f"{self._location.url} holds {there.name!r} of version {there.version[:12]} already.",
                 allowed="A push goes to a new URL, or to one that holds the same data set.",
                 next_step="Choose another URL, or replace what is there with --replace.",
             )
-        self._retry.call(MANIFEST_NAME, lambda: self._container.delete(MANIFEST_NAME))
-        return sorted({s.path for s in there.shards()} - {s.path for s in self._manifest.shards()})
+        return there
+
+    def _paths_left_over(self, replaced: Manifest | None) -> set[str]:
+        """Where blobs of another version may lie: of the replaced one, or of an interrupted replacement."""
+        noted = _paths_of(self._retry.call(_NOTE_NAME, lambda: self._container.read(_NOTE_NAME)))
+        return noted | ({shard.path for shard in replaced.shards()} if replaced is not None else set())
 
     def _look(self, shard: Shard) -> None:
         state = self._retry.call(shard.path, lambda: self._container.state(shard.path))
         if state is not None and (state.bytes, state.digest) == (shard.bytes, shard.digest):
             self._etags[shard.path] = state.etag
 
-    def _send(self, todo: list[Shard]) -> int:
-        total = sum(shard.bytes for shard in todo)
+    def _stage(self, todo: list[Shard]) -> int:
+        """The bytes sent, all blocks of these shards now being in Blob."""
+        blocks = self._missing_blocks(todo)
+        total = sum(upload.shard.chunk_range(index)[1] for upload, index in blocks)
         what = f"{self._manifest.name} {self._manifest.version[:12]}"
         self._listener.say(
             f"{what}: {about_bytes(total)} of {about_bytes(self._manifest.bytes)} go to {self._location.url}."
         )
         progress = Progress(0, total, self._listener.told)
 
-        def work(block: tuple[_Upload, int, set[str]]) -> None:
-            upload, index, staged = block
-            path = upload.shard.path
-            if self._retry.call(path, lambda: upload.send(index, staged)):
-                self._etags[path] = self._retry.call(path, upload.commit)
+        def work(block: tuple[_Upload, int]) -> None:
+            upload, index = block
+            self._retry.call(upload.shard.path, lambda: upload.send(index))
             progress.add(upload.shard.chunk_range(index)[1])
 
-        self._each(self._blocks(todo), work)
-        for shard in todo:
-            if not shard.chunks:
-                empty = _Upload(self._folder, shard, self._container)
-                self._etags[shard.path] = self._retry.call(shard.path, empty.commit)
+        self._each(blocks, work)
         return total
 
-    def _blocks(self, todo: list[Shard]) -> Iterator[tuple[_Upload, int, set[str]]]:
-        for shard in todo:
-            upload = _Upload(self._folder, shard, self._container)
-            staged = self._retry.call(shard.path, upload.staged)
-            yield from ((upload, index, staged) for index in range(len(shard.chunks)))
+    def _missing_blocks(self, todo: list[Shard]) -> list[tuple[_Upload, int]]:
+        missing: dict[str, list[int]] = {}
+
+        def look(upload: _Upload) -> None:
+            missing[upload.shard.path] = self._retry.call(upload.shard.path, upload.missing)
+
+        uploads = [_Upload(self._folder, shard, self._container) for shard in todo]
+        self._each(uploads, look)
+        return [(upload, index) for upload in uploads for index in missing[upload.shard.path]]
+
+    def _commit(self, shard: Shard) -> None:
+        upload = _Upload(self._folder, shard, self._container)
+        self._etags[shard.path] = self._retry.call(shard.path, upload.commit)
+
+
+def _note(paths: set[str]) -> bytes:
+    return json.dumps({"schema_version": 1, "paths": sorted(paths)}).encode()
+
+
+def _paths_of(note: bytes | None) -> set[str]:
+    """The paths that a note tells; none when it is damaged, which costs room in Blob and no more."""
+    try:
+        paths = json.loads(note or b"{}").get("paths", [])
+        return {path for path in paths if is_safe_path(path)}
+    except (ValueError, TypeError, AttributeError):
+        return set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
 from hpcai.errors import HpcaiError, NotFoundError, StageError, did_you_mean
+from hpcai.files import readable
 from hpcai.staging.chunks import Buffer, read_chunk
 from hpcai.staging.location import FolderLocation, Location, parse_location
 from hpcai.staging.manifest import MANIFEST_NAME, SHORTEST_VERSION, Manifest, parse_manifest
@@ -134,42 +136,46 @@ class FolderSource:
         return self._folder.as_uri()
 
     def read(self, path: str) -> bytes:
-        try:
+        with self._reading(path):
             return (self._folder / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoSuchBlob(f"There is no {path!r} in {str(self._folder)!r}.") from error
-        except OSError as error:
-            raise StageError(f"{str(self._folder / path)!r} cannot be read: {error.strerror}.") from error
 
     def read_range(self, path: str, start: int, length: int, etag: str | None) -> Buffer:  # noqa: ARG002
-        try:
+        with self._reading(path):
             descriptor = os.open(self._folder / path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise NoSuchBlob(f"There is no {path!r} in {str(self._folder)!r}.") from error
-        try:
-            data = read_chunk(descriptor, start, length)
-        except OSError as error:
-            raise StageError(f"{str(self._folder / path)!r} cannot be read: {error.strerror}.") from error
-        finally:
-            os.close(descriptor)
+            try:
+                data = read_chunk(descriptor, start, length)
+            finally:
+                os.close(descriptor)
         if len(data) != length:
             raise ChangedError(f"{path!r} in {str(self._folder)!r} is shorter than its manifest says.")
         return data
 
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        with readable(self._folder / path):
+            try:
+                yield
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NoSuchBlob(f"There is no {path!r} in {str(self._folder)!r}.") from error
+
     def entries(self) -> Entries:
-        try:
-            below = sorted(self._folder.iterdir())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._no_folder() from error
-        shown = [each for each in below if not each.name.startswith(".")]
-        folders = tuple(each.name for each in shown if each.is_dir())
-        return Entries(folders, {each.name: each.stat().st_size for each in shown if each.is_file()})
+        with readable(self._folder):
+            try:
+                below = sorted(self._folder.iterdir())
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise self._no_folder() from error
+            shown = [each for each in below if not each.name.startswith(".")]
+            folders = tuple(each.name for each in shown if each.is_dir())
+            return Entries(folders, {each.name: each.stat().st_size for each in shown if each.is_file()})
 
     def _no_folder(self) -> NotFoundError:
         """With the nearest name beside it, or the nearest folder above it that is there."""
         there = next((folder for folder in self._folder.parents if folder.is_dir()), Path("/"))
         name = self._folder.relative_to(there).parts[0]
-        near = did_you_mean(name, [each.name for each in there.iterdir() if each.is_dir()])
+        beside: list[str] = []
+        with suppress(PermissionError):
+            beside = [each.name for each in there.iterdir() if each.is_dir()]
+        near = did_you_mean(name, beside)
         return NotFoundError(
             f"There is no folder {str(self._folder)!r}.",
             next_step=near or f"hpcai data ls {shlex.quote(there.as_uri())}",

@@ -22,10 +22,10 @@ Stamp = tuple[int, int]
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What the file looks like now; None when it is not there."""
+    """What the file looks like now; None when it is not there or in a closed folder."""
     try:
         state = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     return state.st_size, state.st_mtime_ns
 

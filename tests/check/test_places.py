@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from hpcai.check import places
 from hpcai.slurm.answers import NodeInfo
 
@@ -31,6 +33,13 @@ def test_scratch_of_other_machines_is_never_ok(tmp_path: Path) -> None:
     ok, note = places.scratch(str(tmp_path), [*HERE, *AWAY])
     assert (ok.severity, note.severity) == ("ok", "note")
     assert note.fix == f"srun -w far df -h {tmp_path}  # tells"
+
+
+def test_a_mount_point_is_found_whatever_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["/dev/a / ext4 rw 0 0", r"server:/x /srv/Müller\040&\134\011漢 nfs4 rw 0 0"]
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "\n".join(lines))
+    assert places.filesystem(Path("/srv/Müller &\\\t漢/runs")) == "nfs4"
+    assert places.filesystem(Path("/srv/Müller")) == "ext4"
 
 
 def test_no_scratch_is_no_claim() -> None:

@@ -120,3 +120,16 @@ def test_a_site_without_slurm_is_looked_at_all_the_same(folder: Path) -> None:
     assert found["slurm"]["severity"] == "error" and "There is no Slurm here" in found["slurm"]["what"]
     assert "hpcai local up" in found["slurm"]["fix"]
     assert {"runs folder", "interpreter", "scratch", "storage"} <= found.keys()
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--where", "local", "-q"]])
+def test_submit_warns_of_a_secret_as_check_does_and_goes_on(folder: Path, words: list[str]) -> None:
+    key = ["--set", "env.WANDB_API_KEY=hush"]
+    checked = hpcai(folder, "check", "good.yaml", *key).stdout.splitlines()
+    (first,) = (number for number, line in enumerate(checked) if line.startswith("warning  env: 'WANDB_API"))
+    done = hpcai(folder, "submit", "good.yaml", *key, *words, PATH=os.environ["PATH"])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[:2] == checked[first : first + 2]
+    assert "hush" not in done.stderr
+    plain = hpcai(folder, "submit", "good.yaml", "--set", "env.SORT_KEY=a", *words, PATH=os.environ["PATH"])
+    assert (plain.returncode, "looks like a secret" in plain.stderr) == (0, False)

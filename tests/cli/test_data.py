@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,92 @@ def images(tmp_path: Path) -> Path:
 def scratch(tmp_path: Path) -> Path:
     (tmp_path / "scratch").mkdir()
     return tmp_path / "scratch"
+
+
+AS_NOBODY = """
+import os, sys
+import hpcai.cli.data, hpcai.staging.catalogue, hpcai.staging.pack, hpcai.staging.pull, hpcai.staging.push
+from hpcai.cli.root import run
+os.setgid(65534)
+os.setuid(65534)
+sys.argv = ["hpcai", "data", *sys.argv[1:]]
+run()
+"""
+
+
+@pytest.fixture
+def nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`hpcai data` of another user, for whom this Python, which root alone may read, is loaded first."""
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", AS_NOBODY, *map(str, words)]
+        return subprocess.run(argv, env=PLAIN, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("words", "closed", "answer"),
+    [
+        (("ls", "file://{}/set"), "set", "'{}/set' cannot be read: Permission denied."),
+        (("ls", "file://{}/set"), "set/manifest.json", "'{}/set/manifest.json' cannot be read: "),
+        (("pack", "{}/images", "{}/new", "--name", "x"), "images/cat", "'{}/images/cat' cannot be read: "),
+        (("pack", "{}/images", "{}/new", "--name", "x"), "images/cat/im0.jpg", "im0.jpg' cannot be read: "),
+        (
+            ("pack", "{}/images", "{}/closed/new", "--name", "x"),
+            "closed",
+            "'{}/closed/new' cannot be written: ",
+        ),
+        (("push", "{}/set", "azure://data/set"), "set/manifest.json", "manifest.json' cannot be read: "),
+        (("push", "{}/set", "azure://data/set"), "set/a.tar", "'{}/set/a.tar' cannot be read: "),
+        (("pull", "file://{}/set", "--to", "{}/new"), "set/a.tar", "'{}/set/a.tar' cannot be read: "),
+        (("pull", "file://{}/set", "--to", "{}/closed/a"), "closed", "'{}/closed/a' cannot be filled: "),
+    ],
+)
+def test_what_may_not_be_read_or_written_is_named(
+    words: tuple[str, ...],
+    closed: str,
+    answer: str,
+    open_folder: Path,
+    nobody: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PLAIN, "AZURE_STORAGE_ACCOUNT", "acct")
+    root = open_folder / "root"
+    write_set(root / "set", {"a.tar": 100})
+    write_images(root / "images", {"cat": 1})
+    (root / "closed").mkdir()
+    root.chmod(0o777)
+    (root / closed).chmod(0)
+    done = nobody(*(word.format(root) for word in words))
+    assert done.returncode == 7, done.stderr
+    assert answer.format(root) in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
+
+
+@pytest.mark.programs
+def test_a_folder_that_may_not_be_read_hides_no_other(
+    open_folder: Path, nobody: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for name in ("closed", "open"):
+        write_set(open_folder / name, {"a.tar": 100}, name=name)
+    (open_folder / "closed").chmod(0)
+    done = nobody("ls", open_folder.as_uri(), "-q")
+    assert (done.returncode, done.stdout) == (0, f"{open_folder.as_uri()}/open\n")
+    assert "manifest.json' cannot be read: Permission denied" in done.stderr
+
+
+@pytest.mark.programs
+def test_what_is_missing_is_missing_also_where_nothing_may_be_listed(
+    open_folder: Path, nobody: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    open_folder.chmod(0o711)
+    done = nobody("ls", (open_folder / "none").as_uri())
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.splitlines()[0] == f"hpcai: There is no folder '{open_folder}/none'."
 
 
 @pytest.mark.real
@@ -322,7 +408,7 @@ def test_statuses_of_bad_words(images: Path, tmp_path: Path) -> None:
         (("pull", "file:///data/x"), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out", "--scratch", tmp_path), 2),
         (("pull", "file:///data/x", "--to", tmp_path / "out"), 5),
-        (("ls", "file:///nonexistent"), 5),
+        (("ls", (tmp_path / "none").as_uri()), 5),
         (("ls", "azure://UPPER"), 2),
     ):
         run = data(*words, environ={"AZURE_STORAGE_ACCOUNT": "acct"})

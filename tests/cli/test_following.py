@@ -25,13 +25,13 @@ class OneJob(SlurmClient):
     def __init__(self, state: str, reason: str | None = None) -> None:
         super().__init__({})
         self.stays = JobInfo(5, "x", state, reason=reason)
-        self.cancelled: list[int] = []
+        self.cancelled: list[str] = []
 
-    def job(self, job_id: int) -> JobInfo:  # noqa: ARG002
+    def job(self, ident: int | str) -> JobInfo:  # noqa: ARG002
         return self.stays
 
-    def cancel(self, job_id: int) -> None:
-        self.cancelled.append(job_id)
+    def cancel(self, ident: str) -> None:
+        self.cancelled.append(ident)
 
 
 def interrupt(_: float) -> None:
@@ -74,7 +74,7 @@ def test_ctrl_c_while_a_job_ends_says_that_it_was_told(
     monkeypatch.setattr(context, "find_context", lambda: context.Context(Site(tmp_path), slurm))
     monkeypatch.setattr(cancelling.time, "sleep", interrupt)
     done = CliRunner().invoke(cancelling.cancel, ["5"])
-    assert (done.exit_code, slurm.cancelled) == (130, [5])
+    assert (done.exit_code, slurm.cancelled) == (130, ["5"])
     assert done.stderr == ("\nNo longer waiting; job 5 was told to end.\nNext:\n  hpcai show 5 --wait\n")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.record import Run, create_run, find_run
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -109,8 +109,9 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
 def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
     assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
     assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
-    both = cli("logs", finished.name, "--batch", "--rank", "0", status=2)
-    assert "--batch and --rank both say what to print." in both.stderr
+    for option in ("--rank", "--attempt"):
+        both = cli("logs", finished.name, "--batch", option, "0", status=2)
+        assert f"--batch and {option} both say what to print." in both.stderr
 
 
 def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
@@ -126,8 +127,10 @@ def test_a_rank_that_printed_nothing_is_told(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--rank", "99"), "has no rank 99 in attempt 0: it completed.\nIts ranks are 0 to 1."),
+        (("--rank", "99"), "has no rank 99: it completed.\nIts ranks are 0 to 1."),
+        (("-f", "--rank", "99"), "has no rank 99: it completed.\nIts ranks are 0 to 1."),
         (("--attempt", "3"), "has no attempt 3: its only attempt is 0"),
+        (("-f", "--attempt", "3"), "has no attempt 3: its only attempt is 0"),
     ],
 )
 def test_logs_that_do_not_fit_are_4_with_the_state(
@@ -207,6 +210,39 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
 
 
+@pytest.mark.parametrize("how", ["--follow", "--where=local"])
+def test_quiet_prints_the_name_alone(cli: Cli, how: str) -> None:
+    done = cli("submit", how, "-q", "-o", "json", cli.file("exit 3", name="quiet"), status=3)
+    assert cli.run("@last").name == done.stdout.strip()
+
+
+@pytest.mark.parametrize("option", ["--follow", "--quiet"])
+def test_a_dry_run_takes_no_option_of_a_submission(cli: Cli, option: str) -> None:
+    assert option in cli("submit", "--dry-run", option, cli.file("true"), status=2).stderr
+
+
+def with_sbatch(cli: Cli, folder: Path, script: str) -> Cli:
+    """The same user where sbatch is this shell script."""
+    sbatch = folder / "sbatch"
+    sbatch.write_text(f"#!/bin/sh\n{script}\n")
+    sbatch.chmod(0o755)
+    # HPCAI_LOCAL would put the embedded cluster's own programs first.
+    environ = {name: value for name, value in cli.environ.items() if name != "HPCAI_LOCAL"}
+    return Cli(cli.folder, {**environ, "PATH": f"{folder}:{environ['PATH']}"})
+
+
+def test_ctrl_c_while_slurm_is_asked_to_take_the_job_says_so(cli: Cli, tmp_path: Path) -> None:
+    slow = with_sbatch(cli, tmp_path, f"touch {tmp_path}/asked; exec sleep 600")
+    submitting = slow.start("submit", cli.file("true", name="doubt"))
+    until((tmp_path / "asked").exists, 60, "sbatch is asked")
+    submitting.send_signal(signal.SIGINT)
+    out, words = submitting.communicate(timeout=30)
+    run = cli.run("doubt")
+    assert (submitting.returncode, out) == (130, "")
+    assert words.startswith(f"\nThe submission of {run.name} was cut off.\nSlurm may have accepted the job")
+    assert "its submission was cut off" in cli("show", run.name, "--wait", status=4).stderr
+
+
 def test_a_job_whose_name_cannot_be_printed_is_named_on_stderr(cli: Cli) -> None:
     for words in (("-q",), ("-o", "json"), ("-o", "csv"), ("-q", "--follow")):
         with Path("/dev/full").open("w") as full:
@@ -232,7 +268,26 @@ def test_the_queue_has_the_same_columns_in_every_form(cli: Cli) -> None:
         cli("queue", "-q").stdout == f"{run.job_id}\n"
         and cli("show", "-q", "@last").stdout == f"{run.name}\n"
     )
-    cli("cancel", run.name)
+    # The same runs folder by another path, as an automount has it.
+    link = cli.folder / "link"
+    link.symlink_to(cli.runs_root)
+    by_link = Cli(cli.folder, {**cli.environ, "HPCAI_RUNS_ROOT": str(link)})
+    assert by_link.json("show", run.name)["state"] == "RUNNING"
+    by_link("cancel", run.name)
+
+
+def test_a_job_whose_ranks_never_began_ends_following_with_its_own_status(cli: Cli) -> None:
+    first = cli.submit(FOREVER)
+    held = cli.submit("true", dependency=f"afterok:{first.job_id}")
+    waits = cli("logs", "--batch", held.name, status=4).stderr
+    assert waits.startswith(f"hpcai: The batch part of {held.name} has printed nothing: it waits")
+    cli("cancel", held.name)
+    followed = cli("logs", "-f", held.name, status=9)
+    assert f"logs --batch {held.name}\n{held.name} was cancelled.\n" in followed.stderr
+    cli("cancel", first.name)
+    broken = cli.submit("true", setup=["exit 7"])
+    cli("show", "--wait", broken.name, status=7)
+    assert f"{broken.name} failed with status 7.\n" in cli("logs", "-f", broken.name, status=7).stderr
 
 
 def test_a_batch_part_that_a_signal_ends_is_128_and_the_signal(cli: Cli) -> None:
@@ -267,6 +322,38 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
     cli("show", run.name, "--wait", status=143)
 
 
+@pytest.fixture
+def array(cli: Cli) -> Run:
+    """A run that is an array of four tasks: 0 to 2 go on, and the last has ended."""
+    script = '#!/bin/bash\n[ "$SLURM_ARRAY_TASK_ID" = 3 ] || sleep 600\n'
+    run = create_run(cli.runs_root, "default", "array", spec_text="", resolved={}, script=script)
+    argv = ["sbatch", "--parsable", "--array=0-3", "--output=/dev/null", str(run.paths.script)]
+    job_id = subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout
+    run.append_event("submitted", job_id=int(job_id), where="slurm")
+    ended = f"{run.job_id}_3"
+    until(lambda: cli.json("show", ended)["state"] == "COMPLETED", 30, "the last task has ended")
+    until(lambda: len(cli.json("queue")["jobs"]) == 3, 30, "the others run")
+    return run
+
+
+def test_an_array_and_a_task_of_it_are_cancelled(cli: Cli, array: Run) -> None:
+    one = f"{array.job_id}_0"
+    assert cli("cancel", one).stderr == f"job {one} has ended.\n"
+    assert cli.json("show", one)["state"] == "CANCELLED"
+    assert "cannot be cancelled: it was cancelled" in cli("cancel", one, status=4).stderr
+    others = [f"{array.job_id}_{number}" for number in (1, 2)]
+    assert sorted(cli("queue", "-q").stdout.split()) == others
+    # A task by its own number is that task, too.
+    own = str(cli.json("show", others[0])["job_id"])
+    assert cli("show", "-q", own).stdout == f"{others[0]}\n"
+    cli("show", one, "--wait", status=143)
+    cli("cancel", array.name)
+    assert cli("queue", "-q").stdout == ""
+    cli("show", array.name)
+    assert [(end["job_id"], end["cause"]) for end in array.ends()] == [(array.job_id, "cancelled")]
+    assert "knows no job" in cli("show", f"{array.job_id}_99", status=5).stderr
+
+
 def test_two_submissions_at_once_are_two_runs(cli: Cli) -> None:
     file = cli.file("true", name="twin")
     both = [cli.start("submit", "-q", file) for _ in range(2)]
@@ -288,6 +375,9 @@ def test_a_preempted_job_goes_on_in_a_second_attempt(cli: Cli) -> None:
     assert "==> attempt 1 <==" in words
     assert [(one.number, one.cause) for one in run.attempts()] == [(0, "preempted"), (1, "completed")]
     assert cli("logs", run.name, "--attempt", "0").stdout == "attempt 0\nbegun\n"
+    from_first = cli("logs", "-f", run.name, "--attempt", "0")
+    assert (from_first.stdout, from_first.stderr.count("==> attempt")) == (out, 1)
+    assert cli("logs", "-f", run.name).stdout == "attempt 1\n"
 
 
 @pytest.mark.parametrize(
@@ -391,3 +481,6 @@ def test_a_foreign_job_is_shown_and_read_too(cli: Cli, tmp_path: Path) -> None:
     assert following.returncode == 130
     subprocess.run(["scancel", job_id], env=cli.environ, check=True)
     cli("logs", "-f", job_id, status=143)
+    assert cli("logs", job_id, "--batch").stdout.startswith("begun\n")
+    for option in ("--rank", "--attempt"):
+        assert "no run record" in cli("logs", job_id, option, "0", status=4).stderr

@@ -97,6 +97,17 @@ def test_down_of_what_is_down_is_0(site: dict[str, str]) -> None:
 
 
 @pytest.mark.programs
+def test_down_of_all_and_of_one_is_2_and_ends_nothing(site: dict[str, str]) -> None:
+    done = hpcai("down", "--all", "--name", "alpha", "--purge", environ=site)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--all and --name both say which cluster. Give one of them.\n" in done.stderr
+    # A name that nobody typed leaves it at all of them, and both are still there.
+    both = hpcai("down", "--all", environ={**site, "HPCAI_LOCAL": "beta"})
+    assert both.stderr == "Cluster 'alpha' was down already.\nCluster 'beta' was down already.\n"
+    assert both.returncode == 0
+
+
+@pytest.mark.programs
 def test_down_purge_forgets(site: dict[str, str]) -> None:
     assert hpcai("down", "--name", "alpha", "--purge", environ=site).returncode == 0
     assert [
@@ -148,12 +159,20 @@ def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) 
 
 
 @pytest.mark.real
-def test_exec_is_the_program(cluster: RealCluster) -> None:
+def test_exec_is_the_program(cluster: RealCluster, tmp_path: Path) -> None:
     environ = {"HPCAI_LOCAL": cluster.name}
     done = hpcai("exec", "sh", "-c", "sinfo -h -o %D; echo --name >&2; exit 7", environ=environ)
     assert (done.returncode, done.stdout, done.stderr) == (7, "3\n", "--name\n")
     killed = hpcai("exec", "--", "sh", "-c", "kill -9 $$", environ=environ)
     assert killed.returncode == -9
+    plain = tmp_path / "plain"
+    plain.write_text("true\n")
+    plain.chmod(0o755)
+    nothing = hpcai("exec", str(plain), environ=environ)
+    assert (nothing.returncode, nothing.stderr.splitlines()[0]) == (
+        4,
+        f"hpcai: {str(plain)!r} cannot be started: Exec format error.",
+    )
     missing = hpcai("exec", "no-such-program", environ=environ)
     assert missing.returncode == 4
     assert missing.stderr == (

@@ -176,6 +176,12 @@ def test_a_job_id_that_is_anothers_now(run: Run) -> None:
     assert ends.collect(run, cast(SlurmClient, Slurm(job))) is None
 
 
+def test_a_runs_folder_by_another_path_holds_the_same_runs(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run.path.parent)
+    same = Run(tmp_path / "link" / run.name)
+    assert collect(same, info(run, "FAILED", exit_status=1)) == [(0, "FAILED", "failed")]
+
+
 def test_outcome_by_the_record_alone(run: Run) -> None:
     assert ends.outcome_of_record(run) is None
     starts(run, 0, THEN)

@@ -19,6 +19,7 @@ from hpcai.launch import environment, machine
 from hpcai.launch.environment import Part, SetUp, announcement
 from hpcai.slurm.local import cluster, marks
 from tests import full_cache
+from tests.sleeper import sleeper
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,12 @@ def test_a_change_of_what_to_install_is_noticed(set_up: SetUp, checkout: Path, n
     with (checkout / name).open("a") as file:
         file.write("# more\n")
     assert not set_up.stands()
+
+
+def test_another_index_for_torch_is_noticed(set_up: SetUp, checkout: Path, tmp_path: Path) -> None:
+    finish(set_up)
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HPCAI_TORCH_INDEX_URL": "https://example.invalid"}
+    assert not SetUp(checkout, environ).stands()
 
 
 def test_a_checkout_that_was_moved_is_set_up_anew(set_up: SetUp, checkout: Path, tmp_path: Path) -> None:
@@ -268,6 +275,21 @@ def test_clean_ends_the_jobs_of_this_checkout_only(tmp_path: Path) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.mark.programs
+def test_clean_from_a_shell_inside_a_job_ends_the_job_and_not_the_shell(tmp_path: Path) -> None:
+    python = str(tmp_path / ".venv" / "bin" / "python")
+    code = (
+        "from pathlib import Path; from hpcai.launch import environment; "
+        f"environment.clean(Path({str(tmp_path)!r}), Path({str(tmp_path / 'cache')!r}))"
+    )
+    shell = ["sh", "-c", '"$0" -c "$1"; echo "the shell goes on"', sys.executable, code]
+    with sleeper(HPCAI_PYTHON=python) as job:
+        env = {**os.environ, "HPCAI_PYTHON": python}
+        done = subprocess.run(shell, env=env, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "the shell goes on\n"), done.stderr
+        assert job.wait(10) == -15
 
 
 @pytest.mark.programs

@@ -127,7 +127,7 @@ def test_a_gpu_machine_takes_the_default_build_and_asks_no_index(
 
 @pytest.mark.programs
 def test_another_index_may_hold_builds_with_a_local_version(packages: Packages) -> None:
-    other = Packages(packages.checkout, packages.cache, packages.steps, "https://example.invalid/cu126")
+    other = with_index(packages, "https://example.invalid/cu126")
     offer(packages, "2.13.0+cu126")
     assert other.torch() == TORCH
 
@@ -157,6 +157,29 @@ def test_the_folder_of_wheels_is_named_by_what_must_be_in_it(packages: Packages)
     assert packages.wheels(CPU_TORCH) != before
 
 
+def with_index(packages: Packages, index: str | None) -> Packages:
+    return Packages(packages.checkout, packages.cache, packages.steps, index)
+
+
+@pytest.mark.programs
+def test_another_index_has_its_own_environment_and_wheels_until_clean(packages: Packages) -> None:
+    one, two = (with_index(packages, f"https://me:word@example.invalid/{name}") for name in ("one", "two"))
+    for build in (CPU_TORCH, TORCH):
+        assert len({each.wheels(build) for each in (packages, one, two)}) == 3
+        assert "word" not in one.wheels(build).name
+    (packages.checkout / ".venv").unlink()
+    one.make_venv()
+    assert one.venv_works()
+    assert not two.venv_works()
+    # Whoever names no index the next time means what stands, and pays for no other download.
+    assert packages.venv_works()
+    assert packages.wheels(TORCH) == one.wheels(TORCH)
+    assert packages.default_torch == TORCH
+    assert [path for path in packages.venv.rglob("*hpcai*") if "word" in path.read_text()] == []
+    packages.make_venv()
+    assert packages.wheels(TORCH) == one.wheels(TORCH)
+
+
 def offer_wheel(packages: Packages, name: str) -> Path:
     """A wheel with nothing in it, which pip can install."""
     info = f"{name}-1.0.dist-info"
@@ -184,11 +207,11 @@ def test_a_change_of_what_to_install_fetches_only_what_is_new(packages: Packages
     assert sorted(wheel.name for wheel in fetched.iterdir()) == [
         f"{name}-1.0-py3-none-any.whl" for name in ("first", "second")
     ]
-    assert not before.exists()
+    assert [wheel.name for wheel in before.iterdir()] == ["first-1.0-py3-none-any.whl"], "it is another's too"
 
 
 def test_an_index_with_a_password_reaches_pip_by_a_private_file(packages: Packages, tmp_path: Path) -> None:
-    secret = Packages(packages.checkout, packages.cache, packages.steps, "https://me:word@example.invalid/")
+    secret = with_index(packages, "https://me:word@example.invalid/")
     file = secret._requirements_file(tmp_path, CPU_TORCH)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text().splitlines()[:2] == [

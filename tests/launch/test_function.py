@@ -11,9 +11,10 @@ import pytest
 import submitit
 
 import hpcai
-from hpcai.errors import SlurmError, SpecError, UsageError
+from hpcai.errors import SlurmError, SpecError, StageError, UsageError
+from hpcai.launch import function
 from hpcai.launch.function import FunctionExecutor
-from hpcai.runs.record import list_runs
+from hpcai.runs.record import Run, list_runs
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster
@@ -86,8 +87,51 @@ def test_a_function_that_asks_too_much_leaves_nothing(executor: FunctionExecutor
     executor.update_parameters(nodes=9)
     with pytest.raises(SlurmError, match="asks for 9"):
         executor.submit(add, 1, 2)
-    assert list(executor.folder.glob("*.pkl")) == []
+    assert list(executor.folder.iterdir()) == []
     assert list_runs(tmp_path / "runs") == []
+
+
+@pytest.fixture
+def job_7_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FunctionExecutor:
+    """An executor whose Slurm, a stand-in, gives every job the number 7, as if it were always new."""
+    monkeypatch.setattr(function, "refuse_hopeless", lambda *_: None)
+    monkeypatch.setattr(SlurmClient, "submit", lambda *_, **__: 7)
+    made: FunctionExecutor = hpcai.executor(tmp_path / "functions", site=Site(tmp_path / "runs"))
+    return made
+
+
+def test_a_job_whose_number_was_used_before_has_its_own_function_and_result(
+    job_7_again: FunctionExecutor,
+) -> None:
+    before = job_7_again.submit(add, 2, 3)
+    with submitit.core.utils.temporary_save_path(before.paths.result_pickle) as path:
+        submitit.core.utils.cloudpickle_dump(("success", 5), path)
+    after = job_7_again.submit(add, 20, 30)
+    assert before.job_id == after.job_id == "7"
+    assert before.result() == 5
+    assert not after.paths.result_pickle.exists()
+    assert submitit.core.utils.DelayedSubmission.load(after.paths.submitted_pickle).args == (20, 30)
+    script = after.paths.submission_file.read_text()
+    assert f"submitit.core._submit {after.paths.folder}" in script
+    first, second = job_7_again.map_array(add, [1, 2], [1, 2])
+    assert first.paths.submission_file.name == "7_submission.sh"
+    assert first.paths.submission_file.samefile(second.paths.submission_file)
+
+
+def test_what_fails_after_slurm_has_accepted_a_job_takes_no_function_from_it(
+    job_7_again: FunctionExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Run.append_event
+
+    def fail(run: Run, event: str, **facts: object) -> None:
+        if event == "submitted":
+            raise StageError("the disk is full")
+        append(run, event, **facts)
+
+    monkeypatch.setattr(Run, "append_event", fail)
+    with pytest.raises(StageError, match="the disk is full"):
+        job_7_again.submit(add, 2, 3)
+    assert [path.name for path in job_7_again.folder.glob("*/*")] == ["7_submitted.pkl"]
 
 
 def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests.waiting import until
 
 # What hpcai would be called with on the node, one zero byte after each word.
 STAND_IN = """#!/bin/bash
@@ -212,6 +213,36 @@ def test_a_signal_to_the_script_reaches_every_rank(
             process.wait()
 
 
+SAVES = """import signal, sys
+signal.signal(getattr(signal, sys.argv[1]), lambda *_: sys.exit("saved"))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("form", ["{}; echo after", "true\n{} || true\necho after\n", "{} || echo after"])
+def test_a_program_among_others_handles_a_signal(plainly_here: Here, name: str, form: str) -> None:
+    (plainly_here.work / "saves.py").write_text(SAVES)
+    script = plainly_here.render(
+        command=form.format(f"{quote(sys.executable)} saves.py {name}"), ntasks_per_node=2
+    )
+    process = shell.start(["bash", script], new_session=True)
+    try:
+        logs = [plainly_here.run / f"logs/0/{rank}.out" for rank in (0, 1)]
+        until(lambda: all(log.exists() and log.read_text() for log in logs), 20, "both ranks are ready")
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=20) == 0
+        assert [log.read_text() for log in logs] == ["ready\nafter\n"] * 2
+        assert plainly_here.log("1.err") == "saved\n"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 @pytest.mark.programs
 def test_scratch_is_found_when_the_site_names_none(plainly_here: Here, tmp_path: Path) -> None:
     spec = JobSpec(name="here", command='echo "$HPCAI_SCRATCH"', workdir=tmp_path)
@@ -231,6 +262,12 @@ def test_mpi_ranks_start_through_mpirun(here: Here) -> None:
     done = here(command=f"{quote(sys.executable)} -c {quote(code)}", launcher="mpi", ntasks_per_node=2)
     assert (done.status, done.stdout) == (0, ""), done.stderr
     assert (here.log("0.out"), here.log("1.out")) == ("0 2 3\n", "1 2 3\n")
+
+
+@pytest.mark.real
+def test_mpi_ranks_end_with_the_first_bad_status_too(plainly_here: Here) -> None:
+    command = "[[ $SLURM_PROCID = 1 ]] || exec sleep 60; exit 7"
+    assert plainly_here(command=command, launcher="mpi", ntasks_per_node=2).status == 7
 
 
 @pytest.mark.programs

@@ -117,10 +117,13 @@ def test_every_rank_has_its_own_log_whatever_the_folder_is_called(slurm: Slurm) 
     assert (run / "logs/batch.out").read_text() == ""
 
 
-def test_the_job_ends_with_the_status_of_its_command(plainly: Slurm) -> None:
-    job, run = plainly.run(command="exit 3")
-    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "3:0")
-    assert events(run)[-1]["exit_status"] == 3
+@pytest.mark.parametrize(("end", "status"), [("exit 7", 7), ("kill -SEGV $$", 139)])
+def test_the_job_ends_with_the_status_of_the_task_that_failed(plainly: Slurm, end: str, status: int) -> None:
+    # Slurm ends the other task, which counts as 143.
+    job, run = plainly.run(command=f"[[ $SLURM_PROCID = 1 ]] || exec sleep 60; {end}", nodes=2)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", f"{status}:0")
+    assert events(run)[-1]["exit_status"] == status
+    assert ": task 1: " in (run / "logs/batch.out").read_text()
 
 
 def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slurm) -> None:
@@ -216,6 +219,28 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     assert job["JobState"] == "CANCELLED"
     assert log.read_text() == "ready\nsaved\n"
     assert events(run)[-1]["event"] == "end"
+
+
+SAVES = """import signal
+signal.signal(signal.SIGUSR1, lambda *_: exit("saved"))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_a_program_among_others_handles_the_signal_that_the_job_asked_for(
+    plainly: Slurm, launcher: str
+) -> None:
+    (plainly.folder / "saves.py").write_text(SAVES)
+    command = '"$HPCAI_PYTHON" saves.py ||\n  echo after'
+    job_id, run = plainly.submit(command=command, launcher=launcher, nodes=2, ntasks_per_node=1)
+    rank_logs = [run / f"logs/0/{rank}.out" for rank in (0, 1)]
+    plainly.wait(job_id, is_there=lambda _: all(log.exists() and log.read_text() for log in rank_logs))
+    plainly.command("scancel", "--signal=USR1", job_id)
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED", logs(run)
+    assert [log.read_text() for log in rank_logs] == ["ready\nafter\n"] * 2
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,13 @@ def messages(path: Path) -> Iterator[tuple[int, str, str]]:
                 yield node.lineno, kind, text
 
 
+def log_messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every message that is logged; what an error says is a `%s` in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("LOG."):
+            yield node.lineno, text_of(node.args[0]) or ""
+
+
 def is_command(text: str) -> bool:
     return text.startswith(PROGRAMS)
 
@@ -120,5 +127,15 @@ def test_messages_are_sentences(path: Path) -> None:
         f"{path.relative_to(ROOT)}:{line}: {kind} {found}: {text.replace(VALUE, '{}')!r}"
         for line, kind, text in messages(path)
         if (found := fault(kind, text)) is not None
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_logged_is_sentences_and_so_is_the_error_in_it(path: Path) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {text!r}"
+        for line, text in log_messages(path)
+        if not text.endswith((".", "%s")) or re.search(r"%s[.,;:]", text)
     ]
     assert not wrong, "\n".join(wrong)

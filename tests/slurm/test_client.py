@@ -208,10 +208,21 @@ def test_a_job_is_the_one_that_was_asked_for(programs: Programs) -> None:
     # What `scontrol show job 0` prints: every job.
     programs.answers("scontrol", (0, block(7) + block(8, "ArrayJobId=6 ArrayTaskId=1 "), ""))
     slurm = client(programs)
-    assert (slurm.job(7).job_id, slurm.job(6).job_id, slurm.job(8).job_id) == (7, 8, 8)
-    for other in (0, 9):
+    assert [slurm.job(one).ident for one in (7, 6, 8, "6_1")] == ["7", "6", "6_1", "6_1"]
+    for other in (0, 9, "8_1", "6_2"):
         with pytest.raises(NotFoundError, match=f"no job {other}"):
             slurm.job(other)
+
+
+def test_an_array_goes_on_while_a_task_of_it_does(programs: Programs) -> None:
+    tasks = [block(9 - number, f"ArrayJobId=6 ArrayTaskId={number} ") for number in (3, 2, 1)]
+    ended = [tasks[0].replace("RUNNING", "COMPLETED"), tasks[1].replace("RUNNING", "FAILED")]
+    programs.answers("scontrol", (0, "".join([*ended, tasks[2]]), ""), (0, "".join(ended), ""))
+    slurm = client(programs)
+    assert [(job.job_id, job.ident, job.state) for job in (slurm.job(6), slurm.job(6))] == [
+        (6, "6", "RUNNING"),
+        (6, "6", "FAILED"),
+    ]
 
 
 def test_a_query_is_in_utc_and_without_the_users_own_formats(programs: Programs) -> None:

@@ -106,8 +106,27 @@ def test_the_nearest_partition_is_offered() -> None:
     assert "Did you mean 'small'?" in breach.fix
 
 
-def test_of_several_partitions_the_first_that_exists_counts() -> None:
-    assert found(partition="nope,main") == []
+def test_of_several_partitions_all_must_exist() -> None:
+    # Slurm: "invalid partition specified: nope", whatever stands beside it.
+    [breach] = found(partition="nope,main")
+    assert breach.what == "There is no partition 'nope'."
+
+
+def test_a_job_starts_in_any_of_its_partitions() -> None:
+    assert found(partition="small,main", nodes=2) == []
+    assert found(partition="main,small", nodes=2, time_min=60) == []
+    both = found(partition="wide,small", nodes=3)
+    assert [breach.what for breach in both if breach.is_certain] == [
+        "Partition 'wide' has 2 nodes, and the job asks for 3.",
+        "Partition 'small' has 2 nodes, and the job asks for 3.",
+    ]
+
+
+def test_a_partition_that_is_only_away_lets_the_job_wait() -> None:
+    away = [NODES[0], dataclasses.replace(NODES[1], state="DOWN")]
+    job = JobSpec.model_validate({"name": "x", "command": "true", "nodes": 2, "partition": "small,main"})
+    [breach] = breaches(job, [SMALL, MAIN], away)
+    assert not breach.is_certain and "Only 1 of the 2 nodes of partition 'main'" in breach.what
 
 
 def test_a_qos_can_lift_a_partitions_limits() -> None:

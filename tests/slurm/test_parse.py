@@ -89,6 +89,13 @@ def test_tasks_of_an_array(shown: dict[str, JobInfo], listed: dict[str, JobInfo]
     assert listed["6_4"].job_id == 22
 
 
+def test_tasks_that_wait_are_told_as_slurm_takes_them() -> None:
+    waiting = [
+        JobInfo(6, "x", "PENDING", array_job_id=6, array_task_id=tasks) for tasks in ("1-4%2", "4%2", "4")
+    ]
+    assert [job.ident for job in waiting] == ["6_[1-4]", "6_[4]", "6_4"]
+
+
 def test_squeue_and_scontrol_say_the_same(shown: dict[str, JobInfo], listed: dict[str, JobInfo]) -> None:
     both = [ident for ident in shown if ident in listed]
     assert len(both) == 10

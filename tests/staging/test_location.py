@@ -42,6 +42,16 @@ EMULATOR = {
             BlobLocation("cn", "https://cn.blob.core.chinacloudapi.cn", "data", ""),
         ),
         (
+            "https://gov.blob.core.usgovcloudapi.net/data",
+            {},
+            BlobLocation("gov", "https://gov.blob.core.usgovcloudapi.net", "data", ""),
+        ),
+        (
+            "https://acct.z07.blob.storage.azure.net/data",
+            {},
+            BlobLocation("acct", "https://acct.z07.blob.storage.azure.net", "data", ""),
+        ),
+        (
             "http://localhost:1/acct/data/x",
             {},
             BlobLocation("acct", "http://localhost:1/acct", "data", "x"),
@@ -78,6 +88,14 @@ def test_places(url: str, environ: dict[str, str], location: object) -> None:
         ("azure://data/../b", ACCOUNT, "'..' in its path"),
         ("azure://data/a\tb", ACCOUNT, "cannot be printed"),
         ("https://example.org/data", {}, "not the URL of an Azure storage account"),
+        ("https://acct.blob.evil.example/data", ACCOUNT, "not the URL of an Azure storage account"),
+        ("https://acct.blob.core.windows.net.evil.example/data", ACCOUNT, "not the URL of an Azure storage"),
+        (
+            "https://evil.example.blob.core.windows.net/data",
+            ACCOUNT,
+            "not the URL of an Azure storage account",
+        ),
+        ("https://acct.z07.blob.storage.azure.net.evil/data", ACCOUNT, "not the URL of an Azure storage"),
         ("https://[::1", {}, "is no URL"),
         ("http://acct.blob.core.windows.net/data", {}, "over http, readable by the network"),
         ("azure://data", {**ACCOUNT, "HPCAI_STORAGE_ENDPOINT": "http://10.0.0.1"}, "over http"),

@@ -11,6 +11,7 @@ from hpcai.staging.manifest import CHUNK_BYTES, Manifest, parse_manifest
 from hpcai.staging.progress import Listener
 from hpcai.staging.pull import pull
 from hpcai.staging.push import push
+from hpcai.staging.source import open_source
 from tests.staging.conftest import Store
 from tests.staging.front import Request, Spoil, front
 from tests.staging.sets import files_of, write_set
@@ -69,7 +70,8 @@ def test_a_push_that_broke_goes_on_where_it_was(packed: Path, store: Store) -> N
         assert store.writer().read("manifest.json") is None
         through.rule = lambda _: None
         through.requests.clear()
-        push(packed, store.url(), store.through(through.endpoint))
+        done = push(packed, store.url(), store.through(through.endpoint))
+    assert 0 < done.sent_bytes < sum(SIZES.values())
     # The other block, and the list that makes a blob of both.
     sent = [e for e in through.requests if e.method == "PUT" and e.path.endswith("train-000000.tar")]
     assert len(sent) == 2
@@ -88,6 +90,43 @@ def test_another_set_is_replaced_only_when_asked(
     )
     assert pull(store.url(), store.environ, scratch=scratch).version == other.version
     assert store.writer().state("deep/with space.tar") is None
+
+
+@pytest.mark.real
+def test_a_version_that_cannot_be_replaced_stays(
+    packed: Path, store: Store, tmp_path: Path, scratch: Path
+) -> None:
+    first = push(packed, store.url(), store.environ)
+    write_set(tmp_path / "other", SIZES, seed=1)
+    (tmp_path / "other/deep/with space.tar").write_bytes(b"x" * 5000)
+    with pytest.raises(StageError, match="is damaged"):
+        push(tmp_path / "other", store.url(), store.environ, replace=True)
+    back = pull(store.url(), store.environ, scratch=scratch)
+    assert (back.version, back.from_source) == (first.manifest.version, sum(SIZES.values()))
+
+
+@pytest.mark.real
+def test_an_interrupted_replacement_has_sent_everything_and_leaves_nothing_for_ever(
+    packed: Path, store: Store, tmp_path: Path
+) -> None:
+    push(packed, store.url(), store.environ)
+    write_set(tmp_path / "second", {"train-000000.tar": 2 * CHUNK_BYTES, "second.tar": 60}, seed=1)
+    write_set(tmp_path / "third", {"third.tar": 50}, seed=2)
+    commits = threading.Semaphore(1)
+
+    def one_commit_only(request: Request) -> Spoil | None:
+        is_over = request.method == "PUT" and any(each.method == "DELETE" for each in through.requests)
+        return Spoil(status=403) if is_over and not commits.acquire(blocking=False) else None
+
+    with front(store.environ["HPCAI_STORAGE_ENDPOINT"], one_commit_only) as through:
+        with pytest.raises(ToolError):
+            push(tmp_path / "second", store.url(), store.through(through.endpoint), replace=True)
+        written = [each.path for each in through.requests if each.method == "PUT"]
+    # Three blocks and a note of what is at stake, before anything is taken away; then the two commits.
+    assert len(written) == 6
+    assert store.writer().read("manifest.json") is None
+    push(tmp_path / "third", store.url(), store.environ)
+    assert set(open_source(store.url(), store.environ).entries().files) == {"manifest.json", "third.tar"}
 
 
 @pytest.mark.real

@@ -1,0 +1,19 @@
+"""A finding as a person reads it: `hpcai check` prints it to stdout, other commands to stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpcai.check.findings import Finding
+
+_COLORS = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
+
+
+def in_words(finding: Finding) -> str:
+    """One line, and its fix on a second one."""
+    severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
+    fix = f"\n{'':<8} {finding.fix}" if finding.fix else ""
+    return f"{severity} {finding.where}: {finding.what}{fix}"
