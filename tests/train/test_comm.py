@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcai.errors import NotFoundError, ToolError, UnreachableError, UsageError
+from hpcai.errors import NotFoundError, StageError, ToolError, UnreachableError, UsageError
 from hpcai.train.comm import connect, require_size, texts_by_rank, together
 from hpcai.train.ddp import meeting_point
 from hpcai.train.evaluate import average_running_statistics
@@ -53,8 +53,9 @@ def test_what_fails_on_one_rank_fails_on_all() -> None:
         raise NotFoundError("no data here")
 
     assert together(SecondOfTwo(torch.tensor([0, 0])), lambda: 5) == 5
-    with pytest.raises(ToolError, match="rank 0 could not go on"):
-        together(SecondOfTwo(torch.tensor([1, 0])), lambda: 5)
+    for kind in (UsageError, ToolError, NotFoundError, StageError):
+        with pytest.raises(kind, match="rank 0 could not go on"):
+            together(SecondOfTwo(torch.tensor([kind.exit_status, 0])), lambda: 5)
     with pytest.raises(NotFoundError, match="no data here"):
         together(SecondOfTwo(torch.tensor([0, 0])), fail)
 
