@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Metrics, checkpoint and environment go to $HPCAI_RUN_DIR and $HPCAI_OUTPUTS, which hpcai's "
         "job scripts set. A checkpoint that is there is resumed at its exact step. Exit status: 0 done, "
         "2 wrong usage, 4 the loss or a weight is no number, 5 no such data, 6 another rank was lost, "
-        "7 damaged data, 143 ended by SIGTERM after a checkpoint. SIGUSR1 saves a checkpoint, and the training goes on.",
+        "7 damaged data, 143 ended by SIGTERM after a checkpoint. SIGUSR1 saves a checkpoint, and the "
+        "training goes on.",
         allow_abbrev=False,
     )
     _add_what(parser.add_argument_group("what to train"))

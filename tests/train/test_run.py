@@ -213,8 +213,12 @@ def test_a_damaged_checkpoint_costs_one_interval(tiny_data: Path, tmp_path: Path
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(
     whole: Run, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match="image_size 32, this run has 40"):
+    with pytest.raises(UsageError, match="image_size 32 there, 40 now"):
         train(tiny_data, whole.path, "--image-size", "40")
+    with pytest.raises(UsageError, match="precision 'fp32' there, 'bf16' now"):
+        train(tiny_data, whole.path, "--precision", "bf16")
+    train(tiny_data, whole.path, "--precision", "auto")
+    assert whole.environment()["precision"] == "fp32"
     assert capsys.readouterr().err == ""
 
 
