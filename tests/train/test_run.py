@@ -228,6 +228,28 @@ def test_a_loss_that_is_no_number_ends_the_training_unsaved(tiny_data: Path, tmp
     assert not (tmp_path / "outputs").exists()
 
 
+def test_weights_that_are_no_numbers_are_not_saved_and_the_next_step_told_works(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    often = ["--base-lr", "1e4", "--log-every-steps", "1", "--checkpoint-every-steps", "1"]
+    with pytest.raises(ToolError, match=r"not saved(.|\n)*smaller --base-lr(.|\n)*--no-resume"):
+        train(tiny_data, tmp_path, *often)
+    kept = [checkpoint.load(path) for path in (tmp_path / "outputs").glob("*.pt")]
+    for one in kept:
+        assert all(tensor.isfinite().all() for tensor in (*one.model.values(), *one.momentum.values()))
+    train(tiny_data, tmp_path, "--base-lr", "0.5", "--no-resume")
+    assert checkpoint.load(tmp_path / "outputs" / checkpoint.FILE_NAME).position.step == 12
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_end_the_training(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    # One step, whose loss is that of the first weights.
+    with pytest.raises(ToolError, match="Not all weights are numbers after step 1: not saved"):
+        train(tiny_data, tmp_path, "--epochs", "1", "--batch-size", "27", "--base-lr", "1e300")
+    assert not list(tmp_path.glob("outputs/*"))
+
+
 def test_a_probe_chooses_the_precision(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
