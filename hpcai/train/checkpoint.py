@@ -82,21 +82,18 @@ class Checkpoint:
     momentum: dict[str, Tensor] = field(repr=False)
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
+def save(folder: Path, checkpoint: Checkpoint, again: str = "the same command") -> None:
     """Puts the checkpoint in place in one instant and on disk; the one before stays as the previous one.
 
-    Raises StageError when there is no space or no permission; then the one before still stands.
+    Raises StageError when there is no space or no permission; then the one before still stands, and what
+    goes on from it is `again`.
     """
-    path, previous = folder / FILE_NAME, folder / PREVIOUS_NAME
-    draft, link = path.with_suffix(".part"), previous.with_suffix(".part")
+    path = folder / FILE_NAME
+    draft = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(draft, checkpoint)
-        if path.exists():
-            # A second name first, so that `path` never points to nothing.
-            link.unlink(missing_ok=True)
-            os.link(path, link)
-            link.replace(previous)
+        _keep(path, folder / PREVIOUS_NAME)
         draft.replace(path)
         sync_folder(folder)
     except (OSError, RuntimeError) as error:
@@ -104,8 +101,23 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
             draft.unlink()
         raise StageError(
             f"The checkpoint {str(path)!r} cannot be written: {error}.",
-            next_step="The one before it still stands; free space and submit again to go on from it.",
+            next_step=f"Make room or access; then {again} goes on from what was saved before.",
         ) from error
+
+
+def _keep(path: Path, previous: Path) -> None:
+    if not path.exists():
+        return
+    link = previous.with_suffix(".part")
+    link.unlink(missing_ok=True)
+    try:
+        # A second name first, so that `path` never points to nothing.
+        os.link(path, link)
+    except OSError:
+        # SMB shares and blobfuse have no hard links; whoever reads now finds the previous one.
+        path.replace(previous)
+    else:
+        link.replace(previous)
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:

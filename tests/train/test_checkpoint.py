@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,20 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: py
         save(tmp_path, checkpoint(2))
     assert names_in(tmp_path) == {FILE_NAME}
     assert load(tmp_path / FILE_NAME).position.step == 1
+
+
+@pytest.mark.parametrize("status", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_share_without_hard_links_keeps_the_one_before_too(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(status, os.strerror(status), source, None, target)
+
+    monkeypatch.setattr("os.link", refuse)
+    for step in (1, 2, 3):
+        save(tmp_path, checkpoint(step))
+    assert names_in(tmp_path) == {FILE_NAME, PREVIOUS_NAME}
+    assert [load(tmp_path / name).position.step for name in (FILE_NAME, PREVIOUS_NAME)] == [3, 2]
 
 
 def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:

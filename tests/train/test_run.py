@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -275,5 +276,23 @@ def test_what_cannot_be_trained_says_why(
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file where the folder should be")
-    with pytest.raises(StageError, match="cannot be written"):
+    with pytest.raises(StageError, match=r"cannot be written(.|\n)*then the same command goes on"):
         train(tiny_data, tmp_path, "--no-resume")
+
+
+@pytest.mark.parametrize(("where", "by"), [("slurm", "sbatch"), ("local", "bash")])
+def test_a_full_disk_names_what_goes_on_with_this_very_run(
+    where: str, by: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "a run"
+    run_dir.mkdir()
+    (run_dir / "script.sbatch").write_text("#!/bin/bash\n")
+    (run_dir / "events.jsonl").write_text(json.dumps({"event": "submitted", "where": where}) + "\n")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StageError) as raised:
+        train(tiny_data, run_dir)
+    assert f"then `{by} '{run_dir}/script.sbatch'` goes on from what was saved" in str(raised.value)
