@@ -204,6 +204,8 @@ def _checkpoint(content: Any, path: Path) -> Checkpoint:
     setting = dict(content["setting"])
     setting["class_names"] = tuple(setting["class_names"])
     setting.setdefault("epochs", None)
+    # Before it could be chosen it was always so.
+    setting["recipe"] = {"nesterov": True, **setting["recipe"]}
     return Checkpoint(
         Setting(**setting),
         Position(**content["position"]),

@@ -22,7 +22,9 @@ from hpcai.train.checkpoint import (
     save,
 )
 
-SETTING = Setting("resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4, "momentum": 0.9}, 6)
+SETTING = Setting(
+    "resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4, "momentum": 0.9, "nesterov": True}, 6
+)
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -154,8 +156,8 @@ def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:
     [
         ({"global_batch": 16}, "global_batch 32 there, 16 now (--batch-size times ranks)"),
         ({"data_version": "v2", "class_names": ("a",) * 1000}, "data_version 'v1' there, 'v2' now (--data)"),
-        ({"recipe": {"base_lr": 0.1, "momentum": 0.9}}, "base_lr 0.4 there, 0.1 now (--base-lr)"),
-        ({"recipe": {"base_lr": 0.4, "momentum": 0.8}}, "momentum 0.9 there, 0.8 now (--recipe)"),
+        ({"recipe": {**SETTING.recipe, "base_lr": 0.1}}, "base_lr 0.4 there, 0.1 now (--base-lr)"),
+        ({"recipe": {**SETTING.recipe, "momentum": 0.8}}, "momentum 0.9 there, 0.8 now (--recipe)"),
         ({"epochs": 9, "seed": 1}, "seed 0 there, 1 now (--seed); epochs 6 there, 9 now (--epochs)"),
     ],
 )
@@ -174,9 +176,12 @@ def test_the_precision_of_a_checkpoint_is_kept_or_refused() -> None:
         require_same(checkpoint(1), SETTING, "fp32")
 
 
-def test_a_checkpoint_without_its_number_of_epochs_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_checkpoint_from_before_some_of_its_setting_was_kept_is_gone_on_with(tmp_path: Path) -> None:
     save(tmp_path, checkpoint(1))
     content = torch.load(tmp_path / FILE_NAME, weights_only=True)
-    del content["setting"]["epochs"]
+    del content["setting"]["epochs"], content["setting"]["recipe"]["nesterov"]
     torch.save(content, tmp_path / FILE_NAME)
     require_same(load(tmp_path / FILE_NAME), SETTING, "auto")
+    other = {**SETTING.recipe, "nesterov": False}
+    with pytest.raises(UsageError, match=r"nesterov True there, False now \(--recipe\)"):
+        require_same(load(tmp_path / FILE_NAME), replace(SETTING, recipe=other), "auto")
