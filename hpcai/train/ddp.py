@@ -118,7 +118,7 @@ def meeting_point(world: World, environ: Mapping[str, str]) -> tuple[str, int]:
         address = f"[{address}]"
     given = environ.get("MASTER_PORT")
     if given is not None:
-        if not (given.isascii() and given.isdecimal()):
+        if not given.isdecimal():
             raise UsageError(f"MASTER_PORT is {given!r}, not a port.")
         return address, int(given)
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PMIX_NAMESPACE")
