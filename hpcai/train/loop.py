@@ -98,9 +98,8 @@ class Training:
         set_lr(parts.optimizer, parts.schedule.lr(self._position.step))
         with autocast(parts.precision, self._rank.device):
             logits_nk = parts.trained(normalised(pictures_nhwc, self._rank.device))
-            loss = functional.cross_entropy(
-                logits_nk, labels.to(self._rank.device), label_smoothing=parts.recipe.label_smoothing
-            )
+            labels_n = labels.to(self._rank.device, non_blocking=True)
+            loss = functional.cross_entropy(logits_nk, labels_n, label_smoothing=parts.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self._rank.comm.finish_gradients()
         parts.optimizer.step()

@@ -101,7 +101,7 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     cpus = "per rank, else the CPUs allotted to it"
     _add(group, "--comm", "how ranks average gradients", choices=COMMS, default="auto")
-    _add(group, "--precision", "auto tries both and takes the faster", choices=PRECISIONS, default="auto")
+    _add(group, "--precision", "auto tries both; fp32 is TF32 on a GPU", choices=PRECISIONS, default="auto")
     _add(group, "--threads", cpus, type=_int(1, 1024), metavar="N")
     _add(group, "--cache-mib", "for decoded pictures", type=_int(0, 2**20), default=1024, metavar="MIB")
     _add(group, "--stall-timeout-s", "without a step, then end", type=_wait_s, default=600.0, metavar="S")

@@ -175,8 +175,30 @@ def test_a_rank_takes_its_gpu(gpus: int, chosen: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    monkeypatch.setattr("torch.backends.cudnn.benchmark", False)
+    matmuls: list[str] = []
+    monkeypatch.setattr("torch.set_float32_matmul_precision", matmuls.append)
     assert _device(World(5, 8, 5, 8, "n1", "slurm")) == torch.device("cuda", chosen)
     assert taken == [torch.device("cuda", chosen)]
+    assert (torch.backends.cudnn.benchmark, matmuls) == (True, ["high"])
+
+
+def test_a_gpu_whose_memory_is_not_enough_names_the_batch_size(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(_: Training) -> None:
+        # torch's own words.
+        raise torch.cuda.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+        )
+
+    monkeypatch.setattr(Training, "run", run_out)
+    with pytest.raises(UsageError) as raised:
+        train(tiny_data, tmp_path)
+    assert str(raised.value).splitlines() == [
+        "The GPU's memory is not enough: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "A --batch-size below 4 or a smaller --image-size needs less.",
+    ]
 
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
