@@ -78,9 +78,10 @@ class ImageSet:
         try:
             return self._decode(data)
         except (ValueError, OSError) as error:
-            key = next(entry.key for entry in index_shard(path) if entry.offset == offset)
+            keys = {entry.offset: entry.key for entry in index_shard(path)}
             raise StageError(
-                f"Sample {key!r} of {str(path)!r} is not a picture that can be decoded: {error}.",
+                f"Sample {keys.get(offset)!r} of {str(path)!r} is not a picture that can be decoded: "
+                f"{error}.",
                 allowed="`hpcai data pull URL --verify` repairs what was damaged since it was packed.",
                 next_step="When that changes nothing, correct or remove the picture itself and pack again.",
             ) from error

@@ -127,6 +127,19 @@ def test_a_sample_that_is_no_picture_says_so_and_how_to_go_on(tiny_data: Path, t
     images.close()
 
 
+def test_a_shard_that_became_another_beneath_the_training_is_an_error_of_the_data(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    folder = damaged(tiny_data, tmp_path / "data", "no picture")
+    manifest, images = open_split(folder, "val")
+    shard = folder / manifest.shards("val")[0].path
+    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT):
+        pass
+    with pytest.raises(StageError, match=r"Sample None of '.*val-000000.tar' is not a picture"):
+        images.pixels(0)
+    images.close()
+
+
 @pytest.fixture
 def few_files() -> Iterator[Callable[[int], None]]:
     """`few_files(n)` lets this process open n files beyond those that are open, until the test ends."""
