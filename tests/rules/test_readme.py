@@ -110,12 +110,13 @@ def test_python_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path)
     done = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path,
-        env={**os.environ, **cluster.environ},
+        env={**os.environ, **cluster.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs").glob("*/*/script.sbatch"))
 
 
 @pytest.mark.long
