@@ -21,5 +21,5 @@ def named(ids: Iterable[str]) -> str:
 
 
 def _told(row: Mapping[str, str]) -> str:
-    commit = f" at {row['commit']}" if row["commit"] else ""
-    return f"{row['from']}{commit} ({row['date']})"
+    commit = f"{row['commit']}, " if row["commit"] else ""
+    return f"{row['from']} ({commit}{row['date']})"

@@ -20,12 +20,14 @@ COMMANDS = {
     "check": ("check", "Tell what is wrong with this site or a file, before the queue does."),
     "cluster": ("cluster", "CycleCloud clusters as code."),
     "data": ("data", "Pack, push, pull and list data sets."),
+    "diff": ("diff", "Tell what differs between two VM sizes."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),
     "queue": ("queue", "List your jobs."),
     "report": ("report", "Make the report of one or more runs."),
     "show": ("show", "Show one job in full."),
     "submit": ("submit", "Submit a job from its YAML file."),
+    "vm": ("vm", "What is known of Azure's VM sizes, and what they cost."),
 }
 
 

@@ -26,7 +26,7 @@ def known(request: pytest.FixtureRequest) -> Baseline:
 
 def test_every_figure_has_a_dated_source_and_a_unit(known: Baseline) -> None:
     assert set(known.sources) == set(known.figures)
-    assert all(re.search(r"\(20\d\d-\d\d-\d\d\)$", source) for source in known.sources.values())
+    assert all(re.search(r"[( ]20\d\d-\d\d-\d\d\)$", source) for source in known.sources.values())
     assert all(name in COUNTS or name.endswith(UNITS) for name in known.figures)
 
 

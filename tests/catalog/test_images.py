@@ -15,7 +15,7 @@ from hpcai.catalog.sizes import vm_size
 def test_every_figure_has_a_dated_source(image: Image) -> None:
     stated = {field.name for field in fields(image) if getattr(image, field.name) not in (None, "")}
     assert set(image.sources or {}) == stated - {"name", "notes", "sources"}
-    assert all(re.search(r"\(20\d\d-\d\d-\d\d\)$", source) for source in (image.sources or {}).values())
+    assert all(re.search(r"[( ]20\d\d-\d\d-\d\d\)$", source) for source in (image.sources or {}).values())
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def known(request: pytest.FixtureRequest) -> Profile:
 
 
 def has_a_date(source: str) -> bool:
-    return re.search(r"\(20\d\d-\d\d-\d\d\)$", source) is not None
+    return re.search(r"[( ]20\d\d-\d\d-\d\d\)$", source) is not None
 
 
 def test_every_figure_of_a_profile_has_a_dated_source(known: Profile) -> None:

@@ -26,7 +26,7 @@ def size(request: pytest.FixtureRequest) -> VmSize:
 def test_every_figure_has_a_dated_source_and_nothing_else_has(size: VmSize) -> None:
     assert set(size.sources) == {figure for figure in FIGURES if getattr(size, figure) is not None}
     for source in size.sources.values():
-        assert all(re.search(r" \(20\d\d-\d\d-\d\d\)$", one) for one in source.split("; "))
+        assert all(re.search(r"[( ]20\d\d-\d\d-\d\d\)$", one) for one in source.split("; "))
 
 
 def test_figures_fit_together(size: VmSize) -> None:
