@@ -10,7 +10,6 @@ from typing import Any
 
 from hpcai.catalog.sizes import VmSize
 from hpcai.errors import StageError
-from hpcai.files import NO_ROOM, locked, write_whole
 
 SCHEMA_VERSION = 1
 
@@ -91,6 +90,9 @@ def save_prices(path: Path, new: Iterable[Price], *, replaced: Mapping[str, str 
 
     `replaced`: size -> region, None for all of its regions. Raises StageError.
     """
+    # Here, because who only reads prices is quicker without.
+    from hpcai.files import NO_ROOM, locked, write_whole
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):

@@ -152,13 +152,13 @@ def prices(names: tuple[str, ...], region: str | None, refresh: bool, output: st
     asked = vm_prices.asked_prices()
     rows = [vm_prices.row_of(price) for size in sizes for price in vm_prices.prices(size, asked, region)]
     known = [row for row in rows if row["on_demand_usd_per_h"] is not None]
-    vm_prices.say_what_is_told(known, names, region, refreshed=refresh)
     if quiet:
         for name in dict.fromkeys(row["size"] for row in known):
             put(name)
     elif rows or output != "table":
         shown = [vm_prices.row_for_people(row) for row in rows] if output == "table" else rows
         emit_rows(shown, vm_prices.COLUMNS, output, kind="prices", shown=vm_prices.SHOWN)
+    vm_prices.say_what_is_told(known, names, region, refreshed=refresh)
 
 
 def _list_columns() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from hpcai.cli.output import say
@@ -117,6 +116,8 @@ def say_what_is_told(
         return
     say(f"No price is known{f' in {region!r}' if region is not None else ''}.")
     if not refreshed:
+        import shlex
+
         where = ["--region", region] if region is not None else [] if names else ["--region", "eastus"]
         say("  " + shlex.join(["hpcai", "vm", "prices", *names, *where, "--refresh"]))
 
