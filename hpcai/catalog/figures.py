@@ -182,7 +182,8 @@ def _check_keys(keys: list[str], line: int, mistakes: list[tuple[int, str]]) -> 
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, known)
-            mistakes.append((line, f"{key}: is no figure; {hint or 'figures are ' + ', '.join(known)}"))
+            words = f". {hint}" if hint else f"; figures are {', '.join(known)}"
+            mistakes.append((line, f"{key}: is no figure{words}"))
         elif keys.count(key) > 1 and (line, f"{key}: is a column twice") not in mistakes:
             mistakes.append((line, f"{key}: is a column twice"))
 

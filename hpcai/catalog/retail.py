@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from hpcai.catalog.prices import Price
-from hpcai.catalog.sizes import find_name
+from hpcai.catalog.sizes import bare
 from hpcai.errors import HpcaiError, ToolError, UnreachableError, UsageError
 
 ENDPOINT = "https://prices.azure.com/api/retail/prices"
@@ -56,8 +56,9 @@ def ask_prices(
         url = f"{endpoint}?{urlencode({'$filter': _filter(size, region)}, quote_via=quote)}"
         for page in _pages(url, endpoint, say, sleep):
             items += page
-    source = f"{ENDPOINT if endpoint == ENDPOINT else endpoint} (Azure Retail Prices API)"
-    return read_items(items, names, date=time.strftime("%Y-%m-%d", time.gmtime()), source=source)
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    source = f"Azure Retail Prices API, {endpoint} ({date})"
+    return read_items(items, names, date=date, source=source)
 
 
 def read_items(
@@ -68,17 +69,18 @@ def read_items(
     Of several meters for the same thing that have begun, the primary and then the newest counts. Raises
     ToolError for an item that is none.
     """
-    names = list(known)
+    names = {bare(name): name for name in known}
     found: dict[tuple[str, str], Price] = {}
     ranks: dict[tuple[str, str, str], tuple[bool, str]] = {}
     for item in items:
         try:
-            read = _read_item(item, names, date)
+            name = names.get(bare(str(item.get("armSkuName"))))
+            read = _read_item(item, date) if name is not None else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _unreadable(f"it has an item that is none ({error!r})") from error
-        if read is None:
+        if name is None or read is None:
             continue
-        name, region, field, usd_per_h, rank = read
+        region, field, usd_per_h, rank = read
         if ranks.get((name, region, field), (False, "")) <= rank:
             ranks[name, region, field] = rank
             before = found.get((name, region), Price(name, region=region, date=date, source=source))
@@ -87,17 +89,11 @@ def read_items(
     return list(found.values())
 
 
-def _read_item(
-    item: Mapping[str, Any], names: list[str], date: str
-) -> tuple[str, str, str, float, tuple[bool, str]] | None:
-    """Size, region, field of Price, dollars per hour and rank of a meter; None for one that is not wanted."""
+def _read_item(item: Mapping[str, Any], date: str) -> tuple[str, str, float, tuple[bool, str]] | None:
+    """Region, field of Price, dollars per hour and rank of a meter; None for one that is not wanted."""
     kind, words = item["type"], f"{item['skuName']} {item['meterName']}"
     begins, price = str(item["effectiveStartDate"])[:10], float(item["retailPrice"])
-    is_other = re.search("windows|cloud ?services", item["productName"], re.IGNORECASE) is not None
-    if is_other or "Low Priority" in words or item["currencyCode"] != "USD" or begins > date or not price > 0:
-        return None
-    name = find_name(str(item["armSkuName"]), names)
-    if name is None:
+    if _is_other(item, words) or not _is_valid(item, begins, date) or not price > 0:
         return None
     if kind == "Consumption" and item["unitOfMeasure"] == "1 Hour":
         field = "spot_usd_per_h" if "Spot" in words else "on_demand_usd_per_h"
@@ -106,17 +102,28 @@ def _read_item(
         price = round(price / _TERM_HOURS[item["reservationTerm"]], 6)
     else:
         return None
-    return name, str(item["armRegionName"]), field, price, (bool(item.get("isPrimaryMeterRegion")), begins)
+    return str(item["armRegionName"]), field, price, (bool(item.get("isPrimaryMeterRegion")), begins)
+
+
+def _is_other(item: Mapping[str, Any], words: str) -> bool:
+    """Whether it is a price of something else than a Linux VM, in other money, or from a quantity on."""
+    if re.search("windows|cloud ?services", item["productName"], re.IGNORECASE) or "Low Priority" in words:
+        return True
+    return item["currencyCode"] != "USD" or float(item.get("tierMinimumUnits", 0)) > 0
+
+
+def _is_valid(item: Mapping[str, Any], begins: str, date: str) -> bool:
+    return begins <= date and date <= str(item.get("effectiveEndDate") or date)[:10]
 
 
 def _check(endpoint: str, region: str | None) -> None:
     url = urlsplit(endpoint)
-    if not (url.scheme == "https" and url.hostname) and not (
-        url.scheme == "http" and url.hostname in _LOOPBACK
-    ):
+    is_https = url.scheme == "https" and url.hostname is not None
+    is_here = url.scheme == "http" and url.hostname in _LOOPBACK
+    if not (is_https or is_here) or url.query or url.fragment or url.username is not None:
         raise UsageError(
-            f"HPCAI_PRICES_URL is {endpoint!r}.",
-            allowed="It is an https address, or http on this machine.",
+            "HPCAI_PRICES_URL is no address of a price list.",
+            allowed="It is an https address, or http on this machine, without '?', '#' and a password.",
         )
     if region is not None and not re.fullmatch(r"[a-z0-9]+", region):
         raise UsageError(f"Got the region {region!r}.", allowed="Write it as Azure does, such as 'eastus2'.")

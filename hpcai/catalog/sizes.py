@@ -82,18 +82,19 @@ def vm_size(name: str, environ: Mapping[str, str] = os.environ) -> VmSize:
 
 def find_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that is meant, whatever its case and with or without `Standard_`."""
-    wanted = _bare(name)
-    return next((each for each in known if _bare(each) == wanted), None)
+    wanted = bare(name)
+    return next((each for each in known if bare(each) == wanted), None)
 
 
 def did_you_mean_size(name: str, known: Iterable[str]) -> str | None:
     """The line that offers the nearest size, or None when none is near."""
-    full = {_bare(each): each for each in known}
-    near = nearest(_bare(name), full)
+    full = {bare(each): each for each in known}
+    near = nearest(bare(name), full)
     return f"Did you mean {full[near]!r}?" if near else None
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
+    """The name as it is compared: in lower case and without `Standard_`."""
     return name.strip().lower().removeprefix(_PREFIX)
 
 

@@ -127,7 +127,7 @@ def test_nothing_answers() -> None:
         ((200, {}, b"{}"), "it has no list of items"),
         ((200, {}, b'{"Items": [], "NextPageLink": 7}'), "it has no list of items"),
         (
-            (200, {}, b'{"Items": [{"type": "Consumption"}], "NextPageLink": null}'),
+            (200, {}, b'{"Items": [{"armSkuName": "hb176rs_v4"}], "NextPageLink": null}'),
             "it has an item that is none",
         ),
         ((200, {}, b'{"Items": [7], "NextPageLink": null}'), "it has an item that is none"),
@@ -164,13 +164,16 @@ def test_pages_that_do_not_end_are_given_up(list_: StandIn) -> None:
         ("ftp://127.0.0.1/", "eastus"),
         ("prices", "eastus"),
         ("https://", "eastus"),
+        ("https://prices.example/api?key=1", "eastus"),
+        ("https://me:secret@prices.example/api", "eastus"),
         ("https://prices.example/api", "East US"),
         ("https://prices.example/api", "x' or 'a' eq 'a"),
     ],
 )
 def test_what_no_question_can_be_made_of(endpoint: str, region: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as raised:
         ask_prices([HB], region, [HB], endpoint=endpoint, say=print)
+    assert "secret" not in str(raised.value)
 
 
 def read(*items: dict[str, Any]) -> list[float | None]:
@@ -196,6 +199,8 @@ def test_of_several_meters_the_primary_and_then_the_newest_that_has_begun_counts
         {"productName": "Virtual Machines HBv4 Series Cloud Services"},
         {"unitOfMeasure": "1/Month"},
         {"retailPrice": 0.0},
+        {"tierMinimumUnits": 100.0},
+        {"effectiveEndDate": "2026-11-20T23:59:59Z"},
         {"type": "Reservation", "reservationTerm": "5 Years"},
         {"type": "Reservation"},
     ],

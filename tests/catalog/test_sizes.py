@@ -171,7 +171,7 @@ def test_all_mistakes_of_a_csv_come_at_once_with_their_lines(tmp_path: Path) -> 
         "two words,1\n"
     )
     assert mistakes(with_file(tmp_path, text)) == [
-        "own.csv:1: vcpu: is no figure; Did you mean 'vcpus'?",
+        "own.csv:1: vcpu: is no figure. Did you mean 'vcpus'?",
         "own.csv:2: Standard_A: arch: got 'sparc'; x86_64 or arm64",
         "own.csv:2: Standard_A: generations: got '3'; 1, 2 or '1 2'",
         "own.csv:2: Standard_A: gpus: got '-1'; a whole number from 0, or a part of one such as 1/6",
@@ -192,7 +192,7 @@ def test_all_mistakes_of_a_json_come_at_once_with_their_lines(tmp_path: Path) ->
     )
     assert mistakes(with_file(tmp_path, text, "own.json")) == [
         "own.json:3: Standard_A: vcpus: got '4.5'; a whole number from 1",
-        "own.json:4: gpu: is no figure; Did you mean 'gpus'?",
+        "own.json:4: gpu: is no figure. Did you mean 'gpus'?",
         "own.json:5: Standard_A: spot: got 'true'; yes or no",
         "own.json:8: vcpus: stands here twice",
         "own.json:9: Standard_C: got 7; a map of figures",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -354,3 +356,20 @@ def test_names_are_completed(typed: str, expected: list[str]) -> None:
 def test_a_wrong_file_completes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCAI_VM_SIZES", str(tmp_path / "missing.csv"))
     assert complete_vm_size(click.Context(diff), diff.params[0], "HB") == []
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    "words", ["vm show hb176rs_v4", "vm list", "vm prices hb176rs_v4", "diff hb176rs_v4 hc44rs"]
+)
+def test_the_catalog_is_told_without_heavy_libraries(words: str) -> None:
+    code = (
+        f"import sys; sys.argv = ['hpcai', *{words.split()}]\n"
+        "from hpcai.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert not loaded & {"pydantic", "yaml", "jinja2", "numpy", "ssl", "http", "rich", "subprocess"}
