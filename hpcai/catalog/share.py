@@ -15,7 +15,7 @@ _KEPT_LEAST_GIB = 1
 def share(profile: Profile, size: VmSize | None, gpus: int | None) -> Profile:
     """The profile for `gpus` of the node's GPUs: their part of its tasks, cores and memory, rounded down.
 
-    All of them, or None, is the profile as it is. A part has no binding: which cores Slurm gives it is not
+    All of them, or None, is the profile as it is. A part has no masks: which cores Slurm gives it is not
     known before, and a mask that lies outside them fails. `size` None: its memory is not known.
     """
     whole = profile.gpus_per_node
@@ -28,7 +28,7 @@ def share(profile: Profile, size: VmSize | None, gpus: int | None) -> Profile:
         cpus_per_task=_cpus(profile, size, ntasks, gpus, whole),
         gpus_per_node=gpus,
         mem_gib=memory_gib(size, gpus, whole),
-        cpu_bind=None,
+        cpu_bind=profile.cpu_bind if profile.cpu_bind == "none" else None,
     )
 
 

@@ -142,6 +142,7 @@ def prices(names: tuple[str, ...], region: str | None, refresh: bool, output: st
     """
     from hpcai.catalog.sizes import vm_size, vm_sizes
 
+    region = region.lower() if region is not None else None
     sizes = [vm_size(name) for name in dict.fromkeys(names)] or list(vm_sizes().values())
     if refresh:
         if not names and region is None:

@@ -54,7 +54,7 @@ def resolve_job(
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
-    part = share(found, _size(found), _gpus(spec, found))
+    part = _part(found, _gpus(spec, found))
     update: dict[str, Any] = {**_shape(spec, part), "horovod_controller": _controller(spec, has_pmix)}
     if spec.mem_gib is None:
         update["mem_gib"] = _memory_gib(found, found if spec.exclusive else part, update)
@@ -71,6 +71,11 @@ def resolve_job(
         mounts=found.mounts if merged.container is not None else (),
         places=_places(site),
     )
+
+
+def _part(found: Profile, gpus: int | None) -> Profile:
+    # A whole node needs no size: the table is not read for it.
+    return found if gpus == found.gpus_per_node else share(found, _size(found), gpus)
 
 
 def _size(found: Profile) -> VmSize | None:

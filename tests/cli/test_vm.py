@@ -227,7 +227,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 def test_refreshed_prices_are_kept_for_later_calls_and_other_commands(azure: StandIn, tmp_path: Path) -> None:
-    [row] = rows_of("vm", "prices", HB, "--region", "westeurope", "--refresh")
+    [row] = rows_of("vm", "prices", HB, "--region", "WestEurope", "--refresh")
     assert (row["on_demand_usd_per_h"], row["spot_usd_per_h"], row["spot_at_most_usd_per_h"]) == (
         9.5,
         3.25,

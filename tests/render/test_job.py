@@ -189,6 +189,13 @@ def test_tasks_share_the_cores_and_memory_of_a_node_without_gpus(
     assert done.gpus_per_node is None
 
 
+def test_a_whole_node_does_not_need_the_table_of_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCAI_VM_SIZES", "/nonexistent/sizes.csv")
+    assert resolved(job(profile="Standard_ND96isr_H100_v5")).spec.mem_gib == 0
+    with pytest.raises(NotFoundError, match="HPCAI_VM_SIZES"):
+        resolved(job(profile="Standard_ND96isr_H100_v5", gpus_per_node=1))
+
+
 def test_without_a_profile_nothing_is_assumed() -> None:
     done = resolved(job(gpus_per_node=1)).spec
     assert (done.ntasks_per_node, done.cpus_per_task, done.gpus_per_node, done.mem_gib) == (1, None, 1, None)
