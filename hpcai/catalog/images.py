@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase as fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -33,14 +34,26 @@ class Image:
 
 
 @cache
+def _content() -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(
+        Path(__file__).with_name("images.json").read_text(encoding="utf-8")
+    )
+    return content
+
+
+@cache
 def images() -> tuple[Image, ...]:
     """All images, those to take first before others."""
-    content = json.loads(Path(__file__).with_name("images.json").read_text(encoding="utf-8"))
-    return tuple(_image(name, entry) for name, entry in content["images"].items())
+    return tuple(_image(name, entry) for name, entry in _content()["images"].items())
 
 
 def images_for(size: VmSize) -> list[Image]:
-    """The images that start on this size and have its GPUs' driver; none where its arch is not known."""
+    """The images that are made for this size, start on it and have its GPUs' driver.
+
+    None for a size that neither the images' page nor their set-up names, and where its arch is not known.
+    """
+    if not any(fnmatch(size.name, pattern) for pattern in _patterns()):
+        return []
     wanted = gpu_of(size)
     return [
         image
@@ -49,6 +62,11 @@ def images_for(size: VmSize) -> list[Image]:
         and image.gpu == wanted
         and (image.generation is None or size.generations is None or image.generation in size.generations)
     ]
+
+
+@cache
+def _patterns() -> tuple[str, ...]:
+    return tuple(pattern for patterns in _content()["sizes"].values() for pattern in patterns)
 
 
 def gpu_of(size: VmSize) -> Gpu:

@@ -88,8 +88,11 @@ def find_name(name: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean_size(name: str, known: Iterable[str]) -> str | None:
     """The line that offers the nearest size, or None when none is near."""
-    full = {bare(each): each for each in known}
-    near = nearest(bare(name), full)
+    full, word = {bare(each): each for each in known}, bare(name)
+    near = nearest(word, full)
+    if near is None and len(word) > 2:
+        # Such as gb300, which is far from the whole name.
+        near = next((each for each in full if word in each), None)
     return f"Did you mean {full[near]!r}?" if near else None
 
 

@@ -34,7 +34,10 @@ def emit_facts(size: VmSize, prices: Sequence[Price], output: str) -> None:
         emit_object(_as_json(size, prices), output)
         return
     facts = [*facts_of(size), *_image_facts(size), *_price_facts(prices)]
-    rows = [{"figure": fact.figure, "value": told(fact.value), "source": fact.source} for fact in facts]
+    rows = [
+        {"figure": fact.figure, "value": lacking(fact.figure, fact.value), "source": fact.source}
+        for fact in facts
+    ]
     if output == "csv":
         emit_rows([{"figure": "size", "value": size.name}, *rows], COLUMNS, output, kind="figures")
         return
@@ -172,8 +175,10 @@ def told(value: Any) -> str:
 
 
 def lacking(figure: str, value: Any) -> str:
-    """A figure as a person reads it; a setting of a profile that is not there is not unknown."""
-    return "-" if value is None and figure.startswith("profile.") else told(value)
+    """A figure as a person reads it; a profile, or a setting of one, that is not there is not unknown."""
+    if value is None and figure.startswith("profile"):
+        return "none" if figure == "profile" else "-"
+    return told(value)
 
 
 def number(value: float | None) -> str | None:

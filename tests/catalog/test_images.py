@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
+import json
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from hpcai.catalog import images as module
 from hpcai.catalog.images import Image, images, images_for
-from hpcai.catalog.sizes import vm_size
+from hpcai.catalog.sizes import vm_size, vm_sizes
+from hpcai.catalog.sources import sources
 
 
 @pytest.mark.parametrize("image", images(), ids=lambda image: str(image.name))
@@ -32,6 +37,18 @@ def test_a_size_gets_its_images(size: str, first: str | None, gpu: str) -> None:
     found = images_for(vm_size(size))
     assert found[0].urn == first
     assert {(image.gpu, image.arch) for image in found} == {(gpu, vm_size(size).arch)}
+
+
+@pytest.mark.parametrize("size", ["NV36ads_A10_v5", "ND24rs", "HX176rs", "D2s_v5", "NC24ads_A100_v4"])
+def test_a_size_that_no_source_names_gets_none(size: str) -> None:
+    assert images_for(vm_size(size)) == []
+
+
+def test_every_size_that_is_named_exists() -> None:
+    named = json.loads(Path(module.__file__).with_name("images.json").read_text())["sizes"]
+    for source, patterns in named.items():
+        assert source in sources()
+        assert not [each for each in patterns if not fnmatch.filter(vm_sizes(), each)]
 
 
 def test_a_size_of_unknown_architecture_gets_none() -> None:

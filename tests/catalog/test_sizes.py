@@ -79,7 +79,12 @@ def test_a_size_is_found_in_any_case_and_without_its_prefix(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "next_step"),
-    [("hb176rs_4", "Did you mean 'Standard_HB176rs_v4'?"), ("xyz", "hpcai vm list"), ("", "hpcai vm list")],
+    [
+        ("hb176rs_4", "Did you mean 'Standard_HB176rs_v4'?"),
+        ("gb300", "Did you mean 'Standard_ND128isr_GB300_v6'?"),
+        ("xyz", "hpcai vm list"),
+        ("", "hpcai vm list"),
+    ],
 )
 def test_an_unknown_size_is_not_found_with_the_nearest(name: str, next_step: str) -> None:
     with pytest.raises(NotFoundError) as raised:

@@ -166,7 +166,7 @@ def test_what_is_not_known_of_a_size_is_said() -> None:
         for line in done.stdout.splitlines()
         if line.startswith(("prof", "heal", "price", "imag"))
     )
-    assert told["profile"] == told["health"] == "unknown"
+    assert (told["profile"], told["health"], told["images"]) == ("none", "unknown", "unknown")
     assert told["price.any.on_demand_usd_per_h"] == "unknown"
     assert done.stderr == "Standard_ND24rs has retired on 2023-09-06: Azure starts no new ones.\n"
     assert json.loads(hpcai("vm", "show", "nd24rs", "-o", "json").stdout)["profile"] is None
