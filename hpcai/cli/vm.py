@@ -71,17 +71,10 @@ def list_(
     from hpcai.catalog.sizes import vm_sizes
 
     sizes = list(vm_sizes().values())
-    asked = vm_prices.asked_prices()
     if series is not None:
         sizes = _of_series(sizes, series)
-    sizes = [
-        size
-        for size in sizes
-        if (size.gpus or not (with_gpus or gpu_model))
-        and (gpu_model or "").lower() in (size.gpu_model or "").lower()
-        and (size.infiniband_rails or not infiniband)
-    ]
-    rows = [_row(size, asked) for size in sizes]
+    asked = vm_prices.asked_prices()
+    rows = [_row(size, asked) for size in sizes if _fits(size, with_gpus, gpu_model, infiniband)]
     rows = [row for row in rows if row["profile"] or not with_profile]
     if most_usd_per_h is not None:
         rows = _at_most(rows, most_usd_per_h)
@@ -160,6 +153,15 @@ def prices(names: tuple[str, ...], region: str | None, refresh: bool, output: st
         shown = [vm_prices.row_for_people(row) for row in rows] if output == "table" else rows
         emit_rows(shown, vm_prices.COLUMNS, output, kind="prices", shown=vm_prices.SHOWN)
     vm_prices.say_what_is_told(known, names, region, refreshed=refresh)
+
+
+def _fits(size: VmSize, with_gpus: bool, gpu_model: str | None, infiniband: bool) -> bool:
+    """Whether the size is known to have what is asked for."""
+    if with_gpus and not size.gpus:
+        return False
+    if gpu_model is not None and gpu_model.lower() not in (size.gpu_model or "").lower():
+        return False
+    return bool(size.infiniband_rails or size.infiniband_gbit_per_s) or not infiniband
 
 
 def _list_columns() -> list[str]:

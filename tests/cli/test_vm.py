@@ -86,7 +86,7 @@ def test_a_person_sees_what_matters_and_since_when_a_size_has_retired() -> None:
     [
         (("--gpus",), {H100, "Standard_NC6s_v3"}, {HB}),
         (("--gpu", "H200"), {"Standard_ND96isr_H200_v5"}, {H100, HB}),
-        (("--infiniband",), {H100, HB}, {"Standard_NC6s_v3", "Standard_D2s_v5"}),
+        (("--infiniband",), {H100, HB, "Standard_HB60rs"}, {"Standard_NC6s_v3", "Standard_D2s_v5"}),
         (("--series", "nd-h100_V5"), {H100}, {HB, "Standard_ND96isr_H200_v5"}),
         (("--profile",), {H100, HB}, {"Standard_NC6s_v3"}),
         (("--gpus", "--max-price", "1"), {"Standard_NC4as_T4_v3"}, {H100, "Standard_D2s_v5"}),
