@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
-from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
+from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
@@ -32,12 +32,14 @@ def up(
     gpus_per_node: int = 0,
     memory_mib_per_node: int | None = None,
     blob: bool = False,
+    pyxis_version: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Whether the cluster had to be started: False when one of this very shape was up already.
 
     CPUs and memory are this machine's unless given; they may be more than it has.
+    With `pyxis_version` tasks may run in containers, by a stand-in that plays this version of Pyxis.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     `tell` is told what takes long the first time.
     Raises ToolError when a cluster of another shape is up, or when this one does not come up.
@@ -49,6 +51,7 @@ def up(
         gpus_per_node=gpus_per_node,
         memory_mib_per_node=_machine_memory_mib() if memory_mib_per_node is None else memory_mib_per_node,
         blob=blob,
+        pyxis=pyxis_version,
     )
     _check(shape)
     with locked(where.lock):
@@ -66,6 +69,8 @@ def _tell_of_fetches(cache: Path, shape: Shape, tell: Callable[[str], None]) -> 
         tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
     if shape.blob and not azurite.is_made(cache):
         tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
+    if shape.pyxis is not None and not pyxis.is_made(cache):
+        tell("Fetching squashfs-tools from this machine's distribution: 3 MB, the first time only.")
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
@@ -81,6 +86,7 @@ def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None)
         had = bool(lifecycle.remains(where))
         lifecycle.stop(where, cancel_jobs=True)
         if purge:
+            pyxis.make_removable(where.state / "containers")
             shutil.rmtree(where.state, ignore_errors=True)
     return had
 
@@ -113,10 +119,13 @@ def environment(
     Raises NotFoundError for an unknown name, ToolError when the cluster is down.
     """
     _, cluster = require_up(name, cache=cache)
+    path = _first_on_path(f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath))
+    if cluster.shape.pyxis is not None:
+        path = _first_on_path(f"{cluster.home}/pyxis", path)
     found = {
         "HPCAI_LOCAL": name,
         "HPCAI_SCRATCH": f"{cluster.home}/scratch/%n",
-        "PATH": _first_on_path(f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath)),
+        "PATH": path,
         "SLURM_CONF": str(cluster.conf),
     }
     if cluster.blob_endpoint is not None:
@@ -220,8 +229,9 @@ def _nodes(
 def _bring_up(where: Place, shape: Shape) -> None:
     programs = prefix.ensure(where.cache)
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
+    standin = pyxis.ensure(where.cache, programs) if shape.pyxis is not None else None
     for attempt in range(ATTEMPTS):
-        cluster = setup.set_up(where, shape, programs, start_azurite, attempt=attempt)
+        cluster = setup.set_up(where, shape, programs, start_azurite, standin, attempt=attempt)
         try:
             lifecycle.start(where, cluster)
         except BaseException as error:
@@ -239,6 +249,13 @@ def _check(shape: Shape) -> None:
         got = getattr(shape, field)
         if not least <= got <= most:
             raise UsageError(f"{field} is {got}.", allowed=f"{least} to {most} are possible.")
+    if shape.pyxis is not None:
+        if shape.pyxis not in pyxis.VERSIONS:
+            raise UsageError(
+                f"pyxis_version is {shape.pyxis!r}.",
+                allowed=f"One of {', '.join(pyxis.VERSIONS)} can be played.",
+            )
+        pyxis.require_namespaces()
     if shape.memory_mib_per_node < shape.cpus_per_node:
         raise UsageError(
             f"memory_mib_per_node is {shape.memory_mib_per_node}.",

@@ -15,6 +15,8 @@ class Shape:
     gpus_per_node: int
     memory_mib_per_node: int
     blob: bool
+    pyxis: str | None = None
+    """The version of Pyxis that the stand-in plays; None: a cluster without containers."""
 
     def node_names(self) -> list[str]:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
