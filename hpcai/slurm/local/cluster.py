@@ -252,8 +252,8 @@ def _check(shape: Shape) -> None:
     if shape.pyxis is not None:
         if shape.pyxis not in pyxis.VERSIONS:
             raise UsageError(
-                f"pyxis_version is {shape.pyxis!r}.",
-                allowed=f"One of {', '.join(pyxis.VERSIONS)} can be played.",
+                f"Pyxis {shape.pyxis!r} cannot be played.",
+                allowed=f"It may be {', '.join(pyxis.VERSIONS)}.",
             )
         pyxis.require_namespaces()
     if shape.memory_mib_per_node < shape.cpus_per_node:

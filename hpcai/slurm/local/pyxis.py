@@ -45,7 +45,7 @@ def ensure(cache: Path, prefix: Prefix) -> Path:
             with scratch_folder(target.parent) as folder:
                 made = folder / "made"
                 made.mkdir()
-                _compile(cache, _headers(cache, prefix, folder), made / PLUGIN)
+                _compile(cache, _headers(prefix, folder), made / PLUGIN)
                 for name, program in _squashfs(cache, folder).items():
                     (made / name).symlink_to(program)
                 shutil.copy(SOURCE / "enroot", made / "enroot")
@@ -63,7 +63,7 @@ def _digest(prefix: Prefix) -> str:
 
 def _compile(cache: Path, headers: Path, plugin: Path) -> None:
     sources = sorted(SOURCE.glob("*.c"))
-    argv = [compiler(cache), *FLAGS, f"-I{headers}", "-o", plugin, *sources]
+    argv: list[str | Path] = [compiler(cache), *FLAGS, f"-I{headers}", "-o", plugin, *sources]
     done = shell.run(argv, timeout_s=COMPILE_TIMEOUT_S, check=False)
     if done.status != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or ["it gave no reason"]
@@ -84,7 +84,7 @@ def compiler(cache: Path) -> str:
     )
 
 
-def _headers(cache: Path, prefix: Prefix, folder: Path) -> Path:
+def _headers(prefix: Prefix, folder: Path) -> Path:
     """The folder below which `slurm/spank.h` of this very Slurm lies."""
     beside = prefix.root / "include"
     if (beside / "slurm" / "spank.h").is_file():
@@ -104,7 +104,7 @@ def _tools_on_path() -> bool:
 
 
 def _squashfs(cache: Path, folder: Path) -> dict[str, Path]:
-    """The programs that read and write .sqsh files: this machine's, else Debian's, unpacked into the cache."""
+    """The programs that read and write .sqsh files: this machine's, else those of a package in the cache."""
     if _tools_on_path():
         return {name: Path(str(shutil.which(name))) for name in SQUASHFS}
     target = cache / "tools" / "squashfs-tools"
@@ -174,12 +174,12 @@ def require_namespaces() -> None:
         if _setting(path) == value:
             name = allowing.partition("=")[0]
             raise ToolError(
-                f"Containers need user namespaces, and this machine refuses them: {name} is {value} ({words}).",
+                f"Containers need user namespaces, which {name}={value} refuses: {words}.",
                 next_step=f"sudo sysctl -w {allowing}",
             )
     raise ToolError(
-        f"Containers need user namespaces, and something around this machine refuses them: {words}.",
-        allowed="A container engine's seccomp filter does so: start it with --security-opt seccomp=unconfined.",
+        f"Containers need user namespaces, and this machine refuses them: {words}.",
+        allowed="A container engine's seccomp filter does so; --security-opt seccomp=unconfined lifts it.",
     )
 
 
