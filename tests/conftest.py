@@ -19,7 +19,7 @@ from hypothesis import settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.real_cluster"]
+pytest_plugins = ["tests.real_cluster", "tests.container_cluster"]
 
 settings.register_profile("half", max_examples=50)
 settings.load_profile("half")

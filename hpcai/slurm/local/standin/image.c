@@ -50,6 +50,13 @@ static void print_log(void)
     log_count = 0;
 }
 
+void told_done(bool show)
+{
+    for (int i = 0; show && i < log_count; i++)
+        slurm_spank_log("%s", log_lines[i]);
+    log_count = 0;
+}
+
 int start_failed(int status, const char *format, ...)
 {
     va_list list;

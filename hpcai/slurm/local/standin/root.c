@@ -266,7 +266,7 @@ static int mount_system(int root)
 static void write_names(int root, const struct job *job, const char *home, const char *file, bool users)
 {
     char line[PATH_SIZE], path[64];
-    int old = inside(root, file, O_RDONLY), space = 0;
+    int old = inside(root, file, O_RDONLY);
     size_t used = 0;
     char *kept = calloc(1, 1 << 18);
     FILE *from = old < 0 ? NULL : fdopen(old, "r");
@@ -292,7 +292,6 @@ static void write_names(int root, const struct job *job, const char *home, const
         fputs(kept ? kept : "", to);
         fclose(to);
     }
-    (void)space;
     free(kept);
     if (fd >= 0)
         close(fd);

@@ -86,3 +86,5 @@ int start_failed(int status, const char *format, ...) __attribute__((format(prin
 /* The lines of what Enroot wrote. */
 void told(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void told_file(int fd);
+/* They are not needed: shown where somebody asked for them. */
+void told_done(bool show);

@@ -138,6 +138,7 @@ int start(const struct job *job, int environ_fd, char *folder, size_t size)
     told_file(log);
     close(log);
     if (pid > 0 && WIFSTOPPED(status)) {
+        told_done((asked.entrypoint == -1 ? site.execute_entrypoint : asked.entrypoint) && asked.entrypoint_log == 1);
         result = copy_environ(pid, environ_fd, folder, size);
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
