@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from hpcai.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,20 @@ class Site:
     storage_endpoint: str | None = None
     storage_credentials: Path | None = None
     allow_http: tuple[str, ...] = ()
+    pyxis_version: str = "0.21"
+    """Of the nodes; CycleCloud's are taken for granted."""
+    images: Path | None = None
+    """Where images are kept that all nodes of a job start from; None: beside the runs."""
+
+    @property
+    def images_folder(self) -> Path:
+        return self.images or self.runs_root / ".images"
 
 
 def load_site(environ: Mapping[str, str] = os.environ) -> Site:
     """The site that `environ` describes; a variable that is empty counts as not set."""
     credentials = environ.get("HPCAI_STORAGE_CREDENTIALS")
+    images = environ.get("HPCAI_IMAGES")
     hosts = environ.get("HPCAI_ALLOW_HTTP", "").split(",")
     return Site(
         runs_root=_absolute(environ.get("HPCAI_RUNS_ROOT") or "~/hpcai/runs", environ),
@@ -34,7 +46,17 @@ def load_site(environ: Mapping[str, str] = os.environ) -> Site:
         storage_endpoint=environ.get("HPCAI_STORAGE_ENDPOINT") or None,
         storage_credentials=_absolute(credentials, environ) if credentials else None,
         allow_http=tuple(host.strip() for host in hosts if host.strip()),
+        pyxis_version=_version(environ.get("HPCAI_PYXIS_VERSION") or Site.pyxis_version),
+        images=_absolute(images, environ) if images else None,
     )
+
+
+def _version(text: str) -> str:
+    if re.fullmatch(r"\d+\.\d+(\.\d+)?", text) is None:
+        raise UsageError(
+            f"HPCAI_PYXIS_VERSION is {text!r}.", allowed="A version such as 0.21 or 0.24.0 is needed."
+        )
+    return text
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
