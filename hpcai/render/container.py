@@ -119,7 +119,7 @@ def refuse_what_pyxis_lacks(container: ContainerSpec, mounts: Sequence[str], ver
 def _lacks(what: str, since: str, version: str) -> RenderError:
     return RenderError(
         f"{what} needs Pyxis {since}, and this site is taken to have {version}.",
-        next_step=f"export HPCAI_PYXIS_VERSION={since}  # if the nodes have it",
+        next_step="Leave it out, or set HPCAI_PYXIS_VERSION to the version that the nodes have.",
     )
 
 

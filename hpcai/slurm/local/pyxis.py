@@ -94,7 +94,7 @@ def _headers(prefix: Prefix, folder: Path) -> Path:
     if not any(f"_{prefix.version()}-" in name for name in packages):
         raise ToolError(
             f"The headers of Slurm {prefix.version()} are not to be had here: apt has {', '.join(packages)}.",
-            next_step=f"Remove {str(prefix.root)!r}: Slurm is fetched anew, with its headers",
+            next_step=f"Remove {str(prefix.root)!r}: Slurm is then fetched anew.",
         )
     return root / "usr" / "include"
 
@@ -112,7 +112,7 @@ def _squashfs(cache: Path, folder: Path) -> dict[str, Path]:
         made = folder / "squashfs-tools"
         made.mkdir()
         source = Apt(folder / "apt-squashfs", own_lists=False)
-        source.unpack(source.closure(["squashfs-tools"]), made / "root")
+        source.unpack(source.closure(["squashfs-tools"]), made / "unpacked")
         for name in SQUASHFS:
             _write_program(made, name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +122,13 @@ def _squashfs(cache: Path, folder: Path) -> dict[str, Path]:
 
 def _write_program(made: Path, name: str) -> None:
     """A program that starts an unpacked one with the loader and the libraries that came with it."""
-    loader = next(file for file in (made / "root").rglob("ld-linux*.so.*") if file.is_file())
-    libraries = {file.parent for file in (made / "root").rglob("*.so.*")}
+    loader = next(file for file in (made / "unpacked").rglob("ld-linux*.so.*") if file.is_file())
+    libraries = {file.parent for file in (made / "unpacked").rglob("*.so.*")}
     inside = [f"$here/{path.relative_to(made)}" for path in (loader, *sorted(libraries))]
     text = '#!/bin/sh\nhere=$(readlink -f -- "$0")\nhere=${here%/*}\n'
-    text += f'exec "{inside[0]}" --library-path "{":".join(inside[1:])}" "$here/root/usr/bin/{name}" "$@"\n'
+    text += (
+        f'exec "{inside[0]}" --library-path "{":".join(inside[1:])}" "$here/unpacked/usr/bin/{name}" "$@"\n'
+    )
     (made / name).write_text(text, encoding="utf-8")
     (made / name).chmod(0o755)
 

@@ -6,10 +6,12 @@ import os
 import pwd
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hpcai.slurm.local import cluster as embedded
 from tests.container_cluster import Containers
 
 pytestmark = pytest.mark.real
@@ -457,3 +459,58 @@ def test_nothing_is_left_of_a_container_without_a_name(containers: Containers) -
     containers.printed(f"--container-image={containers.image}", "bash", "-c", "true")
     left = [folder.name for folder in (containers.home / "containers").glob("*/pyxis_*.*")]
     assert left == []
+
+
+# ---- where namespaces are refused
+
+NO_MORE = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+COUNTED = ("unshare", "--user", "--map-root-user", "sh", "-c", NO_MORE, "up")
+FILTERED = (sys.executable, str(Path(__file__).parents[2] / "without_namespaces.py"))
+
+
+def up_where_namespaces_are_refused(
+    how: tuple[str, ...], name: str, *options: str
+) -> subprocess.CompletedProcess[str]:
+    ours = [sys.executable, "-m", "hpcai", "local", "up", "--name", name, "--nodes", "1", *options]
+    return subprocess.run([*how, *ours], capture_output=True, text=True, check=False, timeout=90)
+
+
+@pytest.mark.parametrize(
+    ("how", "refused", "remedy"),
+    [
+        (
+            COUNTED,
+            "which user.max_user_namespaces=0 refuses",
+            "sudo sysctl -w user.max_user_namespaces=10000",
+        ),
+        (FILTERED, "and this machine refuses them", "--security-opt seccomp=unconfined lifts it."),
+    ],
+    ids=["count", "seccomp"],
+)
+def test_a_machine_that_refuses_namespaces_is_told_what_would_allow_them(
+    containers: Containers, how: tuple[str, ...], refused: str, remedy: str
+) -> None:
+    done = up_where_namespaces_are_refused(how, f"{containers.name}-r", "--containers")
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"hpcai: Containers need user namespaces, {refused}: unshare")
+    assert done.stderr.endswith(f"{remedy}\n")
+    assert f"{containers.name}-r" not in embedded.known()
+
+
+def test_a_node_that_refuses_namespaces_says_what_would_allow_them(containers: Containers) -> None:
+    name = f"{containers.name}-r"
+    try:
+        assert up_where_namespaces_are_refused(FILTERED, name).returncode == 0
+        conf = (containers.home / "plugstack.conf").read_text()
+        (containers.home.with_name(name) / "plugstack.conf").write_text(conf)
+        environ = {**os.environ, **embedded.environment(name)}
+        argv = ["srun", f"--container-image={containers.image}", "true"]
+        done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        embedded.down(name, purge=True)
+    assert done.returncode == 1
+    told = next(line for line in lines(done.stderr) if "enroot-nsenter" in line)
+    assert told.startswith(
+        "pyxis:     enroot-nsenter: failed to create user namespace: Operation not permitted ("
+    )
+    assert "--security-opt seccomp=unconfined" in told
