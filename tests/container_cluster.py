@@ -62,6 +62,7 @@ def make_image(root: Path) -> Path:
             shutil.copy(library, target)
     (root / "etc/environment").write_text(VARIABLES)
     (root / "etc/rc").write_text(RC)
+    (root / "etc/profile").write_text("export FROM_PROFILE=yes\n")
     return root
 
 

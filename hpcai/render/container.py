@@ -72,9 +72,9 @@ def pyxis_words(
     """
     image = '"$hpcai_image"' if imported else quote(image_reference(container.image, workdir))
     words = [f"--container-image={image}"]
-    # A name that outlives the job would bring yesterday's image back without a word.
-    name = container.name or ("hpcai" if steps_in_container > 1 else None)
+    name = kept_name(container, steps_in_container)
     if name:
+        # A name that outlives the job would bring yesterday's image back without a word.
         words.append(f'--container-name="{name}-$SLURM_JOB_ID"')
     words.append(f"--container-workdir={quote(container.workdir or workdir)}")
     own = [_absolute(mount, workdir) for mount in container.mounts]
@@ -87,6 +87,11 @@ def pyxis_words(
     if container.unshare:
         words.append(f"--container-unshare={','.join(dict.fromkeys(container.unshare))}")
     return words
+
+
+def kept_name(container: ContainerSpec, steps_in_container: int) -> str | None:
+    """The name that the steps of a job know their container by; None for one that ends with its step."""
+    return container.name or ("hpcai" if steps_in_container > 1 else None)
 
 
 def saved_file(container: ContainerSpec, workdir: str) -> str | None:

@@ -132,11 +132,13 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     spec = job.spec
     _check(job, run_dir, where)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    shared, save = None, None
+    shared, save, kept = None, None, None
+    steps = 2 if gloo else 1
     if spec.container is not None:
         shared = container.shared_image(spec.container, spec.nodes, job.images)
         save = container.saved_file(spec.container, str(job.workdir))
-    pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1, imported=shared is not None)
+        kept = container.kept_name(spec.container, steps)
+    pyxis = _pyxis(job, run_dir, steps=steps, imported=shared is not None)
     return render(
         "sbatch/job.sh.j2",
         job=spec,
@@ -153,6 +155,8 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         pyxis=pyxis,
         image=shared,
         save=save,
+        kept=kept,
+        leaves=kept is not None or (shared is not None and shared.moves),
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
         # A bash that was given one command becomes it; any other stays beside what it runs.

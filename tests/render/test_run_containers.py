@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hpcai.specs.job import JobSpec
+from hpcai.staging.pack import pack
 from tests.container_cluster import Containers
 from tests.render.test_run_real import HOROVOD, MPI, Slurm, has_ended, logs
 
@@ -77,6 +79,9 @@ def test_a_tag_that_moves_is_imported_by_each_job_and_leaves_nothing(
     assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
     assert (run / "logs/batch.out").read_text().count("Querying registry") == 1
     assert list((slurm.folder / "images").iterdir()) == []
+    job, run = slurm.run(command="true", name="none", nodes=2, container={"image": "moving.example/other"})
+    assert job["JobState"] == "FAILED"
+    assert list((slurm.folder / "images").iterdir()) == [], "nor where it could not be had"
 
 
 def test_an_image_that_cannot_be_had_fails_the_job_before_any_step(slurm: Slurm) -> None:
@@ -138,5 +143,25 @@ def test_horovod_in_an_image_goes_by_gloo(containers: Containers, slurm: Slurm) 
     # The rendezvous server's container is still running, with the same mounts.
     joined = {"0.err": "pyxis: ignoring --container-mounts when attaching to a running container\n"}
     assert logs(run) == joined | {f"{rank}.out": f"{rank} 2 0 1 {rank} 2 gloo 3\n" for rank in range(2)}
-    kept = [folder.name for folder in (containers.home / "containers").glob("n*/pyxis_hpcai-*")]
-    assert f"pyxis_hpcai-{job['JobId']}" in kept
+    assert list((containers.home / "containers").glob("n*/pyxis_hpcai-*")) == [], (
+        "nothing is left on the nodes"
+    )
+
+
+def test_staged_data_is_mounted_and_named(containers: Containers, slurm: Slurm) -> None:
+    pictures = slurm.folder / "pictures"
+    for name in ("cat", "dog"):
+        (pictures / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(pictures / name / "1.png")
+    pack(pictures, slurm.folder / "shards", name="pets")
+    job, run = slurm.run(
+        command='ls "$HPCAI_DATA_PETS"; echo $SLURMD_NODENAME > "$HPCAI_OUTPUTS/$SLURM_PROCID"',
+        nodes=2,
+        data=[{"name": "pets", "source": f"file://{slurm.folder}/shards"}],
+        container={"image": str(containers.squashfs)},
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    told = logs(run)
+    assert "manifest.json" in told["0.out"]
+    assert told["0.out"] == told["1.out"]
+    assert sorted(file.name for file in (run / "outputs").iterdir()) == ["0", "1"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.slurm.local import cluster as embedded
+from hpcai.specs.site import cache_dir
 from tests.container_cluster import Containers
 
 pytestmark = pytest.mark.real
@@ -265,6 +266,34 @@ def test_one_may_seem_to_be_root(containers: Containers) -> None:
     )
 
 
+def test_three_settings_of_enroot_may_come_with_the_job_and_no_other(containers: Containers) -> None:
+    image = f"--container-image={containers.image}"
+    environ = {"ENROOT_REMAP_ROOT": "y", "ENROOT_MOUNT_HOME": "n", "ENROOT_ROOTFS_WRITABLE": "n"}
+    say = ["bash", "-c", 'echo "$HOME"; touch /new 2>/dev/null || echo read-only']
+    environ["ENROOT_DATA_PATH"] = "/nope"
+    assert containers.printed(image, *say, environ=environ) == "/root\nread-only\n"
+    assert containers.printed(image, "--container-writable", *say, environ=environ) == "/root\n"
+
+
+def test_the_profile_of_the_image_is_run(containers: Containers) -> None:
+    say = ["bash", "-c", "echo $FROM_PROFILE"]
+    assert containers.printed(f"--container-image={containers.image}", *say) == "yes\n"
+
+
+def test_a_job_that_passes_no_variables_on_still_has_a_home(containers: Containers) -> None:
+    say = ["bash", "-c", 'echo "${HOME:+home} ${SLURM_JOB_ID:+job} ${ONLY_JOB-none}"']
+    image = f"--container-image={containers.image}"
+    told = containers.printed("--export=NONE", image, *say, environ={"ONLY_JOB": "job"})
+    assert told == "home job none\n"
+
+
+def test_an_image_for_salloc_is_one_for_every_step(containers: Containers) -> None:
+    image = f"--container-image={containers.image}"
+    words = ["salloc", "-N1", "-n1", image, "srun", "bash", "-c", "echo ${FROM_IMAGE-host}"]
+    done = containers.run(*words, in_job=False)
+    assert (done.returncode, done.stdout) == (0, "image\n"), done.stderr
+
+
 def test_the_home_is_there_if_it_is_asked_for(containers: Containers, tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     image, environ = f"--container-image={containers.image}", {"HOME": str(tmp_path)}
@@ -401,6 +430,21 @@ def test_a_failure_on_the_node_is_told_in_the_words_of_pyxis(
     assert "task_init() failed with rc=-1" in done.stderr
 
 
+def test_enroot_before_4_0_takes_a_registry_for_a_part_of_docker_hub(containers: Containers) -> None:
+    with containers.playing("0.20", enroot_version="3.5"):
+        hub = containers.run("srun", "--container-image=reg.example/ml/demo", "true")
+        sign = containers.run("srun", "--container-image=reg.example#ml/demo", "true")
+    assert "Could not resolve host: registry-1.docker.io" in hub.stderr
+    assert "Could not resolve host: reg.example" in sign.stderr
+
+
+def test_a_tag_that_a_registry_does_not_have(containers: Containers) -> None:
+    (containers.home / "registry/known.example").mkdir(exist_ok=True)
+    done = containers.run("srun", "--container-image=known.example#ml/demo:2", "true")
+    url = "https://known.example/v2/ml/demo/manifests/2"
+    assert f"pyxis:     [ERROR] URL {url} returned error code: 404 Not Found" in lines(done.stderr)
+
+
 def test_a_mount_without_a_source_is_told_plainly_from_0_24_on(containers: Containers) -> None:
     with containers.playing("0.24"):
         done = containers.run(
@@ -459,6 +503,34 @@ def test_nothing_is_left_of_a_container_without_a_name(containers: Containers) -
     containers.printed(f"--container-image={containers.image}", "bash", "-c", "true")
     left = [folder.name for folder in (containers.home / "containers").glob("*/pyxis_*.*")]
     assert left == []
+
+
+# ---- as an ordinary user
+
+ORDINARY = """
+set -e
+hpcai="$1 -m hpcai local"
+$hpcai up --name "$2" --nodes 1 --containers 2>/dev/null
+trap '$hpcai down --name "$2" --purge 2>/dev/null' EXIT
+run() {
+  $hpcai exec --name "$2" -- srun --container-image="$3" "$4" bash -c 'id -u; id -un; touch /new; ls /new'
+}
+run "$1" "$2" "$3" --container-name=kept
+run "$1" "$2" "$3" --container-remap-root
+"""
+
+
+def test_an_ordinary_user_can_do_all_of_it_and_leaves_nothing(containers: Containers) -> None:
+    """Here one without any right beyond those of a user, by a number that has a name on every machine."""
+    name = f"{containers.name}-u"
+    user = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "bash", "-c", ORDINARY, "user"]
+    environ = {**os.environ, "HOME": str(containers.folder)}
+    environ["XDG_CACHE_HOME"] = str(cache_dir().parent)
+    words = [*user, sys.executable, name, str(containers.squashfs)]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["65534", "nobody", "/new", "0", "root", "/new"]
+    assert not containers.home.with_name(name).exists()
 
 
 # ---- where namespaces are refused

@@ -92,14 +92,12 @@ def test_a_file_of_another_home_is_one_line_without_a_space_in_a_word() -> None:
 
 
 def test_folders_that_are_closed_to_their_owner_can_be_removed(tmp_path: Path) -> None:
-    (tmp_path / "a/work/work").mkdir(parents=True)
-    (tmp_path / "a/work/work").chmod(0)
+    inner = tmp_path.joinpath("a", "work", "work")
+    inner.mkdir(parents=True)
+    inner.chmod(0)
     (tmp_path / "a/read-only").mkdir(mode=0o500)
     (tmp_path / "a/link").symlink_to("/")
     mode = Path("/").stat().st_mode
     pyxis.make_removable(tmp_path)
-    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "a/work/work", tmp_path / "a/read-only")] == [
-        0o700,
-        0o700,
-    ]
+    assert [path.stat().st_mode & 0o777 for path in (inner, tmp_path / "a/read-only")] == [0o700, 0o700]
     assert Path("/").stat().st_mode == mode

@@ -183,6 +183,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
     struct passwd *user = getpwuid(job.uid);
     job.user = strdup(user ? user->pw_name : "user");
     spank_get_item(spank, S_JOB_ENV, &job.env);
+    settings_from_job(job.env);
     job.node = env_value(job.env, "SLURMD_NODENAME");
     job.node = strdup(job.node ? job.node : "node");
     char *home = env_value(job.env, "HOME");

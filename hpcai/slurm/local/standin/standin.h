@@ -80,6 +80,8 @@ const char *why_refused(const char *step, int error);
 /* start.c: what runs in the new root before the first task does. */
 int start(const struct job *job, int environ_fd, char *folder, size_t size);
 char *env_value(char **env, const char *name);
+/* Of Enroot's own settings these three may come with the job; a flag of Pyxis wins. */
+void settings_from_job(char **env);
 
 /* A container that did not start, with what Enroot wrote. */
 int start_failed(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,28 @@ char *env_value(char **env, const char *name)
         if (strncmp(*one, name, length) == 0 && (*one)[length] == '=')
             return *one + length + 1;
     return NULL;
+}
+
+static bool is_yes(const char *text)
+{
+    const char *words[] = {"1", "y", "yes", "t", "true"};
+    for (int i = 0; i < 5; i++)
+        if (strcasecmp(text, words[i]) == 0)
+            return true;
+    return false;
+}
+
+void settings_from_job(char **env)
+{
+    const struct { const char *name; int *setting; } known[] = {
+        {"ENROOT_MOUNT_HOME", &site.mount_home}, {"ENROOT_REMAP_ROOT", &site.remap_root},
+        {"ENROOT_ROOTFS_WRITABLE", &site.rootfs_writable},
+    };
+    for (int i = 0; i < 3; i++) {
+        const char *value = env_value(env, known[i].name);
+        if (value != NULL)
+            *known[i].setting = is_yes(value);
+    }
 }
 
 static void set_line(const char *line)
