@@ -179,6 +179,36 @@ def _fold(numbers: Sequence[str]) -> str:
     return "[" + ",".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "]"
 
 
+def parse_array(text: str) -> tuple[list[int], int | None]:
+    """The task ids of a Slurm array in order, and how many may run at once: `0-6:2%3` -> [0, 2, 4, 6], 3.
+
+    Raises ValueError, also for more than 100,000 tasks.
+    """
+    found = re.fullmatch(r"([\d:,-]+)(?:%([1-9]\d{0,5}))?", text, re.ASCII)
+    words = found[1].split(",") if found else [""]
+    ids: set[int] = set()
+    for word in words:
+        part = re.fullmatch(r"(\d{1,7})(?:-(\d{1,7})(?::([1-9]\d{0,6}))?)?", word, re.ASCII)
+        if found is None or part is None or int(part[2] or part[1]) < int(part[1]):
+            raise ValueError(f"got {text!r}; task ids such as '0-9', '1,3,5' or '0-99:2%4'")
+        ids.update(range(int(part[1]), int(part[2] or part[1]) + 1, int(part[3] or 1)))
+        if len(ids) > _MAX_HOSTS:
+            raise ValueError(f"{text!r} has more than {_MAX_HOSTS} tasks")
+    return sorted(ids), int(found[2]) if found and found[2] else None
+
+
+def format_array(ids: Iterable[int], limit: int | None = None) -> str:
+    """The shortest ranges of these task ids: [0, 1, 2, 5], 2 -> `0-2,5%2`. The inverse of `parse_array`."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(ids)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    words = [f"{first}-{last}" if last > first else str(first) for first, last in ranges]
+    return ",".join(words) + (f"%{limit}" if limit else "")
+
+
 def utc_now() -> float:
     """Seconds since 1970-01-01 UTC."""
     return time.time()

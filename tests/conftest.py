@@ -5,6 +5,7 @@ A test without the mark `programs`, `real` or `long` is pure: it may start no pr
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from hypothesis import settings
 # that: also those whose Ctrl-C a test tries. A handler is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Config files of whoever runs the tests are not theirs.
+os.environ |= {"HPCAI_SITE_CONFIG": "/nonexistent/config.yaml", "HPCAI_CONFIG_HOME": "/nonexistent"}
 
 pytest_plugins = ["tests.real_cluster", "tests.container_cluster"]
 

@@ -15,6 +15,7 @@ from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
@@ -86,9 +87,10 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
     nodes = client.nodes()
     mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
     has_pyxis = client.has_pyxis() if job.spec.container is not None else None
+    limits = breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
+        for breach in (*gate_breaches(job.spec, client.version()), *limits)
     ]
     never = dependency_breach(job.spec.dependency, client)
     found += [Finding("error", never.key, never.what, never.fix)] if never else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hpcai.check.job import Checked
     from hpcai.slurm.answers import ExpectedStart
     from hpcai.specs.load import Spec
+    from hpcai.specs.steps import Steps
 
 COLUMNS = ("file", "severity", "where", "what", "fix")
 # An end of time that Slurm tells when a job without a time limit stands before this one.
@@ -96,22 +98,38 @@ def _check_site(context: Context) -> _Look:
     return _look(check_site(context.site, client, environ=os.environ))
 
 
-def _look_at(file: Path, overrides: Sequence[str], context: Context) -> _Look:
+def _look_at(file: Path, overrides: tuple[str, ...], context: Context) -> _Look:
     """The findings of one file. What keeps it from being read hides no other file's findings."""
     from hpcai.check.job import finding_of_error, findings_of_file
     from hpcai.errors import NotFoundError, RenderError, UsageError
-    from hpcai.specs.load import load
+    from hpcai.specs.load import kind_of, load_text, read
+    from hpcai.specs.load_steps import load_steps
     from hpcai.specs.mistakes import SpecFileError
 
+    settings = context.site.settings
     try:
-        spec = load(file, overrides)
-        return _look(_check_spec(spec, context))
+        text = read(file)
+        if kind_of(text, str(file)) == "steps":
+            return _look(_check_steps(load_steps(text, str(file), overrides, settings), context))
+        base = file.absolute().parent
+        return _look(
+            _check_spec(load_text(text, str(file), overrides, settings=settings, base=base), context)
+        )
     except SpecFileError as error:
         return _look(findings_of_file(error))
     except RenderError as error:
         return _look([finding_of_error("file", error)])
     except (NotFoundError, UsageError) as error:
         return _Look([finding_of_error("file", error)], error.exit_status)
+
+
+def _check_steps(steps: Steps, context: Context) -> list[Finding]:
+    """What is found for the job of each step, which is named."""
+    return [
+        dataclasses.replace(finding, where=f"{step.name}: {finding.where}")
+        for step in steps.steps
+        for finding in _check_spec(step.job, context)
+    ]
 
 
 def _check_spec(spec: Spec, context: Context) -> list[Finding]:

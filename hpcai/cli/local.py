@@ -37,7 +37,7 @@ COLUMNS = (
 def local() -> None:
     """A real Slurm cluster on this machine.
 
-    munged, slurmctld and one slurmd per node, without root, from this machine's distribution, in the
+    munged, slurmctld and one slurmd per node, without root, from packages of Debian or Ubuntu, in the
     cache folder. An unknown cluster or node is exit status 5, a cluster that is down or of another shape 4.
     """
 
@@ -57,6 +57,11 @@ def local() -> None:
     metavar="VERSION",
     help="Which Pyxis --containers plays: 0.20 to 0.24.  [default: 0.21, as CycleCloud's]",
 )
+@click.option(
+    "--slurm",
+    type=click.Choice(("22.05", "24.11", "testing")),
+    help="Slurm's version, from a suite of Debian.  [default: this machine's distribution's]",
+)
 def up(
     name: str,
     nodes: int,
@@ -66,12 +71,18 @@ def up(
     blob: bool,
     containers: bool,
     pyxis_version: str | None,
+    slurm: str | None,
 ) -> None:
     """Start a cluster and wait until its nodes are idle.
 
     Job numbers, Blob data and scratch of an earlier life under the same name are still there. One that
     is up already is left alone: exit status 0 when it has this very shape, else 4. A machine that allows
     no user namespaces, or has no C compiler, takes no --containers: exit status 4.
+
+    --slurm takes the packages from the mirror of Debian that this machine's apt uses, and from nowhere but
+    where Debian's keys vouch for them; elsewhere HPCAI_DEBIAN_MIRROR_URL names a mirror. What testing has
+    moves on: `hpcai local status` tells the version. A name whose earlier life had another version is 4,
+    as is a machine that has no such packages; a mirror that does not answer is 6.
     """
     from hpcai.errors import UsageError
     from hpcai.slurm.local import cluster, pyxis
@@ -86,6 +97,7 @@ def up(
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
         pyxis_version=(pyxis_version or pyxis.DEFAULT_VERSION) if containers else None,
+        slurm=slurm,
         tell=say,
     )
     say(f"Cluster {name!r} is up." if started else f"Cluster {name!r} was up already, in this very shape.")

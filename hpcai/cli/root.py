@@ -19,13 +19,14 @@ COMMANDS = {
     "cancel": ("cancel", "End a job."),
     "check": ("check", "Tell what is wrong with this site or a file, before the queue does."),
     "cluster": ("cluster", "CycleCloud clusters as code."),
+    "config": ("config", "Show the settings that hold here, and who said each."),
     "data": ("data", "Pack, push, pull and list data sets."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),
     "queue": ("queue", "List your jobs."),
     "report": ("report", "Make the report of one or more runs."),
     "show": ("show", "Show one job in full."),
-    "submit": ("submit", "Submit a job from its YAML file."),
+    "submit": ("submit", "Submit a job, or jobs that follow each other, from a YAML file."),
 }
 
 

@@ -1,4 +1,4 @@
-"""`hpcai submit`: a job file becomes a job."""
+"""`hpcai submit`: a file becomes a job, or several."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     help="Through Slurm, or as processes of this machine until they end.",
 )
 @output_option
-@quiet_option("the run's name")
+@quiet_option("the names of the runs")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -49,9 +49,11 @@ def submit(
     output: str,
     quiet: bool,
 ) -> None:
-    """Submit a job from its YAML file.
+    """Submit a job, or jobs that follow each other, from a YAML file.
 
-    FILE `-` is stdin.
+    FILE is of `kind: job` or `kind: steps`; `-` is stdin. With steps, all are submitted at once and
+    Slurm starts one after the other; --follow stays with each in turn and ends with the first
+    bad status.
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
@@ -64,7 +66,18 @@ def submit(
     for is_given, option in ((follow, "--follow"), (quiet, "--quiet")):
         if dry_run and is_given:
             raise click.UsageError(f"--dry-run submits nothing: {option} does not go with it.")
-    given = _read(file, overrides)
+    from hpcai.specs.load import kind_of, read
+
+    # A pipe can be read once only, and a file that is read again may hold another text.
+    text = read(file)
+    if kind_of(text, str(file)) == "steps":
+        from hpcai.cli import submit_steps
+
+        submit_steps.submit(
+            ctx, text, file, overrides, where, submit_steps.Manner(dry_run, follow, output, quiet)
+        )
+        return
+    given = _given(text, file, overrides)
     context = find_context()
     if dry_run:
         _print_script(given.spec, where, context, output)
@@ -103,13 +116,16 @@ class _Given(NamedTuple):
         return script.start_here(self.spec, site=context.site, spec_text=self.text, overrides=self.overrides)
 
 
-def _read(file: Path, overrides: Sequence[str]) -> _Given:
-    """What the file holds; whoever puts a secret into it is warned."""
+def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
+    """What the text holds; whoever puts a secret into it is warned."""
     from hpcai.check.job import secrets_in_env
     from hpcai.specs.job import JobSpec
-    from hpcai.specs.load import load_with_text
+    from hpcai.specs.load import load_text
+    from hpcai.specs.settings import load_settings
 
-    spec, text = load_with_text(JobSpec, file, overrides)
+    base = file.absolute().parent
+    spec = load_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
+    assert isinstance(spec, JobSpec)
     for finding in secrets_in_env(spec):
         say(in_words(finding))
     return _Given(spec, text, overrides)

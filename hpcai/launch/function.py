@@ -23,7 +23,7 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load_text
 from hpcai.specs.mistakes import SpecFileError
-from hpcai.specs.site import Site
+from hpcai.specs.site import Site, load_site
 
 if TYPE_CHECKING:
     from hpcai.runs.record import Run
@@ -141,7 +141,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
                 allowed="Fields are those of a job's file.",
             ) from error
         try:
-            spec = load_text(text, "hpcai.executor")
+            spec = load_text(text, "hpcai.executor", settings=(self._site or load_site()).settings)
         except SpecFileError as error:
             # The text is our own: its lines say nothing to whoever gave the fields.
             raise type(error)(

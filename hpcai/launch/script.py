@@ -17,6 +17,7 @@ from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
@@ -55,10 +56,21 @@ def submit(
     client = client or SlurmClient()
     resolved = resolve(spec, site, client=client)
     refuse_hopeless(resolved.spec, client)
-    run = create_record(resolved, where, site, spec_text, overrides)
+    return hand_over(resolved, client, site, spec_text, overrides)
+
+
+def hand_over(
+    resolved: ResolvedJob,
+    client: SlurmClient,
+    site: Site | None = None,
+    spec_text: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Run:
+    """The record of a job that Slurm has accepted; when Slurm refuses, no record stays."""
+    run = create_record(resolved, "slurm", site, spec_text, overrides)
     with removed_unless_accepted(run):
         job_id = client.submit(run.paths.script)
-    run.append_event("submitted", job_id=job_id, where=where)
+    run.append_event("submitted", job_id=job_id, where="slurm")
     return run
 
 
@@ -112,6 +124,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     limits = breaches(spec, client.partitions(), client.nodes(), mpi_plugins, has_pyxis)
     never = dependency_breach(spec.dependency, client)
     found = [breach for breach in limits if breach.is_certain] + ([never] if never else [])
+    found += gate_breaches(spec, client.version())
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),
@@ -141,12 +154,16 @@ def create_record(
         (site or load_site()).runs_root,
         spec.experiment,
         spec.name,
-        # JSON is YAML, and a spec that was made in Python has no text of its own.
-        spec_text=spec_text or json.dumps(as_json(spec), indent=2) + "\n",
+        spec_text=spec_text or text_of(spec),
         overrides=overrides,
         resolved=resolved.to_json(),
         script=script,
     )
+
+
+def text_of(spec: JobSpec) -> str:
+    """The spec as a file, for one that was made in Python; JSON is YAML."""
+    return json.dumps(as_json(spec), indent=2) + "\n"
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from hpcai.errors import RenderError
 from hpcai.render.environment import quote
 from hpcai.specs.container import ContainerSpec, is_file
 
+# What is taken for granted: CycleCloud's Slurm brings it.
+PYXIS = "0.21"
 # In which release of Pyxis each of these came.
 ENTRYPOINT_LOG = (0, 20)
 UNSHARE = SPACES = (0, 24)
@@ -105,7 +107,7 @@ def saved_file(container: ContainerSpec, workdir: str) -> str | None:
 
 def refuse_what_pyxis_lacks(container: ContainerSpec, mounts: Sequence[str], version: str) -> None:
     """Raises RenderError for what this version of Pyxis does not have, or cannot be told."""
-    has = tuple(int(part) for part in version.split(".")[:2])
+    has = _release("pyxis_version", version)
     if container.entrypoint_log and has < ENTRYPOINT_LOG:
         raise _lacks("container.entrypoint_log", "0.20", version)
     if container.unshare and has < UNSHARE:
@@ -121,10 +123,30 @@ def refuse_what_pyxis_lacks(container: ContainerSpec, mounts: Sequence[str], ver
             raise _lacks(f"The space in the mount {mount!r}", "0.24", version)
 
 
+def refuse_what_enroot_lacks(container: ContainerSpec, version: str | None) -> None:
+    """Raises RenderError for an image that this version of Enroot cannot be told; None is any version."""
+    if version is None or is_file(container.image):
+        return
+    has_both = re.search(r":[^/@:]+@sha256:", container.image.rpartition("#")[2])
+    if has_both and _release("enroot_version", version) < (4, 0):
+        raise RenderError(
+            f"The image {container.image!r} has a tag and a digest, and Enroot {version} reads one of them.",
+            allowed="Leave the tag out: IMAGE@sha256:...",
+        )
+
+
+def _release(key: str, version: str) -> tuple[int, ...]:
+    if re.fullmatch(r"v?\d+\.\d+(\.\d+)*", version) is None:
+        raise RenderError(
+            f"The site's {key} is {version!r}.", allowed="A version such as 0.21 or 4.0.1 is needed."
+        )
+    return tuple(int(part) for part in version.lstrip("v").split(".")[:2])
+
+
 def _lacks(what: str, since: str, version: str) -> RenderError:
     return RenderError(
         f"{what} needs Pyxis {since}, and this site is taken to have {version}.",
-        next_step="Leave it out, or set HPCAI_PYXIS_VERSION to the version that the nodes have.",
+        next_step="Leave it out, or let pyxis_version of a config file say what the nodes have.",
     )
 
 

@@ -29,7 +29,8 @@ class ResolvedJob:
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
-    pyxis_version: str = Site.pyxis_version
+    pyxis_version: str | None = None
+    enroot_version: str | None = None
     images: Path = Path("/images")
     """The folder of images that are imported once for all nodes."""
 
@@ -71,7 +72,8 @@ def resolve_job(
         mounts=found.mounts if merged.container is not None else (),
         places=_places(site),
         pyxis_version=site.pyxis_version,
-        images=site.images_folder,
+        enroot_version=site.enroot_version,
+        images=site.images,
     )
 
 
@@ -211,7 +213,8 @@ def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int, imported: bool
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.workdir) if path is not None]
     mounts = [*own, *job.mounts]
-    container.refuse_what_pyxis_lacks(spec.container, mounts, job.pyxis_version)
+    container.refuse_what_pyxis_lacks(spec.container, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_enroot_lacks(spec.container, job.enroot_version)
     return container.pyxis_words(
         spec.container,
         workdir=str(job.workdir),

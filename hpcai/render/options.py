@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hpcai.errors import RenderError
 from hpcai.specs.job import JobSpec
+from hpcai.specs.slurm_options import slurm_options
 
-# In the order in which a person looks for them.  The value is the field; `_` becomes `-`.
-_PLAIN = ("account", "partition", "qos", "reservation", "constraint", "dependency", "nodes")
-_PLAIN_LAST = ("nodelist", "exclude", "signal", "comment", "mail_type", "mail_user")
+# What a person looks for first, in that order; everything else follows in the order of the fields.
+_FIRST = (
+    *("name", "account", "partition", "qos", "reservation", "constraint", "array", "dependency"),
+    *("nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "gpus", "gpus_per_node", "mem_gib", "time_min"),
+    *("exclusive", "requeue"),
+)
+_YES_NO = {"kill_on_invalid_dep": ("no", "yes"), "oom_kill_step": ("0", "1"), "wait_all_nodes": ("0", "1")}
 
 
 def tasks_per_node(job: JobSpec) -> int:
@@ -31,32 +38,55 @@ def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, st
 
     Without a run's folder the output goes to a file in the folder that sbatch is called from.
     """
-    yield "job-name", job.name
-    yield from _fields(job, _PLAIN)
-    yield "ntasks-per-node", str(tasks_per_node(job))
-    cpus = cpus_per_task(job)
-    if cpus is not None:
-        yield "cpus-per-task", str(cpus)
-    if job.gpus_per_node:
-        yield "gpus-per-node", str(job.gpus_per_node)
-    if job.mem_gib is not None:
-        yield "mem", memory(job.mem_gib)
-    if job.time_min is not None:
-        yield "time", str(job.time_min)
-    if job.exclusive:
-        yield "exclusive", None
-    if job.requeue is not None:
-        yield ("requeue" if job.requeue else "no-requeue"), None
-    yield from _fields(job, _PLAIN_LAST)
+    for field in fields_in_order():
+        yield from option_of(job, field)
     yield "output", f"{job.name}-%j.out" if run_dir is None else f"{log_path(run_dir)}/logs/batch.out"
     yield "open-mode", "append"
 
 
-def _fields(job: JobSpec, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        value = getattr(job, name)
-        if value is not None:
-            yield name.replace("_", "-"), str(value)
+@cache
+def fields_in_order() -> tuple[str, ...]:
+    """The fields that become an option of sbatch, in the order of a script."""
+    of_slurm = {row.field for row in slurm_options().values()}
+    rest = [field for field in JobSpec.model_fields if field in of_slurm and field not in _FIRST]
+    return (*_FIRST, *rest)
+
+
+@cache
+def option_names() -> Mapping[str, str]:
+    """Field -> the long option that it becomes."""
+    named = {row.field: option for option, row in slurm_options().items() if row.field}
+    # Of the two that this field becomes, the one that says yes.
+    return {**named, "requeue": "requeue"}
+
+
+def option_of(job: JobSpec, field: str) -> Iterator[tuple[str, str | None]]:
+    """The option that a field becomes, with its value; nothing where it is left out."""
+    value = _VALUES[field](job) if field in _VALUES else getattr(job, field)
+    option = option_names()[field]
+    if value is None:
+        return
+    if field in _YES_NO:
+        yield option, _YES_NO[field][value]
+    elif field.endswith("_gib"):
+        yield option, memory(value)
+    elif value is False:
+        # The two options that have a word for it.
+        yield ("no-requeue", None) if field == "requeue" else (option, "off")
+    else:
+        yield option, None if value is True else str(value)
+
+
+def _ntasks_per_node(job: JobSpec) -> int | None:
+    # A total that was given stands for itself.
+    return None if job.ntasks is not None and job.ntasks_per_node is None else tasks_per_node(job)
+
+
+_VALUES: Mapping[str, Callable[[JobSpec], Any]] = {
+    "ntasks_per_node": _ntasks_per_node,
+    "cpus_per_task": lambda job: cpus_per_task(job),
+    "gpus_per_node": lambda job: job.gpus_per_node or None,
+}
 
 
 def memory(mem_gib: float) -> str:

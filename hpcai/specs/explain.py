@@ -83,10 +83,15 @@ def _mistake(
     return document.place(path, of_key=of_key).mistake(key_text(path), _message(detail, path, model))
 
 
+_MOST_KEYS = 30
+
+
 def _unknown_key(key: str, known: Sequence[str], aliases: Mapping[str, str]) -> str:
     near = aliases.get(key) or nearest(key, known)
     if near:
         return f"is not a key here; did you mean {near!r}?"
+    if len(known) > _MOST_KEYS:
+        return "is not a key here; `hpcai config --schema job` has them all"
     return f"is not a key here; keys are {', '.join(known)}"
 
 

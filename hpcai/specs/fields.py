@@ -40,9 +40,7 @@ def _absolute(text: str) -> str:
     return text
 
 
-_ONE_LINE = matches(r"[^\x00-\x1f\x7f]+", "text in one line")
 _SHELL = matches(r"[^\x00]*\S[^\x00]*", "a shell command")
-OneLine = Annotated[str, _ONE_LINE]
 Shell = Annotated[str, _SHELL]
 Name = Annotated[
     str,

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hpcai import units
 from hpcai.specs.container import ContainerSpec
-from hpcai.specs.fields import Many, Model, Name, OneLine, Shell, Variable, matches, wrong
+from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
 from hpcai.specs.mistakes import Contradiction
+from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
 Controller = Literal["mpi", "gloo"]
@@ -30,8 +30,6 @@ ALIASES = {
     "display_name": "name",
     "environment_variables": "env",
     "experiment_name": "experiment",
-    "gpus": "gpus_per_node",
-    "gres": "gpus_per_node",
     "image": "container",
     "inputs": "data",
     "instance_count": "nodes",
@@ -52,16 +50,6 @@ ALIASES = {
     "vm_size": "profile",
     "walltime": "time_min",
 }
-
-
-def _hostlist(text: str) -> str:
-    try:
-        hosts = units.parse_hostlist(text)
-    except ValueError as error:
-        raise wrong(str(error)) from error
-    if not hosts:
-        raise wrong(f"got {text!r}; name at least one node, or leave the key out")
-    return text
 
 
 def _source(text: str) -> str:
@@ -91,8 +79,6 @@ def _true(value: bool) -> bool:
 
 
 Version = Annotated[str, matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")]
-HostList = Annotated[str, AfterValidator(_hostlist)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 # Opens an account to whoever reads a script, a record or a report: every variable goes into them.
 _SECRET = re.compile(
@@ -125,8 +111,8 @@ class DataSpec(Model):
         return "HPCAI_DATA_" + self.name.upper().replace("-", "_")
 
 
-class JobSpec(Model):
-    """One job.  `None` leaves a Slurm option out."""
+class _Heading(Model):
+    """What a reader looks for first."""
 
     kind: Literal["job"] = "job"
     name: Name
@@ -137,29 +123,9 @@ class JobSpec(Model):
     """None: MPI where this Slurm has PMIx, else Gloo."""
     profile: OneLine | None = None
 
-    nodes: Count = 1
-    ntasks_per_node: Count | None = None
-    cpus_per_task: Count | None = None
-    gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
-    mem_gib: Annotated[float, Field(ge=0)] | None = None
-    time_min: Count | None = None
-    partition: OneLine | None = None
-    account: OneLine | None = None
-    qos: OneLine | None = None
-    constraint: OneLine | None = None
-    reservation: OneLine | None = None
-    nodelist: HostList | None = None
-    exclude: HostList | None = None
-    dependency: OneLine | None = None
-    exclusive: Annotated[bool, AfterValidator(_true)] | None = None
-    requeue: bool | None = None
-    signal: (
-        Annotated[str, matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
-        | None
-    ) = None
-    comment: OneLine | None = None
-    mail_type: OneLine | None = None
-    mail_user: OneLine | None = None
+
+class JobSpec(SlurmFields, _Heading):
+    """One job.  `None` leaves a Slurm option out."""
 
     workdir: Annotated[Path, Field(strict=False)] | None = None
     setup: Many[Shell] = ()
@@ -186,6 +152,7 @@ class JobSpec(Model):
 
 def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     """What in a job of valid fields cannot be meant together."""
+    yield from job_contradictions(job)
     yield from _data_contradictions(job)
     yield from _container_contradictions(job)
     for variable in job.env:
@@ -194,6 +161,13 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         if _SECRET.fullmatch(variable.upper()):
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
+    even = job.launcher in ("horovod", "torchrun")
+    if even and job.ntasks is not None and job.ntasks % job.nodes:
+        yield Contradiction(
+            ("ntasks", "launcher", "nodes"),
+            f"{job.ntasks} tasks are not the same number on each of {job.nodes} nodes, as launcher: "
+            f"{job.launcher} needs",
+        )
     if job.horovod_controller is not None and job.launcher != "horovod":
         yield Contradiction(
             ("horovod_controller", "launcher"),
@@ -207,12 +181,6 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             f"must not differ from horovod_controller {job.horovod_controller!r}",
             ("env", "HOROVOD_CPU_OPERATIONS"),
         )
-    if job.nodelist is not None and len(set(units.parse_hostlist(job.nodelist))) > job.nodes:
-        yield Contradiction(
-            ("nodelist", "nodes"), f"{job.nodelist!r} names more nodes than nodes: {job.nodes} asks for"
-        )
-    if job.mail_user is not None and job.mail_type is None:
-        yield Contradiction(("mail_user", "mail_type"), "needs mail_type, e.g. mail_type: END,FAIL")
 
 
 def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:

@@ -8,60 +8,67 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 from hpcai.catalog.profiles import profiles
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
-from hpcai.specs import explain
+from hpcai.specs import explain, layers
 from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
-from hpcai.specs.yaml_text import Document, Place, key_text, parse
+from hpcai.specs.settings import Settings
+from hpcai.specs.yaml_text import Document, key_text, parse
 from hpcai.specs.yaml_text import Path as KeyPath
 
 # kind -> the module and class that hold it; only the kind that a file names is imported.
 KINDS = {
     "job": ("hpcai.specs.job", "JobSpec"),
+    "steps": ("hpcai.specs.steps", "StepsSpec"),
     "cluster": ("hpcai.specs.cluster", "ClusterSpec"),
 }
-VERBS = {"job": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
+VERBS = {"job": "hpcai submit FILE", "steps": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
 
 Spec = BaseModel
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Spec:
+def load(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    check_paths: bool = True,
+) -> Spec:
     """The spec in a YAML file, with `overrides` such as `nodes=4` or `env.LR=0.1` laid over it.
+
+    What `settings` say for jobs lies under a job's own file, and their variables over it.
 
     The file `-` is stdin.  Relative paths in the file are relative to its folder, in stdin to the
     current one.  `check_paths=False` takes paths that do not exist here.  Raises NotFoundError,
     SpecFileError with all mistakes, UsageError for an override that is none.
     """
     path = Path(path)
-    return load_text(_read(path), str(path), overrides, base=path.absolute().parent, check_paths=check_paths)
+    base = path.absolute().parent
+    return load_text(read(path), str(path), overrides, settings=settings, base=base, check_paths=check_paths)
 
 
-def load_as(model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()) -> AnySpec:
+def load_as(
+    model: type[AnySpec],
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+) -> AnySpec:
     """The spec in a file that must be of this kind.
 
     Raises UsageError for a file of another kind, whatever else is wrong in it, and what `load` raises.
     """
-    return load_with_text(model, path, overrides)[0]
-
-
-def load_with_text(
-    model: type[AnySpec], path: Path | str, overrides: Sequence[str] = ()
-) -> tuple[AnySpec, str]:
-    """What `load_as` gives, and the text that it was read from.
-
-    A pipe can be read once only, and a file that is read again may hold another text.
-    """
     path = Path(path)
-    text = _read(path)
-    spec = load_text(text, str(path), overrides, base=path.absolute().parent, only=model)
+    base = path.absolute().parent
+    spec = load_text(read(path), str(path), overrides, settings=settings, base=base, only=model)
     assert isinstance(spec, model)
-    return spec, text
+    return spec
 
 
 def load_text(
@@ -69,6 +76,7 @@ def load_text(
     origin: str,
     overrides: Sequence[str] = (),
     *,
+    settings: Settings | None = None,
     base: Path | None = None,
     check_paths: bool = True,
     only: type[BaseModel] | None = None,
@@ -77,6 +85,21 @@ def load_text(
 
     With `only`, a file of another kind raises UsageError before anything else in it is looked at.
     """
+    document = document_of(text, origin)
+    lay(document, settings, overrides)
+    if only is not None:
+        _require_kind(document, origin, only)
+    return validated(document, base or Path.cwd(), check_paths=check_paths)
+
+
+def kind_of(text: str, origin: str) -> str | None:
+    """What a spec's text says that it is, None where it does not say. Raises SpecFileError for no map."""
+    kind = document_of(text, origin).data.get("kind")
+    return kind if isinstance(kind, str) else None
+
+
+def document_of(text: str, origin: str) -> Document:
+    """The map that a spec's text is. Raises SpecFileError for a text that is none."""
     document = parse(text, origin)
     if document.data is None and not document.mistakes:
         raise SpecFileError([Mistake(origin, 1, 1, "", "is empty; a spec begins with 'kind: job'")])
@@ -85,14 +108,33 @@ def load_text(
     if not isinstance(document.data, dict):
         message = f"got {document.data!r}; a spec is a map of keys and values that begins with 'kind: job'"
         raise SpecFileError([*document.mistakes, document.place(()).mistake("", message)])
+    return document
+
+
+def origins(path: Path | str, overrides: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Where each value of a job that `load` takes was said: `nodes` -> `job.yaml:4`, `env.LR` -> `--set`.
+
+    A key that nobody gave is not there.
+    """
+    document = document_of(read(Path(path)), str(path))
+    lay(document, settings, overrides)
+    paths: set[KeyPath] = {(key,) for key in document.data}
+    paths |= {("env", name) for name in document.data.get("env") or ()}
+    return {key_text(one): str(document.place(one)) for one in paths}
+
+
+def lay(document: Document, settings: Settings | None, overrides: Sequence[str]) -> None:
+    """Lay everything over and under the file's own values."""
+    if settings is not None and document.data.get("kind") == "job":
+        layers.lay_under(document, settings.documents)
+        for variable, value in settings.job_variables.items():
+            layers.set_variable(document, variable, value)
     for override in overrides:
-        _override(document, override)
-    if only is not None:
-        _require_kind(document, origin, only)
-    return _validated(document, base or Path.cwd(), check_paths)
+        layers.override(document, override)
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of a file, or of stdin for `-`. Raises NotFoundError, UsageError, SpecFileError."""
     try:
         content = _stdin() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError as error:
@@ -124,64 +166,6 @@ def _names_beside(path: Path) -> list[str]:
         return []
 
 
-def _override(document: Document, override: str) -> None:
-    key, equals, text = override.partition("=")
-    # Without the value, which may be a secret: what is wrong with it says the mistake.
-    origin = "--set"
-    if not equals or not key:
-        raise UsageError(
-            f"Got '--set {override}', which sets nothing.",
-            allowed="Write --set KEY=VALUE, such as --set nodes=4 or --set env.SEED=7.",
-        )
-    value = _override_value(text, origin)
-    if value.mistakes:
-        raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
-    path: list[str | int] = []
-    made: list[KeyPath] = []
-    target: Any = document.data
-    parts = key.split(".")
-    for index, part in enumerate(parts):
-        step = _step(target, part, key)
-        path.append(step)
-        if index == len(parts) - 1:
-            target[step] = value.data
-        elif isinstance(target, dict) and target.get(part) is None:
-            target[step] = {}
-            made.append(tuple(path))
-        target = target[step]
-    _forget(document, tuple(path))
-    for one in (*made, tuple(path)):
-        document.keys[one] = document.values[one] = Place(origin)
-    document.written |= {(*path, *below): text for below, text in value.written.items()}
-
-
-def _override_value(text: str, origin: str) -> Document:
-    value = parse(text, origin)
-    text = text.strip()
-    if text[:1] in ("[", "{", '"', "'") or text.lower() in ("", "null", "~"):
-        return value
-    if isinstance(value.data, (bool, int, float)):
-        return value
-    # On a command line `#` starts no comment and `: ` no map: a text stays what was typed.
-    return Document(origin, data=text, written={(): text})
-
-
-def _step(target: Any, part: str, key: str) -> str | int:
-    if isinstance(target, dict):
-        return part
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-        return int(part)
-    size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
-    raise UsageError(f"--set {key}: {part!r} does not fit into {size}.")
-
-
-def _forget(document: Document, path: KeyPath) -> None:
-    tables: tuple[dict[KeyPath, Any], ...] = (document.keys, document.values, document.written)
-    for table in tables:
-        for known in [known for known in table if known[: len(path)] == path]:
-            del table[known]
-
-
 def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> None:
     kind = document.data.get("kind")
     if isinstance(kind, str) and kind in VERBS and KINDS[kind][1] != only.__name__:
@@ -191,7 +175,8 @@ def _require_kind(document: Document, origin: str, only: type[BaseModel]) -> Non
         )
 
 
-def _validated(document: Document, base: Path, check_paths: bool) -> Spec:
+def validated(document: Document, base: Path, *, check_paths: bool = True) -> Spec:
+    """The spec that a map of values is. Raises SpecFileError with all its mistakes."""
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
@@ -233,12 +218,12 @@ def _keep_env_as_written(document: Document) -> None:
 def _model(document: Document, mistakes: list[Mistake]) -> tuple[type[BaseModel], Mapping[str, str]]:
     kind = document.data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        allowed = " or ".join(f"'kind: {one}'" for one in KINDS)
+        allowed = f"kinds are {', '.join(KINDS)}"
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else None
         if "kind" in document.data:
             message = f"got {kind!r}; {allowed}" + (f". {hint}" if hint else "")
             raise SpecFileError([*mistakes, document.place(("kind",)).mistake("kind", message)])
-        raise SpecFileError([*mistakes, document.place(()).mistake("kind", f"is missing; write {allowed}")])
+        raise SpecFileError([*mistakes, document.place(()).mistake("kind", f"is missing; {allowed}")])
     module, name = KINDS[kind]
     loaded = importlib.import_module(module)
     return getattr(loaded, name), loaded.ALIASES

@@ -1,14 +1,13 @@
-"""Where this site keeps runs, scratch and storage, read from the environment."""
+"""Where this site keeps runs, scratch and storage, read from the config files and the environment."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai.errors import UsageError
+from hpcai.specs.settings import Settings, absolute, load_settings
 
 
 @dataclass(frozen=True)
@@ -24,48 +23,48 @@ class Site:
     storage_endpoint: str | None = None
     storage_credentials: Path | None = None
     allow_http: tuple[str, ...] = ()
-    pyxis_version: str = "0.21"
-    """Of the nodes; CycleCloud's are taken for granted."""
-    images: Path | None = None
-    """Where images are kept that all nodes of a job start from; None: beside the runs."""
+    image_cache: Path | None = None
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    """Partition -> VM size of its nodes."""
+    shared_folders: tuple[str, ...] = ()
+    pyxis_version: str | None = None
+    enroot_version: str | None = None
+    settings: Settings = field(default_factory=lambda: Settings({}, {}), repr=False, compare=False)
+    """Where each of these was said, and what holds for jobs."""
 
     @property
-    def images_folder(self) -> Path:
-        return self.images or self.runs_root / ".images"
+    def images(self) -> Path:
+        """The folder of images that are imported once for all nodes of a job."""
+        return self.image_cache or self.runs_root / ".images"
 
 
-def load_site(environ: Mapping[str, str] = os.environ) -> Site:
-    """The site that `environ` describes; a variable that is empty counts as not set."""
-    credentials = environ.get("HPCAI_STORAGE_CREDENTIALS")
-    images = environ.get("HPCAI_IMAGES")
-    hosts = environ.get("HPCAI_ALLOW_HTTP", "").split(",")
+def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Site:
+    """The site as config files and `environ` describe it; a variable that is empty counts as not set.
+
+    Raises SpecFileError, UsageError for a config file that is wrong.
+    """
+    settings = load_settings(environ, folder)
+    values = settings.values
     return Site(
-        runs_root=_absolute(environ.get("HPCAI_RUNS_ROOT") or "~/hpcai/runs", environ),
-        scratch=environ.get("HPCAI_SCRATCH") or None,
-        storage_account=environ.get("AZURE_STORAGE_ACCOUNT") or None,
-        storage_endpoint=environ.get("HPCAI_STORAGE_ENDPOINT") or None,
-        storage_credentials=_absolute(credentials, environ) if credentials else None,
-        allow_http=tuple(host.strip() for host in hosts if host.strip()),
-        pyxis_version=_version(environ.get("HPCAI_PYXIS_VERSION") or Site.pyxis_version),
-        images=_absolute(images, environ) if images else None,
+        runs_root=Path(values["runs_root"]),
+        scratch=values.get("scratch"),
+        storage_account=values.get("storage_account"),
+        storage_endpoint=values.get("storage_endpoint"),
+        storage_credentials=_path(values.get("storage_credentials")),
+        allow_http=tuple(values.get("allow_http", ())),
+        image_cache=_path(values.get("image_cache")),
+        partitions=values.get("partitions", {}),
+        shared_folders=tuple(values.get("shared_folders", ())),
+        pyxis_version=values.get("pyxis_version"),
+        enroot_version=values.get("enroot_version"),
+        settings=settings,
     )
-
-
-def _version(text: str) -> str:
-    if re.fullmatch(r"\d+\.\d+(\.\d+)?", text) is None:
-        raise UsageError(
-            f"HPCAI_PYXIS_VERSION is {text!r}.", allowed="A version such as 0.21 or 0.24.0 is needed."
-        )
-    return text
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The one folder outside a checkout that hpcai writes to: `$XDG_CACHE_HOME/hpcai`."""
-    return _absolute(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
+    return absolute(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
 
 
-def _absolute(path: str, environ: Mapping[str, str]) -> Path:
-    if path == "~" or path.startswith("~/"):
-        home = environ.get("HOME")
-        path = f"{home}{path[1:]}" if home else str(Path(path).expanduser())
-    return Path(path).absolute()
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -29,6 +29,9 @@ class Place:
     line: int | None = None
     column: int | None = None
 
+    def __str__(self) -> str:
+        return self.origin if self.line is None else f"{self.origin}:{self.line}"
+
     def mistake(self, key: str, message: str) -> Mistake:
         return Mistake(self.origin, self.line, self.column, key, message)
 

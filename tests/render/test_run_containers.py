@@ -26,7 +26,7 @@ class PlainSlurm(Slurm):
 
 @pytest.fixture
 def slurm(containers: Containers, tmp_path: Path) -> Slurm:
-    return PlainSlurm({**containers.environ, "HPCAI_IMAGES": str(tmp_path / "images")}, tmp_path)
+    return PlainSlurm({**containers.environ, "HPCAI_IMAGE_CACHE": str(tmp_path / "images")}, tmp_path)
 
 
 def host_programs() -> list[str]:

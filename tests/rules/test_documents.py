@@ -11,6 +11,10 @@ from pydantic import BaseModel
 
 from hpcai.cli.root import COMMANDS
 from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec
+from hpcai.specs.settings import SETTINGS, mistakes_of
+from hpcai.specs.steps import StepSpec
+from hpcai.specs.yaml_text import parse
+from tests.rules.readme import blocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,12 +48,27 @@ def test_the_readme_lists_every_command_that_exists() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("| key |", JobSpec), ("| key of `data` |", DataSpec), ("| key of `container` |", ContainerSpec)],
+    [
+        ("| key |", JobSpec),
+        ("| key of `data` |", DataSpec),
+        ("| key of `container` |", ContainerSpec),
+        ("| key of a step |", StepSpec),
+    ],
 )
 def test_the_page_on_jobs_has_every_key(heading: str, model: type[BaseModel]) -> None:
     table = (ROOT / "docs" / "job.md").read_text().partition(heading)[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
     assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == set(model.model_fields)
+
+
+def test_the_page_on_settings_has_every_key_with_its_variable() -> None:
+    text = (ROOT / "docs" / "config.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| (.*) \|$", text, flags=re.MULTILINE)
+    assert [row for row in rows if row[0] != "job"] == [
+        (key, one.variable or "", one.what) for key, one in SETTINGS.items()
+    ]
+    example = next(blocks(ROOT / "docs/config.md"))
+    assert list(mistakes_of(parse(example.text, "docs/config.md"))) == []
 
 
 def test_every_decision_is_at_most_ten_lines_of_text() -> None:

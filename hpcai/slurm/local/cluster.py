@@ -16,6 +16,7 @@ from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, r
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
+from hpcai.specs.slurm_options import slurm_version
 
 DEFAULT = "default"
 # Far more than a machine can play: beyond them it is a typing error.
@@ -33,6 +34,7 @@ def up(
     memory_mib_per_node: int | None = None,
     blob: bool = False,
     pyxis_version: str | None = None,
+    slurm: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> bool:
@@ -40,6 +42,7 @@ def up(
 
     CPUs and memory are this machine's unless given; they may be more than it has.
     With `pyxis_version` tasks may run in containers, by a stand-in that plays this version of Pyxis.
+    `slurm` is a release of `prefix.SUITES`; None is that of this machine's distribution.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     `tell` is told what takes long the first time.
     Raises ToolError when a cluster of another shape is up, or when this one does not come up.
@@ -53,20 +56,20 @@ def up(
         blob=blob,
         pyxis=pyxis_version,
     )
-    _check(shape)
+    _check(shape, slurm)
     with locked(where.lock):
         if lifecycle.is_up(where):
-            _same_shape(where, shape)
+            _same_shape(where, shape, slurm)
             return False
         lifecycle.stop(where)
-        _tell_of_fetches(where.cache, shape, tell)
-        _bring_up(where, shape)
+        _tell_of_fetches(where.cache, shape, slurm, tell)
+        _bring_up(where, shape, slurm)
     return True
 
 
-def _tell_of_fetches(cache: Path, shape: Shape, tell: Callable[[str], None]) -> None:
-    if not prefix.is_made(cache):
-        tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
+def _tell_of_fetches(cache: Path, shape: Shape, slurm: str | None, tell: Callable[[str], None]) -> None:
+    if not prefix.is_made(cache, slurm):
+        tell(f"Fetching Slurm from {prefix.origin(cache, slurm)}, the first time only.")
     if shape.blob and not azurite.is_made(cache):
         tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
     if shape.pyxis is not None and not pyxis.is_made(cache):
@@ -226,8 +229,9 @@ def _nodes(
     )
 
 
-def _bring_up(where: Place, shape: Shape) -> None:
-    programs = prefix.ensure(where.cache)
+def _bring_up(where: Place, shape: Shape, slurm: str | None) -> None:
+    programs = prefix.ensure(where.cache, slurm)
+    _same_release(where, programs.version())
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
     standin = pyxis.ensure(where.cache, programs) if shape.pyxis is not None else None
     for attempt in range(ATTEMPTS):
@@ -244,7 +248,23 @@ def _bring_up(where: Place, shape: Shape) -> None:
             return
 
 
-def _check(shape: Shape) -> None:
+def _same_release(where: Place, version: str) -> None:
+    """A slurmctld cannot read what one of a later release, or of one long ago, left behind."""
+    cluster = record.load_cluster(where)
+    if cluster is None or slurm_version(cluster.slurm_version) == slurm_version(version):
+        return
+    raise ToolError(
+        f"The embedded cluster {where.name!r} keeps the jobs of its Slurm {cluster.slurm_version}, "
+        f"which {version} may not read.",
+        next_step=f"`hpcai local down --name {where.name} --purge` forgets them; or choose another --name.",
+    )
+
+
+def _check(shape: Shape, slurm: str | None) -> None:
+    if slurm is not None and slurm not in prefix.SUITES:
+        raise UsageError(
+            f"There is no Slurm {slurm!r} to be had.", allowed=f"There are: {', '.join(prefix.SUITES)}."
+        )
     for field, (least, most) in LIMITS.items():
         got = getattr(shape, field)
         if not least <= got <= most:
@@ -284,11 +304,13 @@ def _known(name: str, cache: Path | None) -> Place:
     return where
 
 
-def _same_shape(where: Place, asked: Shape) -> None:
+def _same_shape(where: Place, asked: Shape, slurm: str | None) -> None:
     cluster = record.load_cluster(where)
     assert cluster is not None
     pairs = ((field, getattr(cluster.shape, field), getattr(asked, field)) for field in vars(asked))
     differences = [f"{field} is {has}, not {wanted}" for field, has, wanted in pairs if has != wanted]
+    if cluster.prefix != prefix.place(where.cache, slurm):
+        differences.append(f"slurm is {cluster.slurm_version}, not {slurm or 'that of the distribution'}")
     if differences:
         raise ToolError(
             f"The embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}.",

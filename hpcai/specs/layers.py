@@ -1,0 +1,127 @@
+"""What lies under and over a job's own file: defaults of config files, variables, and `--set`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcai.errors import UsageError
+from hpcai.specs.mistakes import SpecFileError
+from hpcai.specs.settings import JOB_VARIABLE
+from hpcai.specs.yaml_text import Document, Place, parse
+from hpcai.specs.yaml_text import Path as KeyPath
+
+# Of these a default fills in what the job's own map leaves out; any other value stands or falls as a whole.
+MERGED = ("env", "container")
+_PATHS = ("workdir",)
+
+
+def lay_under(document: Document, defaults: Sequence[Document]) -> None:
+    """Fill in what the job leaves out from the `job:` of each config file, the one that wins first.
+
+    A default for `container` that names no image is for jobs that have a container.
+    """
+    for layer in defaults:
+        job = layer.data.get("job")
+        for key, value in job.items() if isinstance(job, dict) else ():
+            own = document.data.get(key)
+            if key in MERGED and isinstance(own, dict) and isinstance(value, dict):
+                for name in [name for name in value if name not in own]:
+                    _adopt(document, layer, (key, name))
+            elif key not in document.data and not _lacks_image(key, value):
+                _adopt(document, layer, (key,))
+
+
+def set_variable(document: Document, variable: str, text: str) -> None:
+    """Lay `HPCAI_JOB_PARTITION=gpu` over the job."""
+    _set(document, variable.removeprefix(JOB_VARIABLE).lower(), text, variable)
+
+
+def override(document: Document, text: str) -> None:
+    """Lay `nodes=4` or `env.LR=0.1`, as typed after `--set`, over the job.
+
+    Raises UsageError for one that sets nothing, SpecFileError for a value that is no YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(
+            f"Got '--set {text}', which sets nothing.",
+            allowed="Write --set KEY=VALUE, such as --set nodes=4 or --set env.SEED=7.",
+        )
+    # Without the value, which may be a secret: what is wrong with it says the mistake.
+    _set(document, key, value, "--set")
+
+
+def _lacks_image(key: str, value: Any) -> bool:
+    return key == "container" and isinstance(value, dict) and "image" not in value
+
+
+def _adopt(document: Document, layer: Document, path: KeyPath) -> None:
+    """Take over a value of a config file, with the places at which it stands there."""
+    value: Any = layer.data["job"]
+    target: Any = document.data
+    for part in path[:-1]:
+        value, target = value[part], target[part]
+    value = value[path[-1]]
+    if path[-1] in _PATHS and isinstance(value, str):
+        value = str(Path(layer.origin).parent / Path(value).expanduser())
+    target[path[-1]] = value
+    for ours, theirs in _tables(document, layer):
+        below = {
+            known[1:]: found for known, found in theirs.items() if known[: len(path) + 1] == ("job", *path)
+        }
+        ours.update(below)
+
+
+def _set(document: Document, key: str, text: str, origin: str) -> None:
+    value = _value(text, origin)
+    if value.mistakes:
+        raise SpecFileError([Place(origin).mistake(key, mistake.message) for mistake in value.mistakes])
+    path: list[str | int] = []
+    made: list[KeyPath] = []
+    target: Any = document.data
+    parts = key.split(".")
+    for index, part in enumerate(parts):
+        step = _step(target, part, key, origin)
+        path.append(step)
+        if index == len(parts) - 1:
+            target[step] = value.data
+        elif isinstance(target, dict) and target.get(part) is None:
+            target[step] = {}
+            made.append(tuple(path))
+        target = target[step]
+    _forget(document, tuple(path))
+    for one in (*made, tuple(path)):
+        document.keys[one] = document.values[one] = Place(origin)
+    document.written |= {(*path, *below): text for below, text in value.written.items()}
+
+
+def _value(text: str, origin: str) -> Document:
+    value = parse(text, origin)
+    text = text.strip()
+    if text[:1] in ("[", "{", '"', "'") or text.lower() in ("", "null", "~"):
+        return value
+    if isinstance(value.data, (bool, int, float)):
+        return value
+    # On a command line `#` starts no comment and `: ` no map: a text stays what was typed.
+    return Document(origin, data=text, written={(): text})
+
+
+def _step(target: Any, part: str, key: str, origin: str) -> str | int:
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return int(part)
+    size = f"a list of {len(target)}" if isinstance(target, list) else repr(target)
+    raise UsageError(f"{origin} {key}: {part!r} does not fit into {size}.")
+
+
+def _forget(document: Document, path: KeyPath) -> None:
+    for table, _ in _tables(document, document):
+        for known in [known for known in table if known[: len(path)] == path]:
+            del table[known]
+
+
+def _tables(one: Document, other: Document) -> list[tuple[dict[KeyPath, Any], Mapping[KeyPath, Any]]]:
+    return [(one.keys, other.keys), (one.values, other.values), (one.written, other.written)]

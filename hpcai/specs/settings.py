@@ -1,0 +1,205 @@
+"""Settings in layers: what the site, the user, the project and the environment say, and who said it.
+
+From low to high: built-in; `/etc/hpcai/config.yaml` (HPCAI_SITE_CONFIG names another); `site.yaml`, what
+`hpcai check` found out and may write again, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
+names another folder); the nearest `hpcai.yaml` from the current folder upwards; the job's own file; the
+environment; `--set`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcai.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from hpcai.specs.mistakes import Mistake
+    from hpcai.specs.yaml_text import Document
+
+PROJECT_FILE = "hpcai.yaml"
+JOB_VARIABLE = "HPCAI_JOB_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a config file: its variable, and its value's kind: path, text, list or map."""
+
+    variable: str | None
+    kind: str
+    what: str
+
+
+# Every key of a config file but `kind` and `job`.
+SETTINGS: Mapping[str, Setting] = {
+    "runs_root": Setting("HPCAI_RUNS_ROOT", "path", "the folder of all run records, on a shared file system"),
+    "scratch": Setting("HPCAI_SCRATCH", "text", "a node's own fast disk; `%n` stands for the node's name"),
+    "storage_account": Setting("AZURE_STORAGE_ACCOUNT", "text", "the account that `azure://` means"),
+    "storage_endpoint": Setting("HPCAI_STORAGE_ENDPOINT", "text", "the account's URL if it is not Azure's"),
+    "storage_credentials": Setting("HPCAI_STORAGE_CREDENTIALS", "path", "a 0600 file with key or SAS"),
+    "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
+    "vm_sizes": Setting("HPCAI_VM_SIZES", "path", "a table that corrects or extends the one of VM sizes"),
+    "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
+    "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
+    "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
+    "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
+    "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
+}
+_BUILT_IN = {"runs_root": "~/hpcai/runs"}
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "path": (lambda value: isinstance(value, str) and bool(value), "a path"),
+    "text": (lambda value: isinstance(value, str) and bool(value), "text"),
+    "list": (
+        lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+        "a list of texts",
+    ),
+    "map": (
+        lambda value: isinstance(value, dict) and all(isinstance(one, str) for one in value.values()),
+        "a map of texts",
+    ),
+}
+
+
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The effective settings; `origins` tells for each where it was said."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+    """The config files, the one that wins first."""
+    job_variables: Mapping[str, str] = field(default_factory=dict)
+    """`HPCAI_JOB_PARTITION` and its like, which win over a job's own file."""
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
+    """What holds in `folder`, default: the current one.
+
+    Raises SpecFileError with all mistakes of the first config file that has some.
+    """
+    documents = [_load(path) for path in reversed(list(config_files(environ, folder or Path.cwd())))]
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, setting in SETTINGS.items():
+        found = _from_variable(setting, environ) or _from_documents(key, documents)
+        if found is None and key in _BUILT_IN:
+            found = _BUILT_IN[key], "built-in"
+        if found is not None:
+            values[key], origins[key] = found
+            if setting.kind == "path":
+                values[key] = str(absolute(found[0], environ))
+    job_variables = {name: text for name, text in sorted(environ.items()) if _is_of_job(name) and text}
+    return Settings(values, origins, tuple(documents), job_variables)
+
+
+def _is_of_job(name: str) -> bool:
+    return name.startswith(JOB_VARIABLE) and len(name) > len(JOB_VARIABLE)
+
+
+def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
+    """The config files that are there, the one that wins last."""
+    own = environ.get("HPCAI_CONFIG_HOME") or f"{environ.get('XDG_CONFIG_HOME') or '~/.config'}/hpcai"
+    home = absolute(own, environ)
+    site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
+    for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
+        if path is not None and path.is_file():
+            yield path
+
+
+def absolute(path: str, environ: Mapping[str, str]) -> Path:
+    """The path with `~` for this user's home, from the current folder where it is relative."""
+    if path == "~" or path.startswith("~/"):
+        home = environ.get("HOME")
+        path = f"{home}{path[1:]}" if home else str(Path(path).expanduser())
+    return Path(path).absolute()
+
+
+def _project_file(folder: Path, environ: Mapping[str, str]) -> Path | None:
+    """The nearest one; a repository's root and the home folder end the search."""
+    home = environ.get("HOME")
+    for parent in (folder.absolute(), *folder.absolute().parents):
+        if (parent / PROJECT_FILE).is_file():
+            return parent / PROJECT_FILE
+        if (parent / ".git").exists() or str(parent) == home:
+            return None
+    return None
+
+
+def _from_variable(setting: Setting, environ: Mapping[str, str]) -> tuple[Any, str] | None:
+    text = environ.get(setting.variable) if setting.variable else None
+    if not text:
+        return None
+    if setting.kind == "list":
+        return [one.strip() for one in text.split(",") if one.strip()], str(setting.variable)
+    return text, str(setting.variable)
+
+
+def _from_documents(key: str, documents: list[Document]) -> tuple[Any, str] | None:
+    for document in documents:
+        if document.data.get(key) is not None:
+            return _anchored(key, document), str(document.place((key,)))
+    return None
+
+
+def _anchored(key: str, document: Document) -> Any:
+    """The value; a relative path is relative to the file's folder."""
+    value = document.data[key]
+    if SETTINGS[key].kind == "path" and not value.startswith("~"):
+        return str(Path(document.origin).parent / value)
+    return value
+
+
+def _load(path: Path) -> Document:
+    from hpcai.specs.mistakes import SpecFileError
+    from hpcai.specs.yaml_text import parse
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config file {str(path)!r} cannot be read: {error}.") from error
+    document = parse(text, str(path))
+    if document.data is None:
+        document.data = {}
+    mistakes = [*document.mistakes, *mistakes_of(document)]
+    if mistakes:
+        raise SpecFileError(mistakes)
+    return document
+
+
+def mistakes_of(document: Document) -> Iterator[Mistake]:
+    """What is wrong in a config file whose text is YAML."""
+    if not isinstance(document.data, dict):
+        yield document.place(()).mistake("", f"got {document.data!r}; a map of settings")
+        return
+    known = ["kind", *SETTINGS, "job"]
+    for key, value in document.data.items():
+        if key not in known:
+            near = nearest(key, known)
+            hint = f"did you mean {near!r}?" if near else f"keys are {', '.join(known)}"
+            yield document.place((key,), of_key=True).mistake(key, f"is not a key here; {hint}")
+        elif key == "kind":
+            if value != "config":
+                yield document.place((key,)).mistake(key, f"got {value!r}; 'config'")
+        elif value is not None:
+            yield from _value_mistakes(document, key, value)
+
+
+def _value_mistakes(document: Document, key: str, value: Any) -> Iterator[Mistake]:
+    if key == "job":
+        if not isinstance(value, dict):
+            yield document.place((key,)).mistake(key, f"got {value!r}; a map of a job's keys")
+            return
+        for own in ("kind", "name", "command"):
+            if own in value:
+                yield document.place((key, own), of_key=True).mistake(f"job.{own}", "is each job's own")
+        return
+    fits, allowed = _KINDS[SETTINGS[key].kind]
+    if not fits(value):
+        yield document.place((key,)).mistake(key, f"got {value!r}; {allowed}")

@@ -1,0 +1,66 @@
+"""`hpcai config`: what holds, and who said it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hpcai.cli.config import config
+from hpcai.cli.root import hpcai
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HPCAI_RUNS_ROOT", raising=False)
+    (tmp_path / "hpcai.yaml").write_text("runs_root: runs\njob:\n  partition: gpu\n  env: {A: 1}\n")
+    (tmp_path / "job.yaml").write_text('kind: job\nname: x\ncommand: "true"\n')
+    return tmp_path
+
+
+def run(*words: str, **environ: str) -> Result:
+    return CliRunner().invoke(config, words, env=environ, catch_exceptions=False)
+
+
+def rows(*words: str, **environ: str) -> dict[str, tuple[object, str]]:
+    listed = json.loads(run(*words, "-o", "json", **environ).stdout)["settings"]
+    return {row["key"]: (row["value"], row["origin"]) for row in listed}
+
+
+def test_settings_and_defaults_of_jobs_with_their_origins(project: Path) -> None:
+    found = rows(HPCAI_SCRATCH="/nvme", HPCAI_JOB_QOS="fast")
+    file = project / "hpcai.yaml"
+    assert found["runs_root"] == (str(project / "runs"), f"{file}:1")
+    assert found["scratch"] == ("/nvme", "HPCAI_SCRATCH")
+    assert found["storage_account"] == (None, None)
+    assert found["job.partition"] == ("gpu", f"{file}:3")
+    assert found["job.env.A"] == (1, f"{file}:4")
+    assert found["job.qos"] == ("fast", "HPCAI_JOB_QOS")
+
+
+def test_all_values_of_a_job(project: Path) -> None:
+    found = rows("job.yaml", "--set", "nodes=2")
+    assert found["name"] == ("x", "job.yaml:2")
+    assert found["partition"] == ("gpu", f"{project}/hpcai.yaml:3")
+    assert found["nodes"] == (2, "--set")
+    assert found["env.A"] == ("1", f"{project}/hpcai.yaml:4")
+    assert found["launcher"] == ("srun", "built-in")
+
+
+def test_a_schema_is_json() -> None:
+    assert json.loads(run("--schema", "job").stdout)["properties"]["nodes"]["type"] == "integer"
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_the_variable_that_click_reads(shell: str) -> None:
+    done = CliRunner().invoke(hpcai, ["config", "--completion", shell], catch_exceptions=False)
+    assert f"_HPCAI_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize("words", [("job.yaml", "--schema", "job"), ("--set", "a=b"), ("--schema", "x")])
+def test_words_that_do_not_go_together(project: Path, words: tuple[str, ...]) -> None:
+    assert run(*words).exit_code == 2
