@@ -401,7 +401,7 @@ FAILING = [
     (["--container-image=/nope.sqsh"], "[ERROR] No such file or directory: /nope.sqsh"),
     (["--container-image=/etc/passwd"], "[ERROR] Invalid image format: /etc/passwd"),
     (["--container-image=x.sqsh"], "curl: (6) Could not resolve host: registry-1.docker.io"),
-    (["--container-image=reg.example/ml/demo"], "curl: (6) Could not resolve host: reg.example"),
+    (["--container-image=unknown.example/ml/demo"], "curl: (6) Could not resolve host: unknown.example"),
     (
         ["--container-image=reg.example#ml/Demo"],
         "[ERROR] Invalid image reference: docker://reg.example#ml/Demo",
@@ -432,10 +432,10 @@ def test_a_failure_on_the_node_is_told_in_the_words_of_pyxis(
 
 def test_enroot_before_4_0_takes_a_registry_for_a_part_of_docker_hub(containers: Containers) -> None:
     with containers.playing("0.20", enroot_version="3.5"):
-        hub = containers.run("srun", "--container-image=reg.example/ml/demo", "true")
-        sign = containers.run("srun", "--container-image=reg.example#ml/demo", "true")
+        hub = containers.run("srun", "--container-image=unknown.example/ml/demo", "true")
+        sign = containers.run("srun", "--container-image=unknown.example#ml/demo", "true")
     assert "Could not resolve host: registry-1.docker.io" in hub.stderr
-    assert "Could not resolve host: reg.example" in sign.stderr
+    assert "Could not resolve host: unknown.example" in sign.stderr
 
 
 def test_a_tag_that_a_registry_does_not_have(containers: Containers) -> None:
