@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from hpcai.slurm.local import cluster as embedded
 from hpcai.specs.site import cache_dir
-from tests.container_cluster import Containers
+from tests.container_cluster import RC, Containers
 
 pytestmark = pytest.mark.real
 
@@ -342,6 +343,22 @@ def test_mounts_of_every_kind(containers: Containers, tmp_path: Path) -> None:
     )
     assert told.split() == ["texttext", "ro", "rw", "image", "image.sqsh", "full"]
     assert (tmp_path / "new").exists()
+
+
+def test_links_in_an_image_lead_nowhere_outside_it(containers: Containers, tmp_path: Path) -> None:
+    outside, image = tmp_path / "outside", tmp_path / "image"
+    outside.mkdir()
+    shutil.copytree(containers.image, image, symlinks=True)
+    (image / "etc/resolv.conf").symlink_to(outside / "resolv.conf")
+    (image / "mnt").symlink_to(outside)
+    (outside / "secret").touch()
+    mounts = f"--container-mounts={containers.folder}:/mnt/deep,{tmp_path}/image/etc/rc:/etc/resolv.conf"
+    say = "ls /mnt/deep; ls /mnt; head -n 1 /etc/resolv.conf"
+    told = containers.printed(f"--container-image={image}", mounts, "bash", "-c", say)
+    assert told.split("\n")[:3] == ["image", "image.sqsh", "deep"]
+    assert "secret" not in told
+    assert told.endswith(RC.splitlines()[0] + "\n")
+    assert [file.name for file in outside.iterdir()] == ["secret"]
 
 
 def test_paths_with_spaces_need_0_24(containers: Containers, tmp_path: Path) -> None:

@@ -216,8 +216,8 @@ static int unpacked(const char *file, const char *node_data, char *root, size_t 
     }
     snprintf(root, size, "%s/images", node_data);
     make_folders(root);
-    snprintf(root, size, "%s/images/%lx-%lx-%lx-%lx", node_data, (long)about.st_dev, (long)about.st_ino,
-             (long)about.st_mtime, (long)about.st_size);
+    snprintf(root, size, "%s/images/%lx-%lx-%lx.%lx-%lx", node_data, (long)about.st_dev, (long)about.st_ino,
+             (long)about.st_mtim.tv_sec, (long)about.st_mtim.tv_nsec, (long)about.st_size);
     snprintf(lock, sizeof(lock), "%s.lock", root);
     snprintf(draft, sizeof(draft), "%s.new", root);
     snprintf(tool, sizeof(tool), "%s/unsquashfs", site.tools);
