@@ -56,7 +56,8 @@ def test_a_job_in_a_file_of_an_image(containers: Containers, slurm: Slurm) -> No
 def test_two_jobs_of_two_nodes_import_an_image_once(containers: Containers, slurm: Slurm) -> None:
     registry = containers.home / "registry/reg.example/ml"
     registry.mkdir(parents=True, exist_ok=True)
-    shutil.copy(containers.squashfs, registry / "demo:1.0.sqsh")
+    # A folder has to be packed first, which gives both jobs the time to begin.
+    shutil.copytree(containers.image, registry / "demo:1.0", symlinks=True)
     fields = {"command": "echo $FROM_IMAGE", "nodes": 2, "container": {"image": "reg.example/ml/demo:1.0"}}
     jobs = [slurm.submit(**fields, experiment=name, name=name) for name in ("one", "two")]
     for job_id, run in jobs:

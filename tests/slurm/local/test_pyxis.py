@@ -516,6 +516,20 @@ def test_an_image_without_a_shell_cannot_be_started(containers: Containers, tmp_
     assert "failed to execute: /bin/bash" in done.stderr
 
 
+def test_what_a_lost_node_left_under_the_same_number_is_not_used_again(containers: Containers) -> None:
+    image = f"--container-image={containers.image}"
+    step = int(containers.printed(image, "bash", "-c", "echo $SLURM_STEP_ID"))
+    left = containers.home / "containers/n1" / f"pyxis_{containers.job}.{step + 1}"
+    for name in ("upper", "work", "root"):
+        (left / name).mkdir(parents=True)
+    (left / "lower").symlink_to(containers.image)
+    (left / "upper/stale").touch()
+    told = containers.printed(image, "bash", "-c", "echo $SLURM_STEP_ID; ls /")
+    assert told.split()[0] == str(step + 1)
+    assert "stale" not in told
+    assert not left.exists()
+
+
 def test_nothing_is_left_of_a_container_without_a_name(containers: Containers) -> None:
     containers.printed(f"--container-image={containers.image}", "bash", "-c", "true")
     left = [folder.name for folder in (containers.home / "containers").glob("*/pyxis_*.*")]
