@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcai.errors import UsageError, nearest
+from hpcai.homes import config_home, home_path
 
 if TYPE_CHECKING:
     from hpcai.specs.mistakes import Mistake
@@ -41,7 +42,6 @@ SETTINGS: Mapping[str, Setting] = {
     "storage_endpoint": Setting("HPCAI_STORAGE_ENDPOINT", "text", "the account's URL if it is not Azure's"),
     "storage_credentials": Setting("HPCAI_STORAGE_CREDENTIALS", "path", "a 0600 file with key or SAS"),
     "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
-    "vm_sizes": Setting("HPCAI_VM_SIZES", "path", "a table that corrects or extends the one of VM sizes"),
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
@@ -94,7 +94,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, folder: Path | None =
         if found is not None:
             values[key], origins[key] = found
             if setting.kind == "path":
-                values[key] = str(absolute(found[0], environ))
+                values[key] = str(home_path(found[0], environ))
     job_variables = {name: text for name, text in sorted(environ.items()) if _is_of_job(name) and text}
     return Settings(values, origins, tuple(documents), job_variables)
 
@@ -105,20 +105,11 @@ def _is_of_job(name: str) -> bool:
 
 def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     """The config files that are there, the one that wins last."""
-    own = environ.get("HPCAI_CONFIG_HOME") or f"{environ.get('XDG_CONFIG_HOME') or '~/.config'}/hpcai"
-    home = absolute(own, environ)
+    home = config_home(environ)
     site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
     for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
         if path is not None and path.is_file():
             yield path
-
-
-def absolute(path: str, environ: Mapping[str, str]) -> Path:
-    """The path with `~` for this user's home, from the current folder where it is relative."""
-    if path == "~" or path.startswith("~/"):
-        home = environ.get("HOME")
-        path = f"{home}{path[1:]}" if home else str(Path(path).expanduser())
-    return Path(path).absolute()
 
 
 def _project_file(folder: Path, environ: Mapping[str, str]) -> Path | None:

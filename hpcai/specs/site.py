@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai.specs.settings import Settings, absolute, load_settings
+from hpcai.homes import home_path
+from hpcai.specs.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The one folder outside a checkout that hpcai writes to: `$XDG_CACHE_HOME/hpcai`."""
-    return absolute(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
+    return home_path(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
 
 
 def _path(text: str | None) -> Path | None:

@@ -74,6 +74,6 @@ def _fetch_keyring(machine: list[Apt], unpacked: Path) -> None:
         else:
             return
     raise ToolError(
-        f"The keys of Debian's archive are not on this machine, and its apt has no package of them: {last}",
+        f"The keys of Debian's archive are not on this machine, and its apt has no package of them: {last}.",
         next_step=f"Ask who runs this machine for {KEYRING_PACKAGE}; without --slurm none is needed.",
     ) from last
