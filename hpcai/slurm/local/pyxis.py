@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from hpcai import shell
-from hpcai.errors import ToolError
+from hpcai.errors import ToolError, UsageError
 from hpcai.files import locked, publish, scratch_folder
 from hpcai.slurm.local.apt import Apt
 from hpcai.slurm.local.prefix import Prefix
@@ -173,6 +173,13 @@ _CAUSES = (
         "kernel.apparmor_restrict_unprivileged_userns=0",
     ),
 )
+
+
+def require(version: str) -> None:
+    """Raises UsageError for a version that cannot be played, ToolError where no container can run at all."""
+    if version not in VERSIONS:
+        raise UsageError(f"Pyxis {version!r} cannot be played.", allowed=f"It may be {', '.join(VERSIONS)}.")
+    require_namespaces()
 
 
 def require_namespaces() -> None:
