@@ -76,6 +76,8 @@ def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dic
         (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0.\n"),
         (["--nodes", "two"], "'two' is not a valid integer"),
         (["--slurm", "23.02"], "'23.02' is not one of '22.05', '24.11', 'testing'"),
+        (["--pyxis-version", "0.24"], "--pyxis-version is given without --containers.\nAdd --containers."),
+        (["--containers", "--pyxis-version", "1"], "Pyxis '1' cannot be played.\nIt may be 0.20, 0.21,"),
     ],
 )
 def test_up_of_what_cannot_be_is_2(words: list[str], told: str, site: dict[str, str]) -> None:

@@ -15,6 +15,8 @@ class Shape:
     gpus_per_node: int
     memory_mib_per_node: int
     blob: bool
+    pyxis: str | None = None
+    """The version of Pyxis that the stand-in plays; None: a cluster without containers."""
 
     def node_names(self) -> list[str]:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
@@ -130,18 +132,23 @@ def gres_conf(shape: Shape, layout: Layout) -> str:
 def task_prolog(layout: Layout) -> str:
     """A script whose output becomes each task's environment, where the job has not set the same.
 
+    What it set for the batch script comes back with every step, also on other nodes: that is set anew.
+
     Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
     Nodes meet over loopback, which MPI and Gloo would leave out: it may be the only network.
     """
-    nodes = f"{layout.home}/tmp"
-    folders = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
-    networks = ("OMPI_MCA_btl_tcp_if_include", "GLOO_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE")
-    # A job's script is a task too, of the first node: what it was given there goes on to the tasks of all.
+    folder = f"{layout.home}/tmp/$SLURMD_NODENAME"
+    variables = {
+        "OMPI_MCA_btl_vader_backing_directory": folder,
+        "OMPI_MCA_btl_sm_backing_directory": folder,
+        "OMPI_MCA_btl_tcp_if_include": "lo",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HOROVOD_GLOO_IFACE": "lo",
+    }
     lines = [
-        f'case "${{{name}-}}" in ""|"{nodes}/"*) echo "export {name}={nodes}/$SLURMD_NODENAME" ;; esac'
-        for name in folders
+        f'case "${{{name}-}}" in "" | {layout.home}/tmp/*) echo "export {name}={value}" ;; esac'
+        for name, value in variables.items()
     ]
-    lines += [f'[ -n "${{{name}-}}" ] || echo "export {name}=lo"' for name in networks]
     return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 
