@@ -89,12 +89,15 @@ def test_nodes_that_share_the_machine_do_not_collide_in_pmix(cluster: RealCluste
     assert len({word for word in told if not word.isdigit()}) == 3
 
 
-def test_mpi_ranks_of_two_nodes_do_not_share_memory_by_mistake(cluster: RealCluster) -> None:
+def test_mpi_ranks_of_two_nodes_do_not_share_memory_by_mistake(cluster: RealCluster, tmp_path: Path) -> None:
     names = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
     for name in names:
         told = run(cluster, "srun", "-N3", "printenv", name).split()
         assert len(set(told)) == 3
         assert all(Path(folder).is_dir() for folder in told)
+    out = tmp_path / "out"
+    run(cluster, "sbatch", "-W", "-N3", "-o", str(out), "--wrap", f"srun printenv {names[0]}")
+    assert len(set(out.read_text().split())) == 3
     kept = run(cluster, "env", f"{names[0]}=/mine", "srun", "printenv", names[0])
     assert kept == "/mine\n"
 
