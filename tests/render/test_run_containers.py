@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 
 from hpcai import processes
+from hpcai.errors import RenderError
+from hpcai.launch.script import preview
+from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
 from hpcai.staging.pack import pack
 from tests.container_cluster import Containers
 from tests.render.test_run_real import HOROVOD, MPI, Slurm, has_ended, logs
@@ -195,3 +199,17 @@ def test_staged_data_is_mounted_and_named(containers: Containers, slurm: Slurm) 
     assert "manifest.json" in told["0.out"]
     assert told["0.out"] == told["1.out"]
     assert sorted(file.name for file in (run / "outputs").iterdir()) == ["0", "1"]
+
+
+def test_the_release_of_pyxis_is_told_by_srun_where_no_config_file_does(
+    containers: Containers, slurm: Slurm
+) -> None:
+    container = {"image": str(containers.squashfs), "unshare": ["uts"]}
+    spec = JobSpec(name="a", command="true", workdir=slurm.folder, container=container)
+    with pytest.raises(RenderError, match=r"container\.unshare needs Pyxis 0\.24"):
+        preview(spec, client=SlurmClient(slurm.environ))
+    with containers.playing("0.24"):
+        assert "--container-unshare=uts" in preview(spec, client=SlurmClient(slurm.environ))
+    told = Site(slurm.folder, pyxis_version="0.23")
+    with containers.playing("0.24"), pytest.raises(RenderError, match=r"is taken to have 0\.23"):
+        preview(spec, site=told, client=SlurmClient(slurm.environ))

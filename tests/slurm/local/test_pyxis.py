@@ -246,6 +246,18 @@ def test_exit_codes_and_signals_come_through(containers: Containers) -> None:
     assert "User defined signal 1" in done.stderr
 
 
+def test_a_signal_to_a_step_reaches_the_task_inside(containers: Containers) -> None:
+    say = "trap 'echo heard; exit 5' USR1; echo $SLURM_STEP_ID; while :; do sleep 0.05; done"
+    argv = ["srun", f"--jobid={containers.job}", "--overlap", "-n1", "-N1", "--unbuffered"]
+    argv += [f"--container-image={containers.image}", "bash", "-c", say]
+    with subprocess.Popen(argv, env=containers.environ, stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        step = f"{containers.job}.{task.stdout.readline().strip()}"
+        containers.run("scancel", "-s", "USR1", step, in_job=False)
+        assert task.stdout.readline() == "heard\n"
+        assert task.wait(20) == 5
+
+
 def test_what_is_in_the_root(containers: Containers) -> None:
     """A fresh /tmp, the image's folder to start in, a new home, only one user of the machine."""
     image = f"--container-image={containers.image}"

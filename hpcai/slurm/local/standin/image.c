@@ -136,15 +136,19 @@ static unsigned long long begun(pid_t pid)
     return ticks;
 }
 
-void container_mark_running(const struct container *it)
+int container_open_running(const struct container *it)
 {
     char path[PATH_SIZE + 16];
     snprintf(path, sizeof(path), "%s/running", it->folder);
-    FILE *file = fopen(path, "ae");
-    if (file == NULL)
-        return;
-    fprintf(file, "%d %llu\n", getpid(), begun(getpid()));
-    fclose(file);
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
+void container_mark_running(int running)
+{
+    if (running >= 0) {
+        dprintf(running, "%d %llu\n", getpid(), begun(getpid()));
+        close(running);
+    }
 }
 
 static pid_t running(const struct container *it)

@@ -176,9 +176,14 @@ int root_join(pid_t other)
             slurm_error("pyxis: unable to open %s namespace file: %s", spaces[i].name, strerror(errno));
             return -1;
         }
-        if (fstat(fds[i], &a) == 0 && stat(own, &b) == 0 && a.st_ino == b.st_ino) {
-            close(fds[i]);
-            fds[i] = -1;
+        if (fstat(fds[i], &a) < 0 || stat(own, &b) < 0 || a.st_ino != b.st_ino)
+            continue;
+        close(fds[i]);
+        fds[i] = -1;
+        if (spaces[i].kind == CLONE_NEWUSER || spaces[i].kind == CLONE_NEWNS) {
+            /* To go on would be to run on the host. */
+            slurm_error("pyxis: the container's %s namespace is the host's", spaces[i].name);
+            return -1;
         }
     }
     for (int i = 0; i < 5; i++)

@@ -60,7 +60,9 @@ struct container {
 };
 int container_find(struct container *it, const char *node, unsigned job, unsigned step);
 int container_create(struct container *it, const char *node, bool tell);
-void container_mark_running(const struct container *it);
+/* A task opens the list of those inside before it enters, and stands in it only when it has. */
+int container_open_running(const struct container *it);
+void container_mark_running(int running);
 int container_save(const struct container *it, const char *folder);
 void container_remove(const struct container *it);
 
