@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from hpcai.check import places
 from hpcai.check.findings import Finding, has_errors
+from hpcai.check.secrets import secrets_in_env
 from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
@@ -17,12 +17,8 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
-from hpcai.specs.job import DataSpec, JobSpec
+from hpcai.specs.job import DataSpec
 from hpcai.specs.mistakes import SpecFileError
-
-_LIKE_A_SECRET = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -54,17 +50,6 @@ def check_job(
     except HpcaiError as error:
         in_slurm = Checked((finding_of_error("slurm", error),))
     return Checked((*in_slurm.findings, *findings), in_slurm.expected)
-
-
-def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
-    """A warning per variable that is a secret by its name; those that surely are, no file may hold."""
-    for name in spec.env:
-        if _LIKE_A_SECRET.search(name):
-            what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
-            fix = (
-                "Leave it out and export it where you submit, or let setup: read it from a file of mode 0600."
-            )
-            yield Finding("warning", "env", what, fix)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
