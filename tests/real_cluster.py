@@ -51,11 +51,15 @@ def sweep_left_over() -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RealCluster]:
-    """A cluster that all tests of the session share: leave its nodes as you found them."""
+    """A cluster that all tests of the session share: leave its nodes as you found them.
+
+    HPCAI_TEST_SLURM chooses its version, as `hpcai local up --slurm` does.
+    """
     sweep_left_over()
     name = f"test-{os.getpid()}"
     try:
-        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True)
+        release = os.environ.get("HPCAI_TEST_SLURM") or None
+        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True, slurm=release)
         yield RealCluster(name, {**os.environ, **embedded.environment(name)})
     finally:
         if name in embedded.known():

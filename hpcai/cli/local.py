@@ -37,7 +37,7 @@ COLUMNS = (
 def local() -> None:
     """A real Slurm cluster on this machine.
 
-    munged, slurmctld and one slurmd per node, without root, from this machine's distribution, in the
+    munged, slurmctld and one slurmd per node, without root, from packages of Debian or Ubuntu, in the
     cache folder. An unknown cluster or node is exit status 5, a cluster that is down or of another shape 4.
     """
 
@@ -51,6 +51,11 @@ def local() -> None:
     "--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]"
 )
 @click.option("--blob", is_flag=True, help="With an Azure Storage emulator.")
+@click.option(
+    "--slurm",
+    type=click.Choice(("22.05", "24.11", "testing")),
+    help="Slurm's version, from a suite of Debian.  [default: this machine's distribution's]",
+)
 def up(
     name: str,
     nodes: int,
@@ -58,11 +63,17 @@ def up(
     gpus_per_node: int,
     memory_mib_per_node: int | None,
     blob: bool,
+    slurm: str | None,
 ) -> None:
     """Start a cluster and wait until its nodes are idle.
 
     Job numbers, Blob data and scratch of an earlier life under the same name are still there. One that
     is up already is left alone: exit status 0 when it has this very shape, else 4.
+
+    --slurm takes the packages from the mirror of Debian that this machine's apt uses, and from nowhere but
+    where Debian's keys vouch for them; elsewhere HPCAI_DEBIAN_MIRROR_URL names a mirror. What testing has
+    moves on: `hpcai local status` tells the version. A name whose earlier life had another version is 4,
+    as is a machine that has no such packages; a mirror that does not answer is 6.
     """
     from hpcai.slurm.local import cluster
 
@@ -73,6 +84,7 @@ def up(
         gpus_per_node=gpus_per_node,
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
+        slurm=slurm,
         tell=say,
     )
     say(f"Cluster {name!r} is up." if started else f"Cluster {name!r} was up already, in this very shape.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +12,35 @@ from hpcai.errors import ToolError, UnreachableError
 
 UPDATE_TIMEOUT_S = 300
 DOWNLOAD_TIMEOUT_S = 600
+# What a machine sets for its own suite does not fit another one; what is not signed is never taken.
+_APART = {
+    "Dir::Etc::sourceparts": os.devnull,
+    "Dir::Etc::preferences": os.devnull,
+    "Dir::Etc::preferencesparts": os.devnull,
+    "APT::Default-Release": "",
+    "APT::Get::AllowUnauthenticated": "false",
+    "Acquire::AllowInsecureRepositories": "false",
+    "Acquire::AllowWeakRepositories": "false",
+    "Acquire::AllowDowngradeToInsecureRepositories": "false",
+}
+_UNTRUSTED = ("NO_PUBKEY", "is not signed", "EXPKEYSIG", "BADSIG", "Missing key")
+_NO_SUITE = ("does not have a Release file",)
 
 
 class Apt:
     """apt with private state: an empty package status, so that the answer never depends on the host."""
 
-    def __init__(self, state: Path, *, own_lists: bool) -> None:
-        """`state` is a folder for apt's files; without `own_lists` the machine's package lists are read."""
+    def __init__(self, state: Path, *, own_lists: bool, source: str | None = None) -> None:
+        """`state` is a folder for apt's files; without `own_lists` the machine's package lists are read.
+
+        `source` is a line of its own instead of the machine's sources.
+        """
         self._state = state
+        self.has_own_lists = own_lists
         for name in ("lists/partial", "cache/archives/partial"):
             (state / name).mkdir(parents=True, exist_ok=True)
         (state / "status").touch()
-        options = {
+        options: dict[str, str | Path] = {
             "Dir::State::status": state / "status",
             "Dir::Cache": state / "cache",
             # The packages are for our own folder: the account that runs us may read it, `_apt` may not.
@@ -32,16 +50,38 @@ class Apt:
         }
         if own_lists:
             options["Dir::State::lists"] = state / "lists"
+        if source is not None:
+            (state / "sources.list").write_text(source + "\n", encoding="utf-8")
+            options |= {"Dir::Etc::sourcelist": state / "sources.list", **_APART}
         self._options = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
     def update(self) -> None:
         """Fetches the package lists; one source that fails is no failure while others answer."""
         done = shell.run(["apt-get", "-q", *self._options, "update"], timeout_s=UPDATE_TIMEOUT_S, check=False)
-        if not any((self._state / "lists").glob("*_Packages*")):
-            raise UnreachableError(
-                f"apt could not fetch its package lists: {_last(done.stderr).rstrip('.')}.",
-                next_step="Check the network and the sources in /etc/apt, then try again.",
+        if any((self._state / "lists").glob("*_Packages*")):
+            return
+        if any(sign in done.stderr for sign in _UNTRUSTED):
+            raise ToolError(
+                f"The keys here do not vouch for what apt fetched: {_last(done.stderr).rstrip('.')}.",
+                next_step="Ask who runs this machine for a newer keyring of that distribution's archive.",
             )
+        if any(sign in done.stderr for sign in _NO_SUITE):
+            raise ToolError(
+                f"apt's source does not have it: {_last(done.stderr).rstrip('.')}.",
+                next_step="Ask who runs this mirror, or name another in the sources in /etc/apt.",
+            )
+        raise UnreachableError(
+            f"apt could not fetch its package lists: {_last(done.stderr).rstrip('.')}.",
+            next_step="Check the network and the sources in /etc/apt, then try again.",
+        )
+
+    def targets(self) -> list[tuple[str, str, str]]:
+        """Address, release and origin of every source whose lists have been fetched."""
+        form = "$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
+        argv = ["apt-get", *self._options, "indextargets", "--format", form, "Created-By: Packages"]
+        lines = shell.run(argv, timeout_s=60, check=False).stdout.splitlines()
+        found = [line.split("|") for line in lines]
+        return [(words[0], words[1], words[2]) for words in found if len(words) == 3]
 
     def depends(self, package: str) -> list[str] | None:
         """The packages that a package depends on directly, None when apt does not know it."""

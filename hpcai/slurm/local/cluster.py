@@ -12,6 +12,7 @@ from pathlib import Path
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
+from hpcai.slurm import parse
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, place
@@ -32,12 +33,14 @@ def up(
     gpus_per_node: int = 0,
     memory_mib_per_node: int | None = None,
     blob: bool = False,
+    slurm: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Whether the cluster had to be started: False when one of this very shape was up already.
 
     CPUs and memory are this machine's unless given; they may be more than it has.
+    `slurm` is a release of `prefix.SUITES`; None is that of this machine's distribution.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     `tell` is told what takes long the first time.
     Raises ToolError when a cluster of another shape is up, or when this one does not come up.
@@ -50,20 +53,20 @@ def up(
         memory_mib_per_node=_machine_memory_mib() if memory_mib_per_node is None else memory_mib_per_node,
         blob=blob,
     )
-    _check(shape)
+    _check(shape, slurm)
     with locked(where.lock):
         if lifecycle.is_up(where):
-            _same_shape(where, shape)
+            _same_shape(where, shape, slurm)
             return False
         lifecycle.stop(where)
-        _tell_of_fetches(where.cache, shape, tell)
-        _bring_up(where, shape)
+        _tell_of_fetches(where.cache, shape, slurm, tell)
+        _bring_up(where, shape, slurm)
     return True
 
 
-def _tell_of_fetches(cache: Path, shape: Shape, tell: Callable[[str], None]) -> None:
-    if not prefix.is_made(cache):
-        tell("Fetching Slurm from this machine's distribution: 17 MB, the first time only.")
+def _tell_of_fetches(cache: Path, shape: Shape, slurm: str | None, tell: Callable[[str], None]) -> None:
+    if not prefix.is_made(cache, slurm):
+        tell(f"Fetching Slurm from {prefix.origin(cache, slurm)}, the first time only.")
     if shape.blob and not azurite.is_made(cache):
         tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
 
@@ -217,8 +220,9 @@ def _nodes(
     )
 
 
-def _bring_up(where: Place, shape: Shape) -> None:
-    programs = prefix.ensure(where.cache)
+def _bring_up(where: Place, shape: Shape, slurm: str | None) -> None:
+    programs = prefix.ensure(where.cache, slurm)
+    _same_release(where, programs.version())
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
     for attempt in range(ATTEMPTS):
         cluster = setup.set_up(where, shape, programs, start_azurite, attempt=attempt)
@@ -234,7 +238,23 @@ def _bring_up(where: Place, shape: Shape) -> None:
             return
 
 
-def _check(shape: Shape) -> None:
+def _same_release(where: Place, version: str) -> None:
+    """A slurmctld cannot read what one of a later release, or of one long ago, left behind."""
+    cluster = record.load_cluster(where)
+    if cluster is None or parse.version(cluster.slurm_version) == parse.version(version):
+        return
+    raise ToolError(
+        f"The embedded cluster {where.name!r} keeps the jobs of its Slurm {cluster.slurm_version}, "
+        f"which {version} may not read.",
+        next_step=f"`hpcai local down --name {where.name} --purge` forgets them; or choose another --name.",
+    )
+
+
+def _check(shape: Shape, slurm: str | None) -> None:
+    if slurm is not None and slurm not in prefix.SUITES:
+        raise UsageError(
+            f"There is no Slurm {slurm!r} to be had.", allowed=f"There are: {', '.join(prefix.SUITES)}."
+        )
     for field, (least, most) in LIMITS.items():
         got = getattr(shape, field)
         if not least <= got <= most:
@@ -267,11 +287,13 @@ def _known(name: str, cache: Path | None) -> Place:
     return where
 
 
-def _same_shape(where: Place, asked: Shape) -> None:
+def _same_shape(where: Place, asked: Shape, slurm: str | None) -> None:
     cluster = record.load_cluster(where)
     assert cluster is not None
     pairs = ((field, getattr(cluster.shape, field), getattr(asked, field)) for field in vars(asked))
     differences = [f"{field} is {has}, not {wanted}" for field, has, wanted in pairs if has != wanted]
+    if cluster.prefix != prefix.place(where.cache, slurm):
+        differences.append(f"slurm is {cluster.slurm_version}, not {slurm or 'that of the distribution'}")
     if differences:
         raise ToolError(
             f"The embedded cluster {where.name!r} is up in another shape: {', '.join(differences)}.",

@@ -1,4 +1,4 @@
-"""Slurm and munge of the machine's own distribution, in one folder that needs nothing outside it."""
+"""Slurm and munge of a distribution, the machine's own by default, in one folder that needs nothing outside."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from pathlib import Path
 
 from hpcai.errors import ToolError, UnreachableError
 from hpcai.files import locked, publish, scratch_folder
-from hpcai.slurm.local import apt, relocate, tools
+from hpcai.slurm.local import apt, debian, relocate, tools
 
 # Raise it when the layout of the folder changes: older folders are then made anew.
-LAYOUT = 1
+LAYOUT = 2
+# Slurm's versions that can be had everywhere, and the suites of Debian that have them. What testing has moves on.
+SUITES = {"22.05": "bookworm", "24.11": "trixie", "testing": "testing"}
 PROGRAMS = ("slurmctld", "slurmd", "slurm-client", "munge")
 # The library that srun's --mpi=pmix loads at run time; no package of Slurm names it. New suites renamed it.
 PMIX = ("libpmix2t64", "libpmix2")
+# What a plugin is compiled with: slurm/spank.h and its like.
+HEADERS = ("libslurm-dev",)
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The folder: bin (what users type), sbin (daemons), lib, lib/slurm (plugins)."""
+    """The folder: bin (what users type), sbin (daemons), lib, lib/slurm (plugins), include."""
 
     root: Path
 
@@ -38,27 +42,47 @@ class Prefix:
     def plugins(self) -> Path:
         return self.root / "lib" / "slurm"
 
+    @property
+    def headers(self) -> Path:
+        """The folder to compile a plugin of this Slurm with: `gcc -I` finds <slurm/spank.h> in it."""
+        return self.root / "include"
+
     def version(self) -> str:
         """Slurm's version, such as '22.05.8'."""
         return str(json.loads((self.root / "prefix.json").read_text(encoding="utf-8"))["slurm"])
 
 
-def is_made(cache: Path) -> bool:
+def place(cache: Path, release: str | None = None) -> Path:
+    """Where the folder of a release of SUITES stands, or will; None is the machine's own distribution."""
+    distribution = _distribution() if release is None else f"debian-{SUITES[release]}"
+    return cache.absolute() / "slurm" / f"{distribution}-{platform.machine()}"
+
+
+def is_made(cache: Path, release: str | None = None) -> bool:
     """Whether `ensure` will find the folder without fetching anything."""
-    return _stands(cache.absolute() / "slurm" / _distribution())
+    return _stands(place(cache, release))
 
 
-def ensure(cache: Path) -> Prefix:
-    """The folder: made the first time from 17 MB of packages, found at once and offline after that.
+def origin(cache: Path, release: str | None = None) -> str:
+    """Where `ensure` will fetch from, and what it costs: measured on two cores and a fast network."""
+    if place(cache, release) == place(cache):
+        return "this machine's distribution: 18 MB, some 10 s"
+    return f"Debian's {SUITES[str(release)]}: 45 MB, some 20 s"
 
-    Raises ToolError where there is no apt, UnreachableError when the packages cannot be fetched.
+
+def ensure(cache: Path, release: str | None = None) -> Prefix:
+    """The folder: made the first time from packages, found at once and offline after that.
+
+    Raises ToolError where there is no apt or no such release, UnreachableError when the packages cannot be
+    fetched.
     """
-    cache = cache.absolute()
-    target = cache / "slurm" / _distribution()
-    with locked(cache / "slurm" / ".lock"):
+    target = place(cache, release)
+    with locked(target.parent / ".lock"):
         if not _stands(target):
             with scratch_folder(target.parent) as folder:
-                _make(cache, folder, target)
+                # A machine of the suite itself has the suite's sources already.
+                own = release is None or target == place(cache)
+                _make(cache.absolute(), folder, target, None if own else SUITES[str(release)])
     return Prefix(target)
 
 
@@ -76,16 +100,18 @@ def _distribution() -> str:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
-    return f"{release.get('ID', 'linux')}-{release.get('VERSION_ID', 'unknown')}-{platform.machine()}"
+    version = release.get("VERSION_CODENAME") or release.get("VERSION_ID", "unknown")
+    return f"{release.get('ID', 'linux')}-{version}"
 
 
-def _make(cache: Path, folder: Path, target: Path) -> None:
+def _make(cache: Path, folder: Path, target: Path, suite: str | None) -> None:
     apt.require()
     patchelf = tools.patchelf(cache)
     root = folder / "root"
-    packages = _unpack(folder, root)
+    packages = _unpack(folder, root) if suite is None else _unpack_suite(suite, folder, root)
     new = folder / "new"
     relocate.relocate(root, new, target.resolve(), patchelf)
+    _keep_headers(root, new)
     _keep_licences(root, new)
     record = {
         "layout": LAYOUT,
@@ -109,10 +135,18 @@ def _unpack(folder: Path, root: Path) -> list[str]:
     return _unpack_with(own, root)
 
 
+def _unpack_suite(suite: str, folder: Path, root: Path) -> list[str]:
+    """Packages of a suite of Debian unpacked below `root`."""
+    source = debian.source(suite, folder / "trust")
+    other = apt.Apt(folder / "apt-suite", own_lists=True, source=source)
+    other.update()
+    return _unpack_with(other, root)
+
+
 def _unpack_with(source: apt.Apt, root: Path) -> list[str]:
     pmix, needs = _pmix(source)
     # PMIx depends on hwloc's plugins, which bring X11 and OpenCL: 100 packages that nothing here loads.
-    return source.unpack([*source.closure([*PROGRAMS, *needs]), *pmix], root)
+    return source.unpack([*source.closure([*PROGRAMS, *needs]), *pmix, *HEADERS], root)
 
 
 def _pmix(source: apt.Apt) -> tuple[list[str], list[str]]:
@@ -128,6 +162,10 @@ def _slurm_version(packages: Iterable[str]) -> str:
     """'22.05.8' from 'slurmctld_22.05.8-4+deb12u3_amd64'."""
     full = next(name.split("_")[1] for name in packages if name.startswith("slurmctld_"))
     return full.replace("%3a", ":").rpartition(":")[2].partition("-")[0]
+
+
+def _keep_headers(root: Path, new: Path) -> None:
+    shutil.copytree(root / "usr" / "include" / "slurm", new / "include" / "slurm")
 
 
 def _keep_licences(root: Path, new: Path) -> None:

@@ -52,11 +52,17 @@ class _Relocation:
         programs = [*self._programs("bin", CLIENTS), *self._programs("sbin", DAEMONS)]
         loader = Path(self._ask("--print-interpreter", programs[0])[0]).name
         plugins = self._plugins()
-        pmix = [name for name in ("libpmix.so.2",) if name in self._libraries]
+        pmix = self._pmix(plugins)
         self._bring([loader, *BY_NAME, *pmix, *self._needs([*programs, *plugins])])
         if pmix:
             (self._new / "lib" / "libpmix.so").symlink_to(pmix[0])
         self._patch(programs, plugins, self._target / "lib" / loader)
+
+    def _pmix(self, plugins: Iterable[Path]) -> list[str]:
+        """The library that Slurm's PMIx plugin loads by name; nothing without that plugin."""
+        if not any(file.name.startswith("mpi_pmix") for file in plugins):
+            return []
+        return [name for name in ("libpmix.so.2",) if name in self._libraries]
 
     def _programs(self, folder: str, names: Iterable[str]) -> list[Path]:
         """Programs under their plain names: some plugins work only in a `slurmstepd` of that name."""
