@@ -18,6 +18,7 @@ from hpcai import shell
 from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
 from hpcai.slurm import parse
 from hpcai.slurm.answers import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -176,7 +177,7 @@ class SlurmClient:
 
     @functools.cached_property
     def _version(self) -> tuple[int, int]:
-        return parse.version(self._run(["sinfo", "--version"]).stdout)
+        return slurm_version(self._run(["sinfo", "--version"]).stdout)
 
     def version(self) -> tuple[int, int]:
         """Year and month of the release of Slurm's commands here."""

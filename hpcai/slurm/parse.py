@@ -60,7 +60,9 @@ def expected_start(text: str) -> ExpectedStart:
 
     Raises ValueError.
     """
-    found = re.search(r"Job \d+ to start at (\S+) using .* on nodes (\S*) in partition (\S+)", text)
+    # Slurm 25.05 and later print `at TIME a using`, and before the `a` the cluster when one was asked for.
+    form = r"Job \d+ to start at (\S+)(?: on cluster \S+)?(?: a)? using .* on nodes (\S*) in partition (\S+)"
+    found = re.search(form, text)
     start_time = _instant(found[1]) if found else None
     if found is None or start_time is None:
         raise ValueError(f"{text!r} holds no expected start")
@@ -83,17 +85,6 @@ def mpi_plugins(text: str) -> frozenset[str]:
     if not names:
         raise ValueError(f"{text!r} names no MPI plugin")
     return frozenset(names)
-
-
-def version(text: str) -> tuple[int, int]:
-    """Year and month of the release in what `sinfo --version` prints: `slurm-wlm 22.05.8` is (22, 5).
-
-    Raises ValueError.
-    """
-    found = re.search(r"(\d+)\.(\d+)", text)
-    if found is None:
-        raise ValueError(f"{text!r} holds no version")
-    return int(found[1]), int(found[2])
 
 
 def exit_code(text: str) -> tuple[int, int]:

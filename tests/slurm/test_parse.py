@@ -186,21 +186,20 @@ def test_no_job_id(text: str) -> None:
         parse.job_id_of_sbatch(text)
 
 
-def test_expected_start() -> None:
+@pytest.mark.parametrize(
+    "using",
+    ["using", "a using", "on cluster other a using"],
+    ids=["until 25.05", "from 25.05", "another cluster"],
+)
+def test_expected_start(using: str) -> None:
     found = parse.expected_start(
-        "sbatch: Job 11 to start at 2026-11-20T12:19:26 using 1 processors on nodes n[1-2] in partition short"
+        f"sbatch: Job 11 to start at 2026-11-20T12:19:26 {using} 1 processors "
+        "on nodes n[1-2] in partition short"
     )
     assert (found.node_list, found.partition) == ("n[1-2]", "short")
     assert found.start_time == 1795177166.0
     with pytest.raises(ValueError, match="no expected start"):
         parse.expected_start("allocation failure: Requested node configuration is not available")
-
-
-def test_version() -> None:
-    assert parse.version("slurm-wlm 22.05.8") == (22, 5)
-    assert parse.version("slurm 25.11.0-0rc1") == (25, 11)
-    with pytest.raises(ValueError, match="no version"):
-        parse.version("slurm")
 
 
 def test_exit_code() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
-from hpcai.slurm import parse
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
+from hpcai.specs.slurm_options import slurm_version
 
 DEFAULT = "default"
 # Far more than a machine can play: beyond them it is a typing error.
@@ -241,7 +241,7 @@ def _bring_up(where: Place, shape: Shape, slurm: str | None) -> None:
 def _same_release(where: Place, version: str) -> None:
     """A slurmctld cannot read what one of a later release, or of one long ago, left behind."""
     cluster = record.load_cluster(where)
-    if cluster is None or parse.version(cluster.slurm_version) == parse.version(version):
+    if cluster is None or slurm_version(cluster.slurm_version) == slurm_version(version):
         return
     raise ToolError(
         f"The embedded cluster {where.name!r} keeps the jobs of its Slurm {cluster.slurm_version}, "

@@ -1,4 +1,4 @@
-"""Suites of Debian on a machine of another suite: where their packages are, and by which keys to trust them."""
+"""Suites of Debian on another machine: where their packages are, and by which keys to trust them."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def _fetch_keyring(machine: list[Apt], unpacked: Path) -> None:
             return
     raise ToolError(
         f"The keys of Debian's archive are not on this machine, and its apt has no package of them: {last}",
-        next_step=f"Ask who runs this machine for the package {KEYRING_PACKAGE}; `hpcai local up` needs none.",
+        next_step=f"Ask who runs this machine for {KEYRING_PACKAGE}; without --slurm none is needed.",
     ) from last

@@ -1,4 +1,4 @@
-"""Slurm and munge of a distribution, the machine's own by default, in one folder that needs nothing outside."""
+"""Slurm and munge of a distribution, by default the machine's own, in a folder that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpcai.slurm.local import apt, debian, relocate, tools
 
 # Raise it when the layout of the folder changes: older folders are then made anew.
 LAYOUT = 2
-# Slurm's versions that can be had everywhere, and the suites of Debian that have them. What testing has moves on.
+# Slurm's versions that can be had besides, and Debian's suites that have them. What testing has moves on.
 SUITES = {"22.05": "bookworm", "24.11": "trixie", "testing": "testing"}
 PROGRAMS = ("slurmctld", "slurmd", "slurm-client", "munge")
 # The library that srun's --mpi=pmix loads at run time; no package of Slurm names it. New suites renamed it.
