@@ -14,6 +14,8 @@ import pytest
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster as embedded
 
+# The version of the cluster's Slurm, as `hpcai local up --slurm` takes it.
+RELEASE = os.environ.get("HPCAI_TEST_SLURM") or None
 OURS = re.compile(r"test-(\d+)")
 
 
@@ -51,15 +53,11 @@ def sweep_left_over() -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RealCluster]:
-    """A cluster that all tests of the session share: leave its nodes as you found them.
-
-    HPCAI_TEST_SLURM chooses its version, as `hpcai local up --slurm` does.
-    """
+    """A cluster that all tests of the session share: leave its nodes as you found them."""
     sweep_left_over()
     name = f"test-{os.getpid()}"
     try:
-        release = os.environ.get("HPCAI_TEST_SLURM") or None
-        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True, slurm=release)
+        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True, slurm=RELEASE)
         yield RealCluster(name, {**os.environ, **embedded.environment(name)})
     finally:
         if name in embedded.known():

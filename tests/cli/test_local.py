@@ -14,7 +14,7 @@ import pytest
 from hpcai.slurm.local import record
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
-from tests.real_cluster import RealCluster
+from tests.real_cluster import RELEASE, RealCluster
 
 
 def hpcai(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -150,6 +150,8 @@ def test_status_of_what_is_up(cluster: RealCluster) -> None:
 @pytest.mark.real
 def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) -> None:
     shape = ["--nodes", "3", "--cpus-per-node", "4", "--gpus-per-node", "2", "--blob"]
+    if RELEASE is not None:
+        shape += ["--slurm", RELEASE]
     again = hpcai("up", "--name", cluster.name, *shape)
     assert (again.returncode, again.stdout) == (0, "")
     assert "was up already, in this very shape" in again.stderr
