@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.slurm.local import record
+from hpcai.cli.local import up
+from hpcai.slurm.local import prefix, record
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
 from tests.real_cluster import RELEASE, RealCluster
@@ -74,6 +75,7 @@ def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dic
         (["--gpus-per-node", "-1"], "gpus_per_node is -1.\n0 to 64 are possible."),
         (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0.\n"),
         (["--nodes", "two"], "'two' is not a valid integer"),
+        (["--slurm", "23.02"], "'23.02' is not one of '22.05', '24.11', 'testing'"),
     ],
 )
 def test_up_of_what_cannot_be_is_2(words: list[str], told: str, site: dict[str, str]) -> None:
@@ -123,6 +125,11 @@ def test_nothing_there_is_0_and_says_so(tmp_path: Path) -> None:
     assert status.stderr == "There is no embedded cluster yet: hpcai local up\n"
     down = hpcai("down", "--all", environ=environ)
     assert (down.returncode, down.stderr) == (0, "There is no embedded cluster.\n")
+
+
+def test_the_versions_that_up_takes_are_those_that_can_be_had() -> None:
+    (option,) = (one for one in up.params if one.name == "slurm")
+    assert list(option.type.choices) == list(prefix.SUITES)  # type: ignore[attr-defined]
 
 
 @pytest.mark.programs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.errors import ToolError, UnreachableError, UsageError
-from hpcai.slurm.local import apt, debian, prefix
+from hpcai.slurm.local import apt, cluster, debian, prefix
 
 pytestmark = pytest.mark.programs
 
@@ -139,6 +139,12 @@ def test_what_is_not_signed_is_never_taken_whatever_the_machine_allows(
         "Dir::Etc::sourceparts=/dev/null",
     ):
         assert f"-o {setting} " in asked
+
+
+def test_a_release_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no Slurm '23\.02' to be had\.\n.*22\.05, 24\.11, testing"):
+        cluster.up(slurm="23.02", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_release_has_a_folder_of_its_own_and_the_machines_suite_is_the_default(
