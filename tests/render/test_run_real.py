@@ -221,11 +221,15 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     assert events(run)[-1]["event"] == "end"
 
 
-SAVES = """import signal
+SAVES = """import signal, time
 signal.signal(signal.SIGUSR1, lambda *_: exit("saved"))
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+asked = []
 print("ready", flush=True)
-while True:
+while not asked:
     signal.pause()
+time.sleep(4)
+print("saved")
 """
 
 
@@ -241,6 +245,20 @@ def test_a_program_among_others_handles_the_signal_that_the_job_asked_for(
     plainly.command("scancel", "--signal=USR1", job_id)
     assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED", logs(run)
     assert [log.read_text() for log in rank_logs] == ["ready\nafter\n"] * 2
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_a_command_of_several_parts_lets_its_program_save_at_sigterm(plainly: Slurm, launcher: str) -> None:
+    (plainly.folder / "saves.py").write_text(SAVES)
+    command = 'cd . && "$HPCAI_PYTHON" saves.py\necho after'
+    job_id, run = plainly.submit(command=command, launcher=launcher, nodes=2, ntasks_per_node=1)
+    rank_logs = [run / f"logs/0/{rank}.out" for rank in (0, 1)]
+    plainly.wait(job_id, is_there=lambda _: all(log.exists() and log.read_text() for log in rank_logs))
+    plainly.command("scancel", "--signal=TERM", job_id)
+    job = plainly.wait(job_id, is_there=has_ended)
+    assert [log.read_text() for log in rank_logs] == ["ready\nsaved\n"] * 2
+    # torchrun has a status of its own for the signal.
+    assert job["JobState"] == ("COMPLETED" if launcher == "srun" else "FAILED")
 
 
 @pytest.mark.parametrize(
