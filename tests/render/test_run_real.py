@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ class Slurm:
     def command(self, *words: str | Path) -> str:
         return shell.run(words, timeout_s=60, env=self.environ, cwd=self.folder).stdout
 
-    def submit(self, *, beside: str | None = None, **fields: Any) -> tuple[str, Path]:
+    def submit(
+        self, *, beside: str | None = None, args: Sequence[str] = (), **fields: Any
+    ) -> tuple[str, Path]:
         """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
         spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
         resolved = resolve_job(spec, load_site(self.environ), interpreter=Path(sys.executable))
@@ -58,7 +60,7 @@ class Slurm:
         if beside is not None:
             (run / beside).mkdir(parents=True)
         (run / "script.sbatch").write_text(render_job(resolved, run), encoding="utf-8")
-        return self.command("sbatch", "--parsable", run / "script.sbatch").strip(), run
+        return self.command("sbatch", "--parsable", *args, run / "script.sbatch").strip(), run
 
     def wait(self, job_id: str, *, is_there: Callable[[dict[str, str]], bool]) -> dict[str, str]:
         """What scontrol says of the job once it `is_there`."""
@@ -124,6 +126,13 @@ def test_the_job_ends_with_the_status_of_the_task_that_failed(plainly: Slurm, en
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", f"{status}:0")
     assert events(run)[-1]["exit_status"] == status
     assert ": task 1: " in (run / "logs/batch.out").read_text()
+
+
+def test_a_full_disk_beneath_the_batch_part_changes_no_status(plainly: Slurm) -> None:
+    job, run = plainly.run(
+        command="[[ $SLURM_PROCID = 1 ]] || exec sleep 60; exit 7", nodes=2, args=["--output=/dev/full"]
+    )
+    assert (job["ExitCode"], events(run)[-1]["exit_status"]) == ("7:0", 7)
 
 
 def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slurm) -> None:
