@@ -119,7 +119,16 @@ def test_every_rank_has_its_own_log_whatever_the_folder_is_called(slurm: Slurm) 
     assert (run / "logs/batch.out").read_text() == ""
 
 
-@pytest.mark.parametrize(("end", "status"), [("exit 7", 7), ("kill -SEGV $$", 139)])
+# The task's own bash handles USR1; any other program ends by it.
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("exit 7", 7),
+        ("kill -SEGV $$", 139),
+        ("exec sh -c 'kill -USR1 $$'", 138),
+        ("exec sh -c 'kill -PIPE $$'", 141),
+    ],
+)
 def test_the_job_ends_with_the_status_of_the_task_that_failed(plainly: Slurm, end: str, status: int) -> None:
     # Slurm ends the other task, which counts as 143.
     job, run = plainly.run(command=f"[[ $SLURM_PROCID = 1 ]] || exec sleep 60; {end}", nodes=2)
