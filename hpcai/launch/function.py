@@ -17,7 +17,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch.script import create_record, refuse_hopeless, removed_unless_accepted, resolve
+from hpcai.launch.script import create_record, hand_over, refuse_hopeless, resolve
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -177,7 +177,6 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         # From here on a job waits for its pickle.
         idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
         jobs = [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
-        run.append_event("submitted", job_id=job_id, where="slurm")
         jobs[0].paths.submission_file.symlink_to(run.paths.script)
         return jobs
 
@@ -210,9 +209,8 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         resolved = resolve(self._load(self._fields, folder), self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
-        with removed_unless_accepted(run):
-            args = [f"--array=0-{functions - 1}"] if functions > 1 else []
-            return run, self._client.submit(run.paths.script, args=args)
+        args = [f"--array=0-{functions - 1}"] if functions > 1 else []
+        return run, hand_over(run, self._client, args)
 
     def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
         job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))
