@@ -17,7 +17,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch.script import create_record, hand_over, refuse_hopeless, resolve
+from hpcai.launch.script import create_record, submit_run, refuse_hopeless, resolve
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -210,7 +210,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
         args = [f"--array=0-{functions - 1}"] if functions > 1 else []
-        return run, hand_over(run, self._client, args)
+        return run, submit_run(run, self._client, args)
 
     def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
         job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))

@@ -59,7 +59,7 @@ def submit(
     resolved = resolve(spec, site, client=client)
     refuse_hopeless(resolved.spec, client)
     run = create_record(resolved, where, site, spec_text, overrides)
-    hand_over(run, client)
+    submit_run(run, client)
     return run
 
 
@@ -153,7 +153,7 @@ def create_record(
     )
 
 
-def hand_over(run: Run, client: SlurmClient, args: Sequence[str] = ()) -> int:
+def submit_run(run: Run, client: SlurmClient, args: Sequence[str] = ()) -> int:
     """The id of the run's job, which waits in the queue and is in the record.
 
     A record whose job never came to be is taken away, so that no list shows a run that is none.
