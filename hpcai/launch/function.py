@@ -17,7 +17,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch.script import create_record, submit_run, refuse_hopeless, resolve
+from hpcai.launch.script import create_record, refuse_hopeless, resolve, submit_run
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpcai.errors import SlurmError, StageError
-from hpcai.launch.script import SubmissionInterrupted, submit_run, preview
+from hpcai.launch.script import SubmissionInterrupted, preview, submit_run
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
