@@ -281,7 +281,8 @@ class _Submission:
         try:
             return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv).stdout)
         except UnreachableError as error:
-            self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
+            never_began = isinstance(error, shell.NoRoomToStart) or _NOT_ARRIVED.search(error.what)
+            self.in_doubt = self.in_doubt or not never_began
             raise
         except ValueError as error:
             raise SlurmError(f"sbatch did not name the job: {error}.") from error

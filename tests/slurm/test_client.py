@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
-from hpcai.shell import ProgramMissing
+from hpcai.shell import NoRoomToStart, ProgramMissing
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
@@ -161,6 +163,15 @@ def test_in_doubt_nothing_is_submitted_again(programs: Programs) -> None:
     with pytest.raises(SubmissionInDoubt, match="may have accepted"):
         client(programs).submit(Path("/runs/script.sbatch"))
     assert len(programs.calls("sbatch")) == 1
+
+
+def test_an_sbatch_for_which_there_is_no_room_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(NoRoomToStart, match="'sbatch' cannot be started: Cannot allocate memory"):
+        SlurmClient({}, pause_s=0.001).submit(Path("/runs/script.sbatch"))
 
 
 def test_slurmctld_away_is_unreachable_after_the_retries(programs: Programs) -> None:
