@@ -120,7 +120,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
         raise SlurmError(
             " ".join(breach.what for breach in found),
             allowed=" ".join(dict.fromkeys(breach.fix for breach in found)),
-            next_step="`hpcai check` shows what the partitions here have.",
+            next_step="`hpcai check FILE` shows all findings.",
         )
 
 

@@ -174,7 +174,8 @@ def test_a_job_that_never_starts_is_told_once_with_what_ends_it(cli: Cli) -> Non
     cli("show", failed.name, "--wait", status=3)
     hopeless = f"`afterok:{failed.job_id}` cannot come true: job {failed.job_id} ended FAILED."
     assert hopeless in cli("check", file, status=3).stdout
-    assert hopeless in cli("submit", file, status=4).stderr
+    refusal = f"{hopeless}\nCorrect or leave out dependency.\n`hpcai check FILE` shows all findings.\n"
+    assert refusal in cli("submit", file, status=4).stderr
     until(lambda: cli.json("show", run.name)["reason"] == "DependencyNeverSatisfied", 30, "Slurm sees it")
     never = "never starts: the job that it depends on ended otherwise"
     words = cli("show", run.name, "--wait", "--timeout-s", "3", status=8).stderr
