@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -153,14 +153,22 @@ def create_record(
     )
 
 
-def submit_run(run: Run, client: SlurmClient, args: Sequence[str] = ()) -> int:
+def submit_run(
+    run: Run,
+    client: SlurmClient,
+    args: Sequence[str] = (),
+    *,
+    when_accepted: Callable[[int], None] = lambda _: None,
+) -> int:
     """The id of the run's job, which waits in the queue and is in the record.
 
-    A record whose job never came to be is taken away, so that no list shows a run that is none.
+    `when_accepted` gets the id first, also of a job that its record then cannot tell. A record whose job
+    never came to be is taken away, so that no list shows a run that is none.
     """
     job_id = None
     try:
         job_id = client.submit(run.paths.script, args=args)
+        when_accepted(job_id)
         run.append_event("submitted", job_id=job_id, where="slurm")
     except SubmissionInDoubt:
         run.append_event("submission_in_doubt")
