@@ -19,6 +19,7 @@ from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
+from hpcai.specs.secrets import parse_reference
 
 _LIKE_A_SECRET = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
@@ -42,6 +43,7 @@ def check_job(
     """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
     findings += secrets_in_env(job.spec)
+    findings += _secrets(job.spec, environ)
     refused = places.refuses_writing(runs_root)
     findings += [refused] if refused else []
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
@@ -61,10 +63,23 @@ def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
     for name in spec.env:
         if _LIKE_A_SECRET.search(name):
             what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
-            fix = (
-                "Leave it out and export it where you submit, or let setup: read it from a file of mode 0600."
-            )
+            fix = f"Put it under secrets:, such as {name}: file:/PATH (of mode 0600) or {name}: env:NAME."
             yield Finding("warning", "env", what, fix)
+
+
+def _secrets(spec: JobSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether each secret can be read here; its value is told to nobody."""
+    if not spec.secrets:
+        return
+    from hpcai.staging.secrets import read_here
+
+    for variable, text in spec.secrets.items():
+        where = f"secrets {variable}"
+        try:
+            if read_here(variable, parse_reference(text), environ) is None:
+                yield Finding("note", where, f"Whether {text} opens, only the node that reads it can tell.")
+        except HpcaiError as error:
+            yield finding_of_error(where, error)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
@@ -107,8 +122,12 @@ def _places(job: ResolvedJob, runs_root: Path, nodes: Sequence[NodeInfo]) -> Ite
     if not job.workdir.is_dir():
         yield Finding("error", "workdir", f"There is no folder {str(job.workdir)!r}.", "Correct workdir.")
     by_name = [("workdir", job.workdir), ("HPCAI_RUNS_ROOT", runs_root)]
-    if job.spec.data:
+    references = [parse_reference(text) for text in job.spec.secrets.values()]
+    if job.spec.data or any(one.scheme == "keyvault" for one in references):
         by_name.append(("interpreter", job.interpreter))
+    by_name += [("secrets", Path(one.place)) for one in references if one.scheme == "file"]
+    if job.own_secrets is not None and any(one.scheme == "env" for one in references):
+        by_name.append(("HPCAI_SECRETS_FOLDER", job.own_secrets))
     for name, path in by_name:
         finding = places.seen_by_nodes(name, path, nodes)
         if finding is not None:

@@ -17,6 +17,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
+from hpcai.launch import secrets
 from hpcai.launch.script import create_record, refuse_hopeless, removed_unless_accepted, resolve
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
@@ -210,9 +211,10 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         resolved = resolve(self._load(self._fields, folder), self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
-        with removed_unless_accepted(run):
+        with removed_unless_accepted(run, resolved):
             args = [f"--array=0-{functions - 1}"] if functions > 1 else []
-            return run, self._client.submit(run.paths.script, args=args)
+            hidden = secrets.taken(resolved.spec)
+            return run, self._client.submit(run.paths.script, args=args, without=hidden)
 
     def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
         job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))

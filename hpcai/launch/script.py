@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
-from hpcai.launch import local
+from hpcai.launch import local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
@@ -67,9 +67,10 @@ def hand_over(
     overrides: Sequence[str] = (),
 ) -> Run:
     """The record of a job that Slurm has accepted; when Slurm refuses, no record stays."""
+    secrets.sweep(resolved.own_secrets, client)
     run = create_record(resolved, "slurm", site, spec_text, overrides)
-    with removed_unless_accepted(run):
-        job_id = client.submit(run.paths.script)
+    with removed_unless_accepted(run, resolved):
+        job_id = client.submit(run.paths.script, without=secrets.taken(resolved.spec))
     run.append_event("submitted", job_id=job_id, where="slurm")
     return run
 
@@ -82,9 +83,10 @@ def start_here(
     overrides: Sequence[str] = (),
 ) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text, overrides)
-    with removed_unless_accepted(run):
-        return local.start(run)
+    resolved = resolve(spec, site, where="local")
+    run = create_record(resolved, "local", site, spec_text, overrides)
+    with removed_unless_accepted(run, resolved):
+        return local.start(run, without=secrets.taken(spec))
 
 
 def resolve(
@@ -142,15 +144,16 @@ def create_record(
 ) -> Run:
     """The record of a job that is about to be submitted, its script in it.
 
-    Raises NotFoundError for data that certainly is not there.
+    Raises NotFoundError for data and secrets that certainly are not there.
     """
     refuse_missing_data(resolved, where)
+    secrets.refuse_missing(resolved.spec)
     spec = resolved.spec
 
     def script(run_dir: Path) -> str:
         return render_job(resolved, run_dir, where=where)
 
-    return create_run(
+    run = create_run(
         (site or load_site()).runs_root,
         spec.experiment,
         spec.name,
@@ -159,6 +162,12 @@ def create_record(
         resolved=resolved.to_json(),
         script=script,
     )
+    try:
+        secrets.keep(resolved, run)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return run
 
 
 def text_of(spec: JobSpec) -> str:
@@ -167,7 +176,7 @@ def text_of(spec: JobSpec) -> str:
 
 
 @contextmanager
-def removed_unless_accepted(run: Run) -> Iterator[None]:
+def removed_unless_accepted(run: Run, job: ResolvedJob) -> Iterator[None]:
     """Takes a record away when its job never came to be, so that no list shows a run that is none."""
     try:
         yield
@@ -175,6 +184,7 @@ def removed_unless_accepted(run: Run) -> Iterator[None]:
         run.append_event("submission_in_doubt")
         raise
     except HpcaiError:
+        secrets.forget(job, run)
         shutil.rmtree(run.path, ignore_errors=True)
         with suppress(OSError):
             run.path.parent.rmdir()

@@ -12,7 +12,9 @@ from hpcai.catalog.profiles import Profile, profile
 from hpcai.errors import RenderError
 from hpcai.render import container, options
 from hpcai.render.environment import quote, render
+from hpcai.render.secrets import needs_stash, secret_lines
 from hpcai.specs.job import Controller, JobSpec, as_json
+from hpcai.specs.secrets import stash_of
 from hpcai.specs.site import Site
 
 Where = Literal["slurm", "local"]
@@ -29,6 +31,8 @@ class ResolvedJob:
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
+    own_secrets: Path | None = None
+    """The user's own folder for secrets that wait for their job; no record names it."""
 
     def to_json(self) -> dict[str, Any]:
         """The job as JSON's own types: the spec's fields, and beside them what was resolved."""
@@ -67,6 +71,7 @@ def resolve_job(
         cpu_bind=_cpu_bind(merged, found.cpu_bind if binds else None),
         mounts=found.mounts if merged.container is not None else (),
         places=_places(site),
+        own_secrets=site.own_secrets,
     )
 
 
@@ -126,6 +131,7 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     """
     spec = job.spec
     _check(job, run_dir, where)
+    stash = stash_of_job(job, run_dir)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
     pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1)
     return render(
@@ -142,12 +148,21 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         ntasks=spec.nodes * options.tasks_per_node(spec),
         log="torchrun-" if spec.launcher == "torchrun" else "",
         pyxis=pyxis,
+        secrets=list(secret_lines(spec.secrets, stash)),
+        stash=stash,
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
         # A bash that was given one command becomes it; any other stays beside what it runs.
         has_several_commands=re.search(r"[\n;&|]", spec.command.strip()) is not None,
         heredoc=_heredoc(spec),
     )
+
+
+def stash_of_job(job: ResolvedJob, run_dir: Path | None) -> Path | None:
+    """The folder that keeps what the job takes from its submitter's environment; None: it takes nothing."""
+    if run_dir is None or job.own_secrets is None or not needs_stash(job.spec.secrets):
+        return None
+    return stash_of(job.own_secrets, run_dir)
 
 
 def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
@@ -199,7 +214,7 @@ def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> list[str]:
         spec.container,
         workdir=str(job.workdir),
         mounts=[*own, *job.mounts],
-        env_names=[*_env(spec), *job.places],
+        env_names=[*_env(spec), *job.places, *spec.secrets],
         steps_in_container=steps,
     )
 

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -96,13 +96,15 @@ class SlurmClient:
         self._pause_s = pause_s
         self._timeout_s = timeout_s
 
-    def submit(self, script: Path, *, args: Sequence[str] = ()) -> int:
+    def submit(self, script: Path, *, args: Sequence[str] = (), without: Collection[str] = ()) -> int:
         """The id of the job that now waits in the queue. The script's path must be of this job alone.
+
+        Slurm keeps the environment of a submission for the job: `without` are variables that it must not get.
 
         A job is never submitted twice: when sbatch got no answer, Slurm is asked for a job of this script
         before sbatch is asked again. Raises SubmissionInDoubt when that cannot be found out.
         """
-        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)])
+        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)], without)
         try:
             return self._with_retries(submission.attempt)
         except UnreachableError as error:
@@ -204,9 +206,10 @@ class SlurmClient:
         """Whether srun here takes Pyxis's options, so that a job's tasks can run in a container."""
         return self._has_pyxis
 
-    def run_sbatch(self, argv: Sequence[str]) -> shell.Completed:
-        """One call of sbatch, without retry."""
-        return self._run(argv, env=self._submission_environ())
+    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
+        """One call of sbatch, without retry, and without these variables."""
+        environ = self._submission_environ()
+        return self._run(argv, env={name: environ[name] for name in environ if name not in without})
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""
@@ -268,6 +271,7 @@ class _Submission:
     client: SlurmClient
     script: Path
     argv: Sequence[str]
+    without: Collection[str] = ()
     in_doubt: bool = False
 
     def attempt(self) -> int:
@@ -275,7 +279,7 @@ class _Submission:
         if accepted is not None:
             return accepted
         try:
-            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv).stdout)
+            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
         except UnreachableError as error:
             self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
             raise

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcai.specs.fields import Model, matches, wrong
 from hpcai.specs.mistakes import Contradiction
+from hpcai.specs.secrets import IsMap, SecretReference
 from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
@@ -177,9 +178,13 @@ class _Heading(Model):
 class JobSpec(SlurmFields, _Heading):
     """One job.  `None` leaves a Slurm option out."""
 
+    # Whoever writes a secret where its reference belongs finds it in no error.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     workdir: Annotated[Path, Field(strict=False)] | None = None
     setup: Many[Shell] = ()
     env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
+    secrets: Annotated[dict[Variable, SecretReference], IsMap] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
 
@@ -210,6 +215,7 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         if _SECRET.fullmatch(variable.upper()):
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
+    yield from _secret_contradictions(job)
     even = job.launcher in ("horovod", "torchrun")
     if even and job.ntasks is not None and job.ntasks % job.nodes:
         yield Contradiction(
@@ -230,6 +236,14 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             f"must not differ from horovod_controller {job.horovod_controller!r}",
             ("env", "HOROVOD_CPU_OPERATIONS"),
         )
+
+
+def _secret_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    for variable in job.secrets:
+        if _RESERVED.fullmatch(variable):
+            yield Contradiction(("secrets",), "is set by the job script itself", ("secrets", variable))
+        elif variable in job.env:
+            yield Contradiction(("secrets", "env"), "stands under env too", ("secrets", variable))
 
 
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:

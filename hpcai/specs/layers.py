@@ -13,7 +13,7 @@ from hpcai.specs.yaml_text import Document, Place, parse
 from hpcai.specs.yaml_text import Path as KeyPath
 
 # Of these a default fills in what the job's own map leaves out; any other value stands or falls as a whole.
-MERGED = ("env", "container")
+MERGED = ("env", "secrets", "container")
 _PATHS = ("workdir",)
 
 

@@ -43,6 +43,11 @@ SETTINGS: Mapping[str, Setting] = {
     "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
     "vm_sizes": Setting("HPCAI_VM_SIZES", "path", "a table that corrects or extends the one of VM sizes"),
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
+    "secrets_folder": Setting(
+        "HPCAI_SECRETS_FOLDER",
+        "path",
+        "your own folder, on a shared file system, for secrets that wait for their job",
+    ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
     "pyxis_version": Setting(None, "text", "the version of Pyxis on the nodes"),

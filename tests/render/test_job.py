@@ -23,7 +23,7 @@ from hpcai.specs.site import Site
 CASES = Path(__file__).parent.parent / "cases" / "render"
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 HOME = Path("/shared/home/user")
-SITE = Site(runs_root=HOME / "hpcai/runs")
+SITE = Site(runs_root=HOME / "hpcai/runs", secrets_folder=HOME / ".secrets")
 INTERPRETER = HOME / "hpcai/.venv/bin/python"
 
 
