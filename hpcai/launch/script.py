@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
-from hpcai.launch import local, secrets
+from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
@@ -148,19 +148,21 @@ def create_record(
     """
     refuse_missing_data(resolved, where)
     secrets.refuse_missing(resolved.spec)
-    spec = resolved.spec
+    spec, root = resolved.spec, (site or load_site()).runs_root
+    resolved, noted = code.kept(resolved, root.absolute() / spec.experiment)
 
     def script(run_dir: Path) -> str:
         return render_job(resolved, run_dir, where=where)
 
     run = create_run(
-        (site or load_site()).runs_root,
+        root,
         spec.experiment,
         spec.name,
         spec_text=spec_text or text_of(spec),
         overrides=overrides,
         resolved=resolved.to_json(),
         script=script,
+        code=noted,
     )
     try:
         secrets.keep(resolved, run)

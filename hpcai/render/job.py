@@ -31,6 +31,8 @@ class ResolvedJob:
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
+    code: Path | None = None
+    """The folder that the job runs from where it is not the one that it is submitted from."""
     own_secrets: Path | None = None
     """The user's own folder for secrets that wait for their job; no record names it."""
 
@@ -66,7 +68,8 @@ def resolve_job(
     merged = spec.model_copy(update=update | {"env": {**threads, **found.env, **spec.env}})
     return ResolvedJob(
         spec=merged,
-        workdir=Path(spec.workdir or cwd or Path.cwd()),
+        workdir=Path(spec.workdir or spec.code or cwd or Path.cwd()),
+        code=spec.code,
         interpreter=interpreter,
         cpu_bind=_cpu_bind(merged, found.cpu_bind if binds else None),
         mounts=found.mounts if merged.container is not None else (),
@@ -209,7 +212,7 @@ def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> list[str]:
     if spec.container is None:
         return []
     # Pyxis mounts no folder that is not there.
-    own = [container.bind(str(path)) for path in (run_dir, job.workdir) if path is not None]
+    own = [container.bind(str(path)) for path in (run_dir, job.code or job.workdir) if path is not None]
     return container.pyxis_words(
         spec.container,
         workdir=str(job.workdir),

@@ -43,6 +43,20 @@ class RunPaths:
         return self.root / "environment.json"
 
     @property
+    def code(self) -> Path:
+        """The link to the snapshot that the job runs from."""
+        return self.root / "code"
+
+    @property
+    def code_facts(self) -> Path:
+        """Where the snapshot comes from."""
+        return self.root / "code.json"
+
+    @property
+    def code_diff(self) -> Path:
+        return self.root / "code.diff"
+
+    @property
     def outputs(self) -> Path:
         return self.root / "outputs"
 

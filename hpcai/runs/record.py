@@ -150,10 +150,11 @@ def create_run(
     overrides: Sequence[str] = (),
     resolved: Mapping[str, Any],
     script: str | Callable[[Path], str],
+    code: Callable[[RunPaths], None] | None = None,
 ) -> Run:
     """A new run named <name>-<UTC time>; `script` may be a function of the run's folder.
 
-    `overrides` are what was laid over the spec's text, such as `nodes=4`.
+    `overrides` are what was laid over the spec's text, such as `nodes=4`; `code` notes what code it runs.
     Either the whole record stands or nothing of it.
     Raises UsageError for a name that cannot be a folder, StageError when the folder cannot be written,
     and what `script` raises.
@@ -162,6 +163,8 @@ def create_run(
         _require_folder_name(what, value)
     run = Run(_make_folder(runs_root.absolute() / experiment, name))
     try:
+        if code is not None:
+            code(run.paths)
         _fill(run, spec_text, overrides, resolved, script)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)

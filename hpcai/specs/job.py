@@ -5,6 +5,7 @@ A field's name is its YAML key and, with `-` for `_` and the unit cut off, Slurm
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,8 @@ class JobSpec(SlurmFields, _Heading):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     workdir: Annotated[Path, Field(strict=False)] | None = None
+    code: Annotated[Path, Field(strict=False)] | None = None
+    """The folder whose state at submission the job runs from; workdir lies inside it."""
     setup: Many[Shell] = ()
     env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
     secrets: Annotated[dict[Variable, SecretReference], IsMap] = Field(default_factory=dict)
@@ -216,6 +219,9 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
     yield from _secret_contradictions(job)
+    if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
+        what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
+        yield Contradiction(("workdir", "code"), what)
     even = job.launcher in ("horovod", "torchrun")
     if even and job.ntasks is not None and job.ntasks % job.nodes:
         yield Contradiction(
@@ -236,6 +242,10 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             f"must not differ from horovod_controller {job.horovod_controller!r}",
             ("env", "HOROVOD_CPU_OPERATIONS"),
         )
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute()))
 
 
 def _secret_contradictions(job: JobSpec) -> Iterator[Contradiction]:

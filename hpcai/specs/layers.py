@@ -14,7 +14,7 @@ from hpcai.specs.yaml_text import Path as KeyPath
 
 # Of these a default fills in what the job's own map leaves out; any other value stands or falls as a whole.
 MERGED = ("env", "secrets", "container")
-_PATHS = ("workdir",)
+_PATHS = ("workdir", "code")
 
 
 def lay_under(document: Document, defaults: Sequence[Document]) -> None:
