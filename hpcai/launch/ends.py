@@ -94,10 +94,14 @@ class Evidence:
     a_node_is_down: bool
     exit_status: int | None
     """What the batch part wrote at its end; None when it did not come to it."""
+    noted: Cause | None = None
+    """The cause that the batch part noted, when the job's retries are counted."""
 
 
 def cause_of_requeue(evidence: Evidence) -> Cause:
     """Why an attempt ended that Slurm followed by another."""
+    if evidence.noted is not None:
+        return evidence.noted
     if evidence.last_word is not None:
         return evidence.last_word
     # A batch part that came to its own end was put back by somebody's requeue;
@@ -169,9 +173,8 @@ def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: Slu
         attempt = attempts.get(number, RunAttempt(number))
         said_at, last_word = words.get(number, (None, None))
         nodes = client.nodes(attempt.node_list) if attempt.node_list and last_word is None else []
-        cause = cause_of_requeue(
-            Evidence(last_word, any(node.is_down for node in nodes), attempt.exit_status)
-        )
+        is_down = any(node.is_down for node in nodes)
+        cause = cause_of_requeue(Evidence(last_word, is_down, attempt.exit_status, attempt.noted))
         # A requeue is a new submission for Slurm.
         end = said_at or (job.submit_time if number == job.restarts - 1 else None)
         run.append_end(

@@ -59,6 +59,8 @@ def resolve_job(
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
     update: dict[str, Any] = {**_shape(spec, found), "horovod_controller": _controller(spec, has_pmix)}
+    if spec.requeue is None and spec.retry is not None:
+        update["requeue"] = spec.retry.requeue
     whole_node = all(update[key] == getattr(found, key) for key in ("ntasks_per_node", "gpus_per_node"))
     if whole_node and spec.mem_gib is None and found.mem_gib is not None:
         update["mem_gib"] = float(found.mem_gib)
@@ -176,6 +178,11 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
         raise RenderError(
             f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",
             next_step="Add --set nodes=1, or leave out --where local.",
+        )
+    if where == "local" and job.spec.retry is not None:
+        raise RenderError(
+            "`retry:` needs Slurm, which puts jobs back into its queue.",
+            next_step="Add --set retry=null, or leave out --where local.",
         )
     if where == "local" and job.spec.container is not None:
         raise RenderError(

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from hpcai.specs.fields import Model, matches, wrong
 from hpcai.specs.mistakes import Contradiction
+from hpcai.specs.retry import RetrySpec, retry_contradictions
 from hpcai.specs.secrets import IsMap, SecretReference
 from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
 
@@ -190,6 +191,7 @@ class JobSpec(SlurmFields, _Heading):
     secrets: Annotated[dict[Variable, SecretReference], IsMap] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
+    retry: RetrySpec | None = None
 
     @property
     def needs_pmix(self) -> bool:
@@ -219,6 +221,7 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
     yield from _secret_contradictions(job)
+    yield from retry_contradictions(job.retry, job.requeue)
     if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
         what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
         yield Contradiction(("workdir", "code"), what)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from hpcai.cli.root import COMMANDS
 from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec
+from hpcai.specs.retry import RetrySpec
 from hpcai.specs.settings import SETTINGS, mistakes_of
 from hpcai.specs.steps import StepSpec
 from hpcai.specs.yaml_text import parse
@@ -52,6 +53,7 @@ def test_the_readme_lists_every_command_that_exists() -> None:
         ("| key |", JobSpec),
         ("| key of `data` |", DataSpec),
         ("| key of `container` |", ContainerSpec),
+        ("| key of `retry` |", RetrySpec),
         ("| key of a step |", StepSpec),
     ],
 )
