@@ -135,7 +135,7 @@ def test_where_slurm_refuses_its_reason_is_told(slurm: Slurm) -> None:
 PROGRAMS = {
     "srun": """
 while [[ $1 == --* ]]; do shift; done
-mkdir -p "$HPCAI_RUN_DIR/logs/$HPCAI_ATTEMPT"; touch "$HPCAI_RUN_DIR/logs/$HPCAI_ATTEMPT/0.out"
+[[ ! -d $HPCAI_RUN_DIR ]] || touch "$HPCAI_RUN_DIR/logs/$HPCAI_ATTEMPT/0.out"
 echo "slurmstepd-n7: error: Detected 1 oom_kill event in StepId=5.0. Some of the tasks were OOM Killed." >&2
 echo "srun: error: n7: task 0: Out Of Memory" >&2
 exit 137""",
