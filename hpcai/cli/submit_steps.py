@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from hpcai.cli import submit_schedule
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.output import emit_object, emit_rows, put, say
 
@@ -38,9 +39,19 @@ def submit(
     if where == "local":
         raise click.UsageError("Steps run through Slurm; submit each job with --where local instead.")
     steps = load_steps(text, str(file), tuple(overrides), load_settings())
+    if steps.schedule is not None:
+        submit_schedule.refuse_options(file, where, follow=manner.follow)
+        if manner.dry_run:
+            submit_schedule.tell(steps.schedule)
     context = find_context()
     if manner.dry_run:
         _print_scripts(steps, context, manner.output)
+        return
+    if steps.schedule is not None:
+        jobs = [step.job for step in steps.steps]
+        submit_schedule.submit(
+            file, steps.name, steps.experiment, steps.schedule, jobs, overrides, context, manner
+        )
         return
     from hpcai.launch import chain
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
+from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError, UsageError
 from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
@@ -146,6 +146,11 @@ def create_record(
 
     Raises NotFoundError for data and secrets that certainly are not there.
     """
+    if resolved.spec.schedule is not None:
+        raise UsageError(
+            "A job with a schedule is submitted by its file, which Slurm reads anew each time.",
+            next_step="Call `hpcai submit FILE`, or leave schedule out.",
+        )
     refuse_missing_data(resolved, where)
     secrets.refuse_missing(resolved.spec)
     spec, root = resolved.spec, (site or load_site()).runs_root

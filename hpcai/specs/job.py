@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from hpcai.specs.fields import Model, matches, wrong
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.retry import RetrySpec, retry_contradictions
+from hpcai.specs.schedule import Schedule
 from hpcai.specs.secrets import IsMap, SecretReference
 from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
 
@@ -192,6 +193,8 @@ class JobSpec(SlurmFields, _Heading):
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
     retry: RetrySpec | None = None
+    schedule: Schedule | None = None
+    """When the file is submitted anew, each time as a run of its own."""
 
     @property
     def needs_pmix(self) -> bool:
@@ -255,6 +258,11 @@ def _secret_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     for variable in job.secrets:
         if _RESERVED.fullmatch(variable):
             yield Contradiction(("secrets",), "is set by the job script itself", ("secrets", variable))
+        elif job.schedule is not None and job.secrets[variable].startswith("env:"):
+            what = (
+                "comes from the environment of whoever submits, and a schedule has none; file: or keyvault:"
+            )
+            yield Contradiction(("secrets", "schedule"), what, ("secrets", variable))
         elif variable in job.env:
             yield Contradiction(("secrets", "env"), "stands under env too", ("secrets", variable))
 

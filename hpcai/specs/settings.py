@@ -201,7 +201,7 @@ def _value_mistakes(document: Document, key: str, value: Any) -> Iterator[Mistak
         if not isinstance(value, dict):
             yield document.place((key,)).mistake(key, f"got {value!r}; a map of a job's keys")
             return
-        for own in ("kind", "name", "command"):
+        for own in ("kind", "name", "command", "schedule"):
             if own in value:
                 yield document.place((key, own), of_key=True).mistake(f"job.{own}", "is each job's own")
         return

@@ -20,7 +20,7 @@ from tests.real_cluster import RealCluster
 # Fields of JobSpec that are no option of sbatch.
 OURS = {
     *("kind", "experiment", "command", "launcher", "horovod_controller", "profile", "workdir", "setup"),
-    *("env", "secrets", "container", "data", "code", "retry"),
+    *("env", "secrets", "container", "data", "code", "retry", "schedule"),
 }
 UNITS = {
     **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu", "tmp"), "_gib"),
