@@ -21,6 +21,7 @@ COMMANDS = {
     "cluster": ("cluster", "CycleCloud clusters as code."),
     "config": ("config", "Show the settings that hold here, and who said each."),
     "data": ("data", "Pack, push, pull and list data sets."),
+    "init": ("init", "Write a job's file to begin with."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),
     "queue": ("queue", "List your jobs."),
