@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 
 COMPLETION = "Tab after `hpcai show run19`, 2,000 runs"
-LIMITS_MS = {"import hpcai": 30.0, "hpcai --help": 100.0, COMPLETION: 100.0}
+SHOW = "hpcai vm show hb176rs_v4"
+LIMITS_MS = {"import hpcai": 30.0, "hpcai --help": 100.0, COMPLETION: 100.0, SHOW: 120.0}
 
 
 def make_runs(root: Path) -> None:
@@ -41,6 +42,7 @@ def commands(torchx: str | None) -> dict[str, list[str]]:
         "import click": [sys.executable, "-c", "import click"],
         "hpcai --help": [str(here / "hpcai"), "--help"],
         COMPLETION: ["env", "_HPCAI_COMPLETE=bash_complete", str(here / "hpcai")],
+        SHOW: [str(here / "hpcai"), *SHOW.split()[1:]],
         "import submitit": [sys.executable, "-c", "import submitit"],
     }
     if torchx:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hpcai.catalog.sizes import did_you_mean_size, find_name
+from hpcai.catalog.sources import named
 from hpcai.errors import NotFoundError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Variables and mounts that belong together, with where each is from."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,42 +38,83 @@ class Profile:
     cpu_bind: str | None = None
     mounts: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Figure -> where it is from, with date: `env.NCCL_TOPO_FILE` -> `Azure/... (2026-04)`."""
+    """Figure -> where it is from, with date: `env.NCCL_TOPO_FILE` -> `Azure/... (2026-04-22)`."""
+    parts: Mapping[str, Settings] = field(default_factory=dict)
+    """What is not on by default and is asked for by name: the profile `SIZE+sharp` has the part `sharp`."""
+
+    @property
+    def vm_size(self) -> str:
+        """The VM size's name."""
+        return self.name.partition("+")[0]
 
 
 @cache
 def profiles() -> Mapping[str, Profile]:
-    """All profiles by VM size."""
+    """All profiles by VM size, without their parts."""
     content = json.loads(Path(__file__).with_name("profiles.json").read_text(encoding="utf-8"))
-    sources = {name: f"{source['from']} ({source['date']})" for name, source in content["sources"].items()}
-    return {name: _profile(name, entry, sources) for name, entry in content["profiles"].items()}
+    sets = {name: _settings(entry) for name, entry in content["sets"].items()}
+    return {name: _profile(name, entry, sets) for name, entry in content["profiles"].items()}
 
 
 def profile(name: str) -> Profile:
-    """The profile of a VM size.
+    """The profile of a VM size, or of `SIZE+PART`; in any case and with or without `Standard_`.
 
     Raises NotFoundError with the nearest name.
     """
+    size, *parts = name.split("+")
     known = profiles()
-    if name not in known:
+    found = find_name(size, known)
+    if found is None:
         raise NotFoundError(
-            f"There is no run profile for the VM size {name!r}.",
-            allowed=f"Profiles: {', '.join(known)}.",
-            next_step=did_you_mean(name, known),
+            f"There is no run profile for the VM size {size!r}.",
+            next_step=did_you_mean_size(size, known) or "hpcai vm list --profile",
         )
-    return known[name]
+    done = known[found]
+    for part in parts:
+        done = _with(done, part)
+    return done
 
 
-def _profile(name: str, entry: Mapping[str, Any], sources: Mapping[str, str]) -> Profile:
-    settings = dict(entry)
-    env = settings.pop("env", {})
-    mounts, _ = settings.get("mounts", ((), None))
-    origins = {key: sources[source] for key, (_, source) in settings.items()}
-    return Profile(
-        name,
-        **{key: value for key, (value, _) in settings.items() if key != "mounts"},
-        mounts=tuple(mounts),
-        env={key: value for key, (value, _) in env.items()},
-        sources=origins | {f"env.{key}": sources[source] for key, (_, source) in env.items()},
+def _with(base: Profile, part: str) -> Profile:
+    if part not in base.parts:
+        has = f"Its parts: {', '.join(base.parts)}." if base.parts else "It has no parts."
+        raise NotFoundError(
+            f"The run profile {base.vm_size!r} has no part {part!r}.",
+            allowed=has,
+            next_step=did_you_mean(part, base.parts),
+        )
+    return replace(_merged(base, base.parts[part]), name=f"{base.name}+{part}")
+
+
+def _merged(base: Profile, added: Settings) -> Profile:
+    env = {**base.env, **added.env}
+    return replace(
+        base,
+        env={key: env[key] for key in sorted(env)},
+        mounts=tuple(dict.fromkeys((*base.mounts, *added.mounts))),
+        sources={**base.sources, **added.sources},
     )
+
+
+def _settings(entry: Mapping[str, Any]) -> Settings:
+    mounts, source = entry.get("mounts", ((), None))
+    origins = {f"env.{key}": named([origin]) for key, (_, origin) in entry["env"].items()}
+    if source is not None:
+        origins["mounts"] = named([source])
+    return Settings({key: value for key, (value, _) in entry["env"].items()}, tuple(mounts), origins)
+
+
+def _profile(name: str, entry: Mapping[str, Any], sets: Mapping[str, Settings]) -> Profile:
+    figures = {key: value for key, value in entry.items() if key not in ("sets", "parts", "notes")}
+    done = Profile(
+        name,
+        **{key: value for key, (value, _) in figures.items()},
+        notes=entry.get("notes", ""),
+        sources={key: named([source]) for key, (_, source) in figures.items()},
+        parts={part: sets[settings] for part, settings in entry.get("parts", {}).items()},
+    )
+    for each in entry["sets"]:
+        done = _merged(done, sets[each])
+    return done

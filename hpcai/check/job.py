@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from hpcai.check import places
 from hpcai.check.findings import Finding, has_errors
+from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
@@ -17,13 +17,9 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
-from hpcai.specs.job import DataSpec, JobSpec
+from hpcai.specs.job import DataSpec
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.secrets import parse_reference
-
-_LIKE_A_SECRET = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ def check_job(
     """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
     findings += secrets_in_env(job.spec)
-    findings += _secrets(job.spec, environ)
+    findings += secrets_by_reference(job.spec, environ)
     refused = places.refuses_writing(runs_root)
     findings += [refused] if refused else []
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
@@ -56,30 +52,6 @@ def check_job(
     except HpcaiError as error:
         in_slurm = Checked((finding_of_error("slurm", error),))
     return Checked((*in_slurm.findings, *findings), in_slurm.expected)
-
-
-def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
-    """A warning per variable that is a secret by its name; those that surely are, no file may hold."""
-    for name in spec.env:
-        if _LIKE_A_SECRET.search(name):
-            what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
-            fix = f"Put it under secrets:, such as {name}: file:/PATH (of mode 0600) or {name}: env:NAME."
-            yield Finding("warning", "env", what, fix)
-
-
-def _secrets(spec: JobSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether each secret can be read here; its value is told to nobody."""
-    if not spec.secrets:
-        return
-    from hpcai.staging.secrets import read_here
-
-    for variable, text in spec.secrets.items():
-        where = f"secrets {variable}"
-        try:
-            if read_here(variable, parse_reference(text), environ) is None:
-                yield Finding("note", where, f"Whether {text} opens, only the node that reads it can tell.")
-        except HpcaiError as error:
-            yield finding_of_error(where, error)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:

@@ -39,6 +39,31 @@ def complete_cluster(_ctx: click.Context, _parameter: click.Parameter, incomplet
     return [CompletionItem(name) for name in known() if name.startswith(incomplete)]
 
 
+def complete_vm_size(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """VM sizes that begin so, in any case and with or without `Standard_`."""
+    from click.shell_completion import CompletionItem
+
+    from hpcai.catalog.sizes import vm_sizes
+    from hpcai.errors import HpcaiError
+
+    prefix, word = "standard_", incomplete.lower()
+    try:
+        names = list(vm_sizes())
+    except HpcaiError:
+        # Whoever presses Tab is not told what is wrong in a file.
+        return []
+    fitting = [name for name in names if name.lower().startswith(word)]
+    if not fitting:
+        bare = {name: name.lower().removeprefix(prefix) for name in names}
+        # A shell keeps what was typed: the completed word begins so, too.
+        fitting = [
+            incomplete + name[-len(rest) :][len(word) :]
+            for name, rest in bare.items()
+            if rest.startswith(word)
+        ]
+    return [CompletionItem(name) for name in fitting[:_MOST]]
+
+
 def _job_id(folder: Path) -> str:
     """The run's job id, empty when the owner's client has not written it down."""
     from hpcai.errors import StageError

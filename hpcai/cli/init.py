@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,9 +119,6 @@ def _write(file: Path, text: str) -> None:
 
 
 def _suggest(file: Path) -> None:
-    import shlex
-
     from hpcai.cli.ending import suggest
 
-    quoted = shlex.quote(str(file))
-    suggest(f"hpcai check {quoted}", f"hpcai submit {quoted} --follow")
+    suggest(f"hpcai check {shlex.quote(str(file))}", f"hpcai submit {shlex.quote(str(file))} --follow")

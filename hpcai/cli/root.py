@@ -21,6 +21,7 @@ COMMANDS = {
     "cluster": ("cluster", "CycleCloud clusters as code."),
     "config": ("config", "Show the settings that hold here, and who said each."),
     "data": ("data", "Pack, push, pull and list data sets."),
+    "diff": ("diff", "Tell what differs between two VM sizes."),
     "init": ("init", "Write a job's file to begin with."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),
@@ -28,6 +29,7 @@ COMMANDS = {
     "report": ("report", "Make the report of one or more runs."),
     "show": ("show", "Show one job in full."),
     "submit": ("submit", "Submit a job, or jobs that follow each other, from a YAML file."),
+    "vm": ("vm", "What is known of Azure's VM sizes, and what they cost."),
 }
 
 

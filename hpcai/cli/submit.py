@@ -140,7 +140,7 @@ class _Given(NamedTuple):
 
 def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
-    from hpcai.check.job import secrets_in_env
+    from hpcai.check.secrets import secrets_in_env
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import load_text
     from hpcai.specs.settings import load_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,13 +23,18 @@ _SHOWN = 3
 
 def refuse_options(file: Path, where: Where, *, follow: bool) -> None:
     """Raises UsageError for what does not go with a schedule."""
-    once = "--set schedule=null submits it once, now."
     if where == "local":
-        raise click.UsageError(f"A schedule is Slurm's: --where local does not go with it. {once}")
+        raise click.UsageError(
+            "A schedule is Slurm's: --where local does not go with it. --set schedule=null submits it once."
+        )
     if follow:
-        raise click.UsageError(f"With a schedule nothing runs yet that --follow could follow. {once}")
+        raise click.UsageError(
+            "With a schedule nothing runs yet to be followed. --set schedule=null submits it once."
+        )
     if str(file) == "-":
-        raise click.UsageError(f"A schedule submits a file each time, and stdin is none. {once}")
+        raise click.UsageError(
+            "A schedule submits a file each time, and stdin is none. --set schedule=null submits it once."
+        )
 
 
 def submit(
@@ -70,7 +76,7 @@ def submit(
         emit_object(row, manner.output)
     if not manner.quiet:
         say(f"{'Replaced' if replaced else 'Put'} in your scrontab; times are by this machine's clock.")
-        suggest(f"hpcai cancel {quoted(file)}")
+        suggest(f"hpcai cancel {shlex.quote(str(file))}")
 
 
 def tell(schedule: str) -> None:
@@ -82,10 +88,3 @@ def _next(schedule: str) -> list[str]:
     from hpcai.specs.schedule import next_times
 
     return [f"{time:%Y-%m-%d %H:%M}" for time in next_times(schedule, datetime.now(), _SHOWN)]
-
-
-def quoted(file: Path) -> str:
-    """The path as a word for a shell."""
-    import shlex
-
-    return shlex.quote(str(file))

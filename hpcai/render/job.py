@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpcai.catalog.profiles import Profile, profile
+from hpcai.catalog.share import memory_gib, share
+from hpcai.catalog.sizes import VmSize, vm_sizes
 from hpcai.errors import RenderError
 from hpcai.render import container, options
 from hpcai.render.environment import quote, render
@@ -31,6 +33,10 @@ class ResolvedJob:
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
+    pyxis_version: str | None = None
+    enroot_version: str | None = None
+    images: Path = Path("/images")
+    """The folder of images that are imported once for all nodes."""
     code: Path | None = None
     """The folder that the job runs from where it is not the one that it is submitted from."""
     own_secrets: Path | None = None
@@ -58,14 +64,15 @@ def resolve_job(
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
-    update: dict[str, Any] = {**_shape(spec, found), "horovod_controller": _controller(spec, has_pmix)}
+    part = _part(found, _gpus(spec, found))
+    update: dict[str, Any] = {**_shape(spec, part), "horovod_controller": _controller(spec, has_pmix)}
+    if spec.mem_gib is None and spec.mem_per_cpu_gib is None and spec.mem_per_gpu_gib is None:
+        update["mem_gib"] = _memory_gib(found, found if spec.exclusive else part, update)
     if spec.requeue is None and spec.retry is not None:
         update["requeue"] = spec.retry.requeue
-    whole_node = all(update[key] == getattr(found, key) for key in ("ntasks_per_node", "gpus_per_node"))
-    if whole_node and spec.mem_gib is None and found.mem_gib is not None:
-        update["mem_gib"] = float(found.mem_gib)
     # The masks name one place per task of a full node.
-    binds = whole_node and update["cpus_per_task"] == found.cpus_per_task
+    shape = ("ntasks_per_node", "gpus_per_node", "cpus_per_task")
+    binds = all(update[key] == getattr(part, key) for key in shape)
     threads = {} if update["cpus_per_task"] is None else {"OMP_NUM_THREADS": str(update["cpus_per_task"])}
     merged = spec.model_copy(update=update | {"env": {**threads, **found.env, **spec.env}})
     return ResolvedJob(
@@ -73,31 +80,60 @@ def resolve_job(
         workdir=Path(spec.workdir or spec.code or cwd or Path.cwd()),
         code=spec.code,
         interpreter=interpreter,
-        cpu_bind=_cpu_bind(merged, found.cpu_bind if binds else None),
+        cpu_bind=_cpu_bind(merged, part.cpu_bind if binds else None),
         mounts=found.mounts if merged.container is not None else (),
         places=_places(site),
         own_secrets=site.own_secrets,
+        pyxis_version=site.pyxis_version,
+        enroot_version=site.enroot_version,
+        images=site.images,
     )
 
 
-def _shape(spec: JobSpec, found: Profile) -> dict[str, int | None]:
-    """Tasks, GPUs and CPUs per node.
+_OTHER_GPUS = ("gpus", "gpus_per_task", "gpus_per_socket", "gres", "tres_per_task", "resources")
 
-    On a profile of one task per GPU, the one of the two that the spec leaves out follows the other; on a
-    profile without GPUs, fewer tasks share the cores.
+
+def _part(found: Profile, gpus: int | None) -> Profile:
+    # A whole node needs no size: the table is not read for it.
+    return found if gpus == found.gpus_per_node else share(found, _size(found), gpus)
+
+
+def _size(found: Profile) -> VmSize | None:
+    return vm_sizes().get(found.vm_size) if found.name else None
+
+
+def _gpus(spec: JobSpec, found: Profile) -> int | None:
+    """GPUs per node; on a profile of one task per GPU they follow the tasks where the spec has none.
+
+    None too where the spec asks for GPUs in another of Slurm's ways.
     """
-    ntasks, gpus, cpus = spec.ntasks_per_node, spec.gpus_per_node, spec.cpus_per_task
-    if found.gpus_per_node is not None and found.gpus_per_node == found.ntasks_per_node:
-        ntasks, gpus = ntasks or gpus, ntasks if gpus is None else gpus
-    gpus = found.gpus_per_node if gpus is None else gpus
-    cpus = cpus or found.cpus_per_task
-    if spec.cpus_per_task is None and not gpus and ntasks and found.ntasks_per_node and found.cpus_per_task:
-        cpus = max(1, found.ntasks_per_node * found.cpus_per_task // ntasks)
-    return {
-        "ntasks_per_node": ntasks or found.ntasks_per_node or 1,
-        "gpus_per_node": gpus,
-        "cpus_per_task": cpus,
-    }
+    if any(getattr(spec, field) is not None for field in _OTHER_GPUS):
+        return spec.gpus_per_node
+    one_each = found.gpus_per_node is not None and found.gpus_per_node == found.ntasks_per_node
+    gpus = spec.ntasks_per_node if one_each and spec.gpus_per_node is None else spec.gpus_per_node
+    return found.gpus_per_node if gpus is None else gpus
+
+
+def _shape(spec: JobSpec, part: Profile) -> dict[str, int | None]:
+    """Tasks, GPUs and CPUs per node; more or fewer tasks than the profile has share the cores of the job."""
+    ntasks = spec.ntasks_per_node or part.ntasks_per_node or 1
+    cpus = spec.cpus_per_task or part.cpus_per_task
+    if spec.cpus_per_task is None and part.ntasks_per_node and part.cpus_per_task:
+        cpus = max(1, part.ntasks_per_node * part.cpus_per_task // ntasks)
+    return {"ntasks_per_node": ntasks, "gpus_per_node": _gpus(spec, part), "cpus_per_task": cpus}
+
+
+def _memory_gib(found: Profile, part: Profile, shape: Mapping[str, int | None]) -> float | None:
+    """Memory per node: that of `part` with its GPUs; without GPUs it goes by the cores."""
+    if found.mem_gib is None or not found.ntasks_per_node or not found.cpus_per_task:
+        return None
+    if shape["gpus_per_node"]:
+        memory = part.mem_gib
+    else:
+        cores = (shape["ntasks_per_node"] or 1) * (shape["cpus_per_task"] or 1)
+        whole = found.ntasks_per_node * found.cpus_per_task
+        memory = found.mem_gib if cores >= whole else memory_gib(_size(found), cores, whole)
+    return None if memory is None else float(memory)
 
 
 def _controller(spec: JobSpec, has_pmix: bool) -> Controller | None:
@@ -138,9 +174,9 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     _check(job, run_dir, where)
     stash = stash_of_job(job, run_dir)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1)
     return render(
         "sbatch/job.sh.j2",
+        **_container(job, run_dir, steps=2 if gloo else 1),
         job=spec,
         env=_env(spec),
         where=where,
@@ -152,7 +188,6 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         step=_step_words(job),
         ntasks=spec.nodes * options.tasks_per_node(spec),
         log="torchrun-" if spec.launcher == "torchrun" else "",
-        pyxis=pyxis,
         secrets=list(secret_lines(spec.secrets, stash)),
         stash=stash,
         launcher="gloo" if gloo else spec.launcher,
@@ -214,19 +249,33 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> list[str]:
-    spec = job.spec
-    if spec.container is None:
-        return []
+def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[str, Any]:
+    """What the templates say of a container; `steps` of the job enter it."""
+    spec = job.spec.container
+    if spec is None:
+        return {"pyxis": [], "image": None, "save": None, "kept": None, "leaves": False}
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.code or job.workdir) if path is not None]
-    return container.pyxis_words(
-        spec.container,
+    mounts = [*own, *job.mounts]
+    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_enroot_lacks(spec, job.enroot_version)
+    shared = container.shared_image(spec, job.spec.nodes, job.images)
+    kept = container.kept_name(spec, steps)
+    pyxis = container.pyxis_words(
+        spec,
         workdir=str(job.workdir),
-        mounts=[*own, *job.mounts],
-        env_names=[*_env(spec), *job.places, *spec.secrets],
+        mounts=mounts,
+        env_names=[*_env(job.spec), *job.places, *job.spec.secrets],
         steps_in_container=steps,
+        imported=shared is not None,
     )
+    return {
+        "pyxis": pyxis,
+        "image": shared,
+        "save": container.saved_file(spec, str(job.workdir)),
+        "kept": kept,
+        "leaves": kept is not None or (shared is not None and shared.moves),
+    }
 
 
 def _heredoc(spec: JobSpec) -> str:

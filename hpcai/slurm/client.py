@@ -198,13 +198,20 @@ class SlurmClient:
         return self._mpi_plugins
 
     @functools.cached_property
-    def _has_pyxis(self) -> bool:
-        # Options of SPANK plugins stand in srun's help; `--container` alone is Slurm's own.
-        return "--container-image" in self._run(["srun", "--help"]).stdout
+    def _srun_help(self) -> str:
+        return self._run(["srun", "--help"]).stdout
 
     def has_pyxis(self) -> bool:
         """Whether srun here takes Pyxis's options, so that a job's tasks can run in a container."""
-        return self._has_pyxis
+        # Options of SPANK plugins stand in srun's help; `--container` alone is Slurm's own.
+        return "--container-image" in self._srun_help
+
+    def pyxis_release(self) -> str | None:
+        """The release of Pyxis as far as srun's options tell it; None where they tell nothing."""
+        if "--container-unshare" in self._srun_help:
+            return "0.24"
+        is_old = self.has_pyxis() and "--container-entrypoint-log" not in self._srun_help
+        return "0.19" if is_old else None
 
     def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
         """One call of sbatch, without retry, and without these variables."""

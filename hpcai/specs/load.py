@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from hpcai.catalog.profiles import profiles
+from hpcai.catalog.profiles import profile
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
 from hpcai.specs import explain, layers
 from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
@@ -204,11 +204,18 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
 
 def _unknown_profile(document: Document) -> Iterator[Mistake]:
     name = document.data.get("profile")
-    if not isinstance(name, str) or name in profiles():
+    if not isinstance(name, str):
         return
-    hint = did_you_mean(name, profiles())
-    message = f"got {name!r}; profiles are {', '.join(profiles())}" + (f". {hint}" if hint else "")
-    yield document.place(("profile",)).mistake("profile", message)
+    try:
+        profile(name)
+    except NotFoundError as error:
+        words = f"got {name!r}, which is no run profile"
+        if error.allowed is not None:
+            words += f"; {error.allowed[0].lower()}{error.allowed[1:-1]}"
+        if error.next_step is not None:
+            is_hint = error.next_step.endswith("?")
+            words += f". {error.next_step}" if is_hint else f"; `{error.next_step}` lists them"
+        yield document.place(("profile",)).mistake("profile", words)
 
 
 def _keep_env_as_written(document: Document) -> None:

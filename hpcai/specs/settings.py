@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpcai.errors import UsageError, nearest
+from hpcai.homes import config_home, home_path
 
 if TYPE_CHECKING:
     from hpcai.specs.mistakes import Mistake
@@ -24,8 +25,7 @@ PROJECT_FILE = "hpcai.yaml"
 JOB_VARIABLE = "HPCAI_JOB_"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One key of a config file: its variable, and its value's kind: path, text, list or map."""
 
     variable: str | None
@@ -41,7 +41,6 @@ SETTINGS: Mapping[str, Setting] = {
     "storage_endpoint": Setting("HPCAI_STORAGE_ENDPOINT", "text", "the account's URL if it is not Azure's"),
     "storage_credentials": Setting("HPCAI_STORAGE_CREDENTIALS", "path", "a 0600 file with key or SAS"),
     "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
-    "vm_sizes": Setting("HPCAI_VM_SIZES", "path", "a table that corrects or extends the one of VM sizes"),
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
     "secrets_folder": Setting(
         "HPCAI_SECRETS_FOLDER",
@@ -50,7 +49,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
-    "pyxis_version": Setting(None, "text", "the version of Pyxis on the nodes"),
+    "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
 }
 _BUILT_IN = {"runs_root": "~/hpcai/runs"}
@@ -72,15 +71,14 @@ def _are_texts(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) and value for value in values)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The effective settings; `origins` tells for each where it was said."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]
-    documents: tuple[Document, ...] = field(default=(), repr=False)
+    documents: tuple[Document, ...] = ()
     """The config files, the one that wins first."""
-    job_variables: Mapping[str, str] = field(default_factory=dict)
+    job_variables: Mapping[str, str] = MappingProxyType({})
     """`HPCAI_JOB_PARTITION` and its like, which win over a job's own file."""
 
 
@@ -99,7 +97,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, folder: Path | None =
         if found is not None:
             values[key], origins[key] = found
             if setting.kind == "path":
-                values[key] = str(absolute(found[0], environ))
+                values[key] = str(home_path(found[0], environ))
     job_variables = {name: text for name, text in sorted(environ.items()) if _is_of_job(name) and text}
     return Settings(values, origins, tuple(documents), job_variables)
 
@@ -110,20 +108,11 @@ def _is_of_job(name: str) -> bool:
 
 def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     """The config files that are there, the one that wins last."""
-    own = environ.get("HPCAI_CONFIG_HOME") or f"{environ.get('XDG_CONFIG_HOME') or '~/.config'}/hpcai"
-    home = absolute(own, environ)
+    home = config_home(environ)
     site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
     for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
         if path is not None and path.is_file():
             yield path
-
-
-def absolute(path: str, environ: Mapping[str, str]) -> Path:
-    """The path with `~` for this user's home, from the current folder where it is relative."""
-    if path == "~" or path.startswith("~/"):
-        home = environ.get("HOME")
-        path = f"{home}{path[1:]}" if home else str(Path(path).expanduser())
-    return Path(path).absolute()
 
 
 def _project_file(folder: Path, environ: Mapping[str, str]) -> Path | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai.specs.settings import Settings, absolute, load_settings
+from hpcai.homes import home_path
+from hpcai.specs.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Site:
         """This user's own folder for secrets that wait for their job: never inside a record."""
         return self.secrets_folder or self.runs_root.parent / f".hpcai-secrets-{os.getuid()}"
 
+    @property
+    def images(self) -> Path:
+        """The folder of images that are imported once for all nodes of a job."""
+        return self.image_cache or self.runs_root / ".images"
+
 
 def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Site:
     """The site as config files and `environ` describe it; a variable that is empty counts as not set.
@@ -65,7 +71,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The one folder outside a checkout that hpcai writes to: `$XDG_CACHE_HOME/hpcai`."""
-    return absolute(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
+    return home_path(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "hpcai"
 
 
 def _path(text: str | None) -> Path | None:

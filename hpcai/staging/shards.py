@@ -36,7 +36,7 @@ def iter_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
     Raises NotFoundError, and StageError when the tar is damaged.
     """
-    descriptor = _open(path)
+    descriptor = open_shard(path)
     try:
         for key, members in _grouped(_members(descriptor, path), path):
             yield key, {ext: _payload(descriptor, member, path) for ext, member in members.items()}
@@ -49,7 +49,7 @@ def index_shard(path: Path) -> list[SampleEntry]:
 
     Raises NotFoundError, and StageError when the tar is damaged or a sample lacks its image or label.
     """
-    descriptor = _open(path)
+    descriptor = open_shard(path)
     try:
         return [
             _entry(descriptor, key, members, path)
@@ -59,11 +59,17 @@ def index_shard(path: Path) -> list[SampleEntry]:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def open_shard(path: Path) -> int:
+    """The descriptor of a shard to read from.
+
+    Raises NotFoundError, and StageError when it is there and cannot be opened.
+    """
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise NotFoundError(f"There is no shard {str(path)!r}.") from error
+    except OSError as error:
+        raise StageError(f"The shard {str(path)!r} cannot be opened: {error.strerror}.") from error
 
 
 def _entry(descriptor: int, key: str, members: dict[str, _Member], path: Path) -> SampleEntry:

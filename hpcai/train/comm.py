@@ -10,7 +10,14 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hpcai.errors import HpcaiError, ToolError, UnreachableError, UsageError
+from hpcai.errors import (
+    HpcaiError,
+    NotFoundError,
+    StageError,
+    ToolError,
+    UnreachableError,
+    UsageError,
+)
 from hpcai.train.world import World, unequal_tasks
 
 T = TypeVar("T")
@@ -120,22 +127,32 @@ def require_size(library: str, seen: int, world: World) -> None:
         )
 
 
+_BY_STATUS = {
+    kind.exit_status: kind for kind in (UsageError, ToolError, NotFoundError, UnreachableError, StageError)
+}
+
+
 def together(comm: Communicator, action: Callable[[], T]) -> T:
-    """The action's result; when it fails on any rank it fails on all, so that none waits for the others."""
+    """The action's result; when it fails on any rank it fails on all, so that none waits for the others.
+
+    A rank that is well ends with the status of the first that is not: srun tells the highest of all.
+    """
     failure: HpcaiError | None = None
     result: Any = None
     try:
         result = action()
     except HpcaiError as error:
         failure = error
-    failed = torch.zeros(comm.world.size, dtype=torch.int64)
-    failed[comm.world.rank] = failure is not None
-    failed = comm.sum(failed)
+    statuses = torch.zeros(comm.world.size, dtype=torch.int64)
+    statuses[comm.world.rank] = failure.exit_status if failure else 0
+    statuses = comm.sum(statuses)
     if failure is not None:
         raise failure
-    if failed.any():
-        ranks = ", ".join(str(rank) for rank in failed.nonzero().flatten().tolist())
-        raise ToolError(f"This rank is well, but rank {ranks} could not go on; its own message says why.")
+    failed = statuses.nonzero().flatten().tolist()
+    if failed:
+        ranks = ", ".join(map(str, failed))
+        kind = _BY_STATUS.get(int(statuses[failed[0]]), ToolError)
+        raise kind(f"This rank is well, but rank {ranks} could not go on; its own message says why.")
     return result  # type: ignore[no-any-return]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,19 +16,14 @@ from numpy.typing import NDArray
 
 from hpcai.errors import NotFoundError, StageError
 from hpcai.staging.manifest import Manifest
-from hpcai.staging.shards import index_shard
+from hpcai.staging.shards import index_shard, open_shard
 
 Pixels = NDArray[np.uint8]
 """One picture: height, width, 3 (red, green, blue)."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    shard: int
-    offset: int
-    size: int
-    label: int
-    key: str
+# 4,096 files are all shards of ImageNet at once; some systems allow a process no more than 1,024.
+_FILES_WANTED = 4096
 
 
 class ImageSet:
@@ -38,33 +34,31 @@ class ImageSet:
 
     def __init__(self, folder: Path, manifest: Manifest, split: str, cache_bytes: int = 0) -> None:
         self._paths = [folder / shard.path for shard in manifest.shards(split)]
-        self._places = [
-            _Place(number, entry.offset, entry.size, entry.label, entry.key)
-            for number, path in enumerate(self._paths)
-            for entry in index_shard(path)
-        ]
+        indices = [_index(path, len(manifest.class_names)) for path in self._paths]
+        self._ends = np.cumsum([len(index) for index in indices])
+        self._samples = np.concatenate([np.empty((0, 3), np.int64), *indices])
         self._check(manifest, split)
-        self._files = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._paths]
+        self._open = lru_cache(_files_to_keep())(_OpenShard)
         self._decode = _decoder()
         self._cache: dict[int, Pixels] = {}
         self._cache_left = cache_bytes
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._samples)
 
     def label(self, index: int) -> int:
-        return self._places[index].label
+        return int(self._samples[index, 2])
 
     def pixels(self, index: int) -> Pixels:
         """One decoded picture, which the caller must not write into.
 
-        Raises StageError when it cannot be decoded.
+        Raises StageError when it cannot be read or decoded.
         """
         kept = self._cache.get(index)
         if kept is not None:
             return kept
-        decoded = self._read(self._places[index])
+        decoded = self._read(index)
         with self._lock:
             if decoded.nbytes <= self._cache_left and index not in self._cache:
                 self._cache[index] = decoded
@@ -72,36 +66,70 @@ class ImageSet:
         return decoded
 
     def close(self) -> None:
-        for descriptor in self._files:
-            os.close(descriptor)
-        self._files = []
+        self._open.cache_clear()
 
-    def _read(self, place: _Place) -> Pixels:
-        data = os.pread(self._files[place.shard], place.size, place.offset)
+    def _read(self, index: int) -> Pixels:
+        offset, size, _ = self._samples[index].tolist()
+        path = self._paths[int(np.searchsorted(self._ends, index, side="right"))]
+        try:
+            data = self._open(path).read(size, offset)
+        except OSError as error:
+            raise StageError(f"The shard {str(path)!r} cannot be read: {error.strerror}.") from error
         try:
             return self._decode(data)
         except (ValueError, OSError) as error:
+            keys = {entry.offset: entry.key for entry in index_shard(path)}
             raise StageError(
-                f"Sample {place.key!r} of {str(self._paths[place.shard])!r} is not a picture that can be "
-                f"decoded: {error}.",
-                next_step="`hpcai data pull URL --verify` repairs a pulled data set.",
+                f"Sample {keys.get(offset)!r} of {str(path)!r} is not a picture that can be decoded: "
+                f"{error}.",
+                allowed="`hpcai data pull URL --verify` repairs what was damaged since it was packed.",
+                next_step="When that changes nothing, correct or remove the picture itself and pack again.",
             ) from error
 
     def _check(self, manifest: Manifest, split: str) -> None:
-        counts = [0] * len(manifest.class_names)
-        for place in self._places:
-            if place.label >= len(counts):
+        names, expected = manifest.class_names, manifest.splits[split].class_counts
+        counts = np.bincount(self._samples[:, 2], minlength=len(names)).tolist()
+        for name, count, told in zip(names, counts, expected, strict=True):
+            if count != told:
                 raise StageError(
-                    f"Sample {place.key!r} has label {place.label}; there are {len(counts)} classes."
+                    f"The shards of split {split!r} hold {count} samples of class {name!r}, "
+                    f"the manifest says {told}.",
+                    next_step="`hpcai data pull URL --verify` repairs a pulled data set.",
                 )
-            counts[place.label] += 1
-        expected = manifest.splits[split].class_counts
-        if tuple(counts) != expected:
-            raise StageError(
-                f"The shards of split {split!r} hold {counts} samples per class, "
-                f"the manifest says {list(expected)}.",
-                next_step="`hpcai data pull URL --verify` repairs a pulled data set.",
-            )
+
+
+class _OpenShard:
+    """An open file that is closed when nobody keeps it and nobody reads from it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = open_shard(path)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+    def __del__(self) -> None:
+        # Without a descriptor it was never opened.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def _index(path: Path, classes: int) -> NDArray[np.int64]:
+    """Offset, size and label of every sample of a shard: 24 bytes each, of which ImageNet has 1.3 million."""
+    entries = index_shard(path)
+    for entry in entries:
+        if entry.label >= classes:
+            raise StageError(f"Sample {entry.key!r} has label {entry.label}; there are {classes} classes.")
+    rows = [(entry.offset, entry.size, entry.label) for entry in entries]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def _files_to_keep() -> int:
+    """How many shards a split may hold open: a third of what the process may, which is raised first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, _FILES_WANTED)
+    if soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(1, limit // 3)
 
 
 def open_split(folder: Path, split: str, cache_bytes: int = 0) -> tuple[Manifest, ImageSet]:
@@ -133,7 +161,10 @@ def _decoder() -> Callable[[bytes], Pixels]:
 
 
 def _decode_with_pillow(data: bytes) -> Pixels:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise ValueError("no format of pictures begins like this") from error

@@ -87,7 +87,8 @@ def connect_ddp(world: World, device: torch.device, stall_timeout_s: float) -> D
     """
     address, port = meeting_point(world, os.environ)
     try:
-        meeting = rendezvous(f"tcp://{address}:{port}", world.rank, world.size, timeout=_CONNECT_TIMEOUT)
+        url = f"tcp://{address}:{port}"
+        meeting = rendezvous(url, world.rank, world.size, timeout=_CONNECT_TIMEOUT)
         store, _, _ = next(meeting)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -96,7 +97,7 @@ def connect_ddp(world: World, device: torch.device, stall_timeout_s: float) -> D
             world_size=world.size,
             timeout=timedelta(seconds=stall_timeout_s),
         )
-    except (dist.DistError, RuntimeError) as error:
+    except (dist.DistError, RuntimeError, ValueError) as error:
         raise UnreachableError(
             f"Rank {world.rank} of {world.size} could not meet the others at {address}:{port}: "
             f"{str(error).splitlines()[0].rstrip('.')}.",
@@ -106,14 +107,18 @@ def connect_ddp(world: World, device: torch.device, stall_timeout_s: float) -> D
 
 
 def meeting_point(world: World, environ: Mapping[str, str]) -> tuple[str, int]:
-    """Address and port of rank 0, the same on every rank without asking anybody."""
+    """Address and port of rank 0 as a URL has them, the same on every rank without asking anybody."""
     address = environ.get("MASTER_ADDR")
     if address is None:
         # The batch script runs on the first node, where rank 0 is, and its address needs no name service.
         address = environ.get("SLURM_LAUNCH_NODE_IPADDR", world.head_node)
+    # A Slurm with IPv6 writes an IPv4 address as ::ffff:10.0.0.4, and torchrun hands that on.
+    address = address.removeprefix("::ffff:")
+    if ":" in address and not address.startswith("["):
+        address = f"[{address}]"
     given = environ.get("MASTER_PORT")
     if given is not None:
-        if not given.isdigit():
+        if not given.isdecimal():
             raise UsageError(f"MASTER_PORT is {given!r}, not a port.")
         return address, int(given)
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PMIX_NAMESPACE")

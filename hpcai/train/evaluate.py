@@ -54,7 +54,7 @@ def _totals(
     with torch.inference_mode():
         for pictures_nhwc, labels in batches:
             beat()
-            labels_n = labels.to(device)
+            labels_n = labels.to(device, non_blocking=True)
             with autocast(precision, device):
                 logits_nk = model(normalised(pictures_nhwc, device)).float()
             loss = functional.cross_entropy(logits_nk, labels_n, reduction="sum")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,15 +25,26 @@ _STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
 class Loader:
-    """Makes batches of one split in the background, `ahead` of them."""
+    """Makes batches of one split in the background, `ahead` of them.
+
+    `pinned` batches lie where a GPU fetches them itself, without the program waiting.
+    """
 
     def __init__(
-        self, images: ImageSet, recipe: Recipe, image_size: int, *, threads: int, ahead: int = 2
+        self,
+        images: ImageSet,
+        recipe: Recipe,
+        image_size: int,
+        *,
+        threads: int,
+        ahead: int = 2,
+        pinned: bool = False,
     ) -> None:
         self._images = images
         self._recipe = recipe
         self._image_size = image_size
         self._ahead = ahead
+        self._pinned = pinned
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def training(self, sampler: Sampler, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -66,14 +78,21 @@ class Loader:
             yield self._finished(*started.popleft())
 
     def _finished(self, indices: Indices, views: list[Future[Pixels]]) -> Batch:
-        pictures = np.stack([future.result() for future in views])
+        shape = (len(views), self._image_size, self._image_size, 3)
+        pictures_nhwc = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        np.stack([future.result() for future in views], out=pictures_nhwc.numpy())
         labels = [self._images.label(int(index)) for index in indices]
-        return torch.from_numpy(pictures), torch.tensor(labels)
+        return pictures_nhwc, torch.tensor(labels, pin_memory=self._pinned)
 
 
 def normalised(pictures_nhwc: Tensor, device: torch.device) -> Tensor:
     """uint8 pictures (N, H, W, 3) as the model's input (N, 3, H, W) in channels_last, on the device."""
+    mean, std = _mean_and_std(device)
     floats_nhwc = pictures_nhwc.to(device, non_blocking=True).to(torch.float32)
-    mean = torch.tensor(_MEAN, device=device)
-    std = torch.tensor(_STD, device=device)
     return ((floats_nhwc - mean) / std).permute(0, 3, 1, 2)
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Once: a GPU would be waited for each time that they are copied to it.
+    return torch.tensor(_MEAN, device=device), torch.tensor(_STD, device=device)

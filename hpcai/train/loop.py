@@ -98,9 +98,8 @@ class Training:
         set_lr(parts.optimizer, parts.schedule.lr(self._position.step))
         with autocast(parts.precision, self._rank.device):
             logits_nk = parts.trained(normalised(pictures_nhwc, self._rank.device))
-            loss = functional.cross_entropy(
-                logits_nk, labels.to(self._rank.device), label_smoothing=parts.recipe.label_smoothing
-            )
+            labels_n = labels.to(self._rank.device, non_blocking=True)
+            loss = functional.cross_entropy(logits_nk, labels_n, label_smoothing=parts.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self._rank.comm.finish_gradients()
         parts.optimizer.step()
@@ -155,10 +154,13 @@ class Training:
 
     def _require_finite(self, window: Window) -> None:
         if not math.isfinite(window.loss_sum):
-            raise ToolError(
-                f"The loss is {window.loss_sum} in the last steps up to {self._position.step}: not saved.",
-                next_step="A smaller --base-lr is the usual cure; the last checkpoint still stands.",
-            )
+            raise self._diverged(f"The loss is {window.loss_sum} in the last steps up to")
+
+    def _diverged(self, what: str) -> ToolError:
+        return ToolError(
+            f"{what} {self._position.step}: not saved.",
+            next_step="A smaller --base-lr is the usual cure; with --no-resume it starts anew.",
+        )
 
     def _report(self, window: Window) -> None:
         position = self._position
@@ -209,5 +211,9 @@ class Training:
         parts = self._parts
         momentum = momentum_of(parts.optimizer, parts.model)
         state = parts.model.state_dict()
+        # A finite loss comes before the step that ruins the weights.
+        tensors = [*state.values(), *momentum.values()]
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+            raise self._diverged("Not all weights are numbers after step")
         checkpoint = Checkpoint(parts.setting, replace(self._position), parts.precision, state, momentum)
-        checkpoints.save(self._rank.options.outputs, checkpoint)
+        checkpoints.save(self._rank.options.outputs, checkpoint, self._rank.records.again())

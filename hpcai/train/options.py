@@ -52,7 +52,7 @@ def parse_options(argv: Sequence[str], environ: Mapping[str, str] = os.environ) 
     if given.run_dir:
         outputs = run_dir / "outputs"
     attempt = environ.get("HPCAI_ATTEMPT", "0")
-    if not attempt.isdigit():
+    if not (attempt.isascii() and attempt.isdecimal()):
         parser.error(f"HPCAI_ATTEMPT is {attempt!r}, not a whole number")
     values = {name: value for name, value in vars(given).items() if name != "run_dir"}
     return Options(**values, run_dir=run_dir, outputs=outputs, attempt=int(attempt))
@@ -64,8 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a ResNet on a packed data set, on one process or on as many as were launched.",
         epilog="Metrics, checkpoint and environment go to $HPCAI_RUN_DIR and $HPCAI_OUTPUTS, which hpcai's "
         "job scripts set. A checkpoint that is there is resumed at its exact step. Exit status: 0 done, "
-        "2 wrong usage, 5 no such data, 6 another rank was lost, 7 damaged data, "
-        "143 ended by SIGTERM after a checkpoint. SIGUSR1 saves a checkpoint, and the training goes on.",
+        "2 wrong usage, 4 the loss or a weight is no number, 5 no such data, 6 another rank was lost, "
+        "7 damaged data, 143 ended by SIGTERM after a checkpoint. SIGUSR1 saves a checkpoint, and the "
+        "training goes on.",
         allow_abbrev=False,
     )
     _add_what(parser.add_argument_group("what to train"))
@@ -100,10 +101,10 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     cpus = "per rank, else the CPUs allotted to it"
     _add(group, "--comm", "how ranks average gradients", choices=COMMS, default="auto")
-    _add(group, "--precision", "auto tries both and takes the faster", choices=PRECISIONS, default="auto")
+    _add(group, "--precision", "auto tries both; fp32 is TF32 on a GPU", choices=PRECISIONS, default="auto")
     _add(group, "--threads", cpus, type=_int(1, 1024), metavar="N")
     _add(group, "--cache-mib", "for decoded pictures", type=_int(0, 2**20), default=1024, metavar="MIB")
-    _add(group, "--stall-timeout-s", "without a step, then end", type=_positive, default=600.0, metavar="S")
+    _add(group, "--stall-timeout-s", "without a step, then end", type=_wait_s, default=600.0, metavar="S")
 
 
 def _add_record(group: argparse._ArgumentGroup) -> None:
@@ -141,3 +142,8 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0.")
     return value
+
+
+def _wait_s(text: str) -> float:
+    """Seconds to wait, at most 30 years: threads and torch count in nanoseconds, which overflow."""
+    return min(_positive(text), 1e9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from hpcai.runs.files import write_json
 from hpcai.runs.metrics import MetricWriter
 from hpcai.runs.paths import RunPaths
+from hpcai.runs.record import Run
 
 
 class Records:
@@ -44,6 +46,13 @@ class Records:
         """environment.json: what the training found itself in."""
         if self._metrics:
             write_json(self._paths.environment, facts)
+
+    def again(self) -> str:
+        """Words for the command that starts this very run once more; `hpcai submit` would make another."""
+        if not self._paths.script.is_file():
+            return "the same command"
+        by = "bash" if Run(self._paths.root).is_local else "sbatch"
+        return f"`{shlex.join([by, str(self._paths.script)])}`"
 
     def close(self) -> None:
         if self._metrics:

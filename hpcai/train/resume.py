@@ -30,7 +30,7 @@ def _newest(rank: Rank, setting: Setting) -> Checkpoint | None:
     if damage:
         rank.records.say(f"{damage}\nGoing on from the one before it.")
     if found:
-        checkpoints.require_same(found, setting)
+        checkpoints.require_same(found, setting, rank.options.precision)
     return found
 
 

@@ -186,10 +186,10 @@ def allotted_cpus(world: World, environ: Environ = os.environ) -> int:
     torchrun's OMP_NUM_THREADS=1 is a precaution, not an allotment, so it does not count.
     """
     per_task = environ.get("SLURM_CPUS_PER_TASK")
-    if per_task and per_task.isdigit():
+    if per_task and per_task.isdecimal():
         return max(1, int(per_task))
     on_node = environ.get("SLURM_CPUS_ON_NODE")
-    if on_node and on_node.isdigit():
+    if on_node and on_node.isdecimal():
         return max(1, int(on_node) // world.local_size)
     mine, all_of_them = len(os.sched_getaffinity(0)), os.cpu_count() or 1
     # A smaller mask than the machine is this process's own share already: somebody has bound it.

@@ -105,8 +105,10 @@ def test_a_profile_that_does_not_exist_has_a_place(folder: Path) -> None:
     (folder / "size.yaml").write_text('kind: job\nname: x\nprofile: ND96isr_H100\ncommand: "true"\n')
     done = hpcai(folder, "submit", "size.yaml")
     assert done.returncode == 5
-    assert done.stderr.startswith("hpcai: size.yaml:3:10: profile: got 'ND96isr_H100'; profiles are ")
-    assert done.stderr.endswith("Did you mean 'Standard_ND96isr_H100_v5'?\n")
+    assert done.stderr == (
+        "hpcai: size.yaml:3:10: profile: got 'ND96isr_H100', which is no run profile."
+        " Did you mean 'Standard_ND96isr_H100_v5'?\n"
+    )
     checked = hpcai(folder, "check", "size.yaml")
     assert (checked.returncode, "error    size.yaml:3:10: profile: " in checked.stdout) == (3, True)
     both = hpcai(folder, "submit", "size.yaml", "--set", "nodes=0")

@@ -35,31 +35,13 @@ def job(**fields: Any) -> JobSpec:
     return JobSpec(**({"name": "a", "command": "true"} | fields))
 
 
-def golden_of(case: Path) -> Path:
-    """People use the scripts in sbatch/ by hand; what only a test needs lies in tests/golden."""
-    by_hand = ("resnet50", "srun", "mpi", "torchrun", "horovod")
-    return (shipped("sbatch") if case.stem.startswith(by_hand) else GOLDEN) / f"{case.stem}.sbatch"
-
-
 @pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
 def test_a_job_becomes_its_script(case: Path, golden: Callable[[Path, str], None]) -> None:
     spec = load(case, check_paths=False)
     assert isinstance(spec, JobSpec)
     run_dir = SITE.runs_root / spec.experiment / f"{spec.name}-20261120-120000"
     text = render_job(resolved(spec), run_dir, where="local" if case.stem == "local" else "slurm")
-    golden(golden_of(case), text)
-
-
-def test_every_script_in_sbatch_is_a_golden() -> None:
-    assert {path.name for path in shipped("sbatch").glob("*.sbatch")} == {
-        golden_of(case).name for case in CASES.glob("*.yaml") if golden_of(case).parent == shipped("sbatch")
-    }
-
-
-def test_the_readme_of_sbatch_names_every_script_with_its_job_file() -> None:
-    page = (shipped("sbatch") / "README.md").read_text()
-    named = re.findall(r"^\| \[(\S+)\.sbatch\]\(\1\.sbatch\) \| \[\1\.yaml\]", page, re.MULTILINE)
-    assert sorted(named) == sorted(path.stem for path in shipped("sbatch").glob("*.sbatch"))
+    golden(GOLDEN / f"{case.stem}.sbatch", text)
 
 
 SCRIPTS = [
@@ -147,22 +129,75 @@ def test_the_profile_fills_what_the_spec_leaves_out_and_the_spec_wins() -> None:
     assert json.loads(json.dumps(done)) == done
 
 
-@pytest.mark.parametrize("part", [{"gpus_per_node": 1}, {"ntasks_per_node": 2}])
-def test_a_part_of_a_node_takes_neither_all_memory_nor_the_mask_of_a_whole_one(part: dict[str, int]) -> None:
-    done = resolved(job(profile="Standard_ND96isr_H100_v5", **part))
-    assert done.spec.mem_gib is None
+# Slurm has 95 % of the size's 1900 GiB to give.
+@pytest.mark.parametrize(
+    ("asked", "shape"),
+    [
+        ({"gpus_per_node": 1}, (1, 12, 1, 225)),
+        ({"ntasks_per_node": 2}, (2, 12, 2, 451)),
+        # Eight ranks on four GPUs have the cores of four.
+        ({"ntasks_per_node": 8, "gpus_per_node": 4}, (8, 6, 4, 902)),
+        ({"gpus_per_node": 1, "cpus_per_task": 4}, (1, 4, 1, 225)),
+        ({"gpus_per_node": 1, "mem_gib": 64}, (1, 12, 1, 64)),
+        ({"gpus_per_node": 1, "exclusive": True}, (1, 12, 1, 0)),
+        # Without GPUs memory goes by the cores.
+        ({"gpus_per_node": 0, "ntasks_per_node": 1, "cpus_per_task": 24}, (1, 24, 0, 451)),
+        # All GPUs are the whole node, however many tasks there are.
+        ({"ntasks_per_node": 4, "gpus_per_node": 8}, (4, 24, 8, 0)),
+    ],
+)
+def test_a_part_of_a_node_takes_its_share_and_no_mask(
+    asked: dict[str, Any], shape: tuple[int, int, int, float]
+) -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", **asked))
+    spec = done.spec
+    assert (spec.ntasks_per_node, spec.cpus_per_task, spec.gpus_per_node, spec.mem_gib) == shape
     assert done.cpu_bind is None
-    assert done.spec.ntasks_per_node == done.spec.gpus_per_node == next(iter(part.values()))
 
 
-def test_fewer_tasks_share_the_cores_of_a_node_without_gpus() -> None:
-    done = resolved(job(profile="Standard_HB176rs_v4", ntasks_per_node=4)).spec
-    assert (done.ntasks_per_node, done.cpus_per_task, done.gpus_per_node) == (4, 44, None)
+@pytest.mark.parametrize(
+    ("asked", "shape"),
+    [
+        ({}, (176, 1, 0)),
+        ({"ntasks_per_node": 4}, (4, 44, 0)),
+        ({"ntasks_per_node": 4, "cpus_per_task": 11}, (4, 11, 182)),
+    ],
+)
+def test_tasks_share_the_cores_and_memory_of_a_node_without_gpus(
+    asked: dict[str, int], shape: tuple[int, int, int]
+) -> None:
+    done = resolved(job(profile="Standard_HB176rs_v4", **asked)).spec
+    assert (done.ntasks_per_node, done.cpus_per_task, done.mem_gib) == shape
+    assert done.gpus_per_node is None
+
+
+def test_a_whole_node_does_not_need_the_table_of_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCAI_VM_SIZES", "/nonexistent/sizes.csv")
+    assert resolved(job(profile="Standard_ND96isr_H100_v5")).spec.mem_gib == 0
+    with pytest.raises(NotFoundError, match="HPCAI_VM_SIZES"):
+        resolved(job(profile="Standard_ND96isr_H100_v5", gpus_per_node=1))
+
+
+def test_without_a_profile_nothing_is_assumed() -> None:
+    done = resolved(job(gpus_per_node=1)).spec
+    assert (done.ntasks_per_node, done.cpus_per_task, done.gpus_per_node, done.mem_gib) == (1, None, 1, None)
+
+
+def test_a_part_of_a_profile_is_asked_for_by_name() -> None:
+    plain, sharp = (resolved(job(profile=f"nd96isr_h100_v5{part}")).spec.env for part in ("", "+sharp"))
+    assert set(sharp) - set(plain) == {
+        "NCCL_COLLNET_ENABLE",
+        "SHARP_COLL_ENABLE_PCI_RELAXED_ORDERING",
+        "SHARP_COLL_ENABLE_SAT",
+        "SHARP_COLL_LOG_LEVEL",
+        "SHARP_SMX_UCX_INTERFACE",
+    }
+    assert {key: sharp[key] for key in plain} == plain
 
 
 def test_an_unknown_profile_is_not_found_with_the_nearest() -> None:
     with pytest.raises(NotFoundError, match="Did you mean 'Standard_ND96isr_H100_v5'") as raised:
-        resolved(job(profile="ND96isr_H100_v5"))
+        resolved(job(profile="ND96isr_H100"))
     assert raised.value.exit_status == 5
 
 

@@ -18,7 +18,7 @@ from tests.real_cluster import RealCluster
 from tests.rules.readme import Block, blocks, matches, steps
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = [block for page in ("README.md", "docs/job.md") for block in blocks(ROOT / page)]
+BLOCKS = [block for page in ("README.md", "docs/job.md", "docs/catalog.md") for block in blocks(ROOT / page)]
 
 
 def by(language: str, info: str) -> list[Block]:
@@ -91,7 +91,8 @@ def test_yaml_loads(block: Block) -> None:
 @pytest.mark.programs
 @pytest.mark.parametrize("block", by("console", ""), ids=name)
 def test_console_sessions(block: Block, tmp_path: Path, folder: Path) -> None:
-    check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs")}, folder)
+    own = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    check(block, {"HPCAI_RUNS_ROOT": str(tmp_path / "runs"), **own}, folder)
 
 
 @pytest.mark.real
@@ -110,12 +111,13 @@ def test_python_on_a_cluster(block: Block, cluster: RealCluster, tmp_path: Path)
     done = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path,
-        env={**os.environ, **cluster.environ},
+        env={**os.environ, **cluster.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs").glob("*/*/script.sbatch"))
 
 
 @pytest.mark.long

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +22,9 @@ from hpcai.train.checkpoint import (
     save,
 )
 
-SETTING = Setting("resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4}, 6)
+SETTING = Setting(
+    "resnet18", ("a", "b"), "v1", 64, 32, 0, {"base_lr": 0.4, "momentum": 0.9, "nesterov": True}, 6
+)
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -85,12 +90,29 @@ def spoil(path: Path, damage: str) -> None:
     path.write_bytes(contents[damage])
 
 
-def test_a_checkpoint_of_a_later_hpcai_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, checkpoint(1))
+def test_a_checkpoint_of_a_later_hpcai_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(tmp_path, checkpoint(step))
     content = torch.load(tmp_path / FILE_NAME, weights_only=True)
     torch.save({**content, "schema_version": 2}, tmp_path / FILE_NAME)
-    with pytest.raises(StageError, match="schema_version is 2, this hpcai reads 1"):
-        load(tmp_path / FILE_NAME)
+    with pytest.raises(StageError, match=r"has schema_version 2; this hpcai reads 1(.|\n)*that made it"):
+        newest(tmp_path)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_gone_behind(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(tmp_path, checkpoint(step))
+    (tmp_path / FILE_NAME).chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:
+        # Root may read everything.
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StageError, match=r"cannot be read: Permission denied(.|\n)*Make it readable"):
+            newest(tmp_path)
+    finally:
+        if was_root:
+            os.seteuid(0)
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +129,20 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: py
     assert load(tmp_path / FILE_NAME).position.step == 1
 
 
+@pytest.mark.parametrize("status", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_share_without_hard_links_keeps_the_one_before_too(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(status, os.strerror(status), source, None, target)
+
+    monkeypatch.setattr("os.link", refuse)
+    for step in (1, 2, 3):
+        save(tmp_path, checkpoint(step))
+    assert names_in(tmp_path) == {FILE_NAME, PREVIOUS_NAME}
+    assert [load(tmp_path / name).position.step for name in (FILE_NAME, PREVIOUS_NAME)] == [3, 2]
+
+
 def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:
     save(tmp_path, checkpoint(1))
     for name in (FILE_NAME, PREVIOUS_NAME):
@@ -118,21 +154,34 @@ def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"global_batch": 16}, "global_batch 32, this run has 16"),
-        ({"data_version": "v2"}, "data_version 'v1', this run has 'v2'"),
-        ({"recipe": {"base_lr": 0.1}}, "recipe"),
-        ({"epochs": 9}, "epochs 6, this run has 9"),
+        ({"global_batch": 16}, "global_batch 32 there, 16 now (--batch-size times ranks)"),
+        ({"data_version": "v2", "class_names": ("a",) * 1000}, "data_version 'v1' there, 'v2' now (--data)"),
+        ({"recipe": {**SETTING.recipe, "base_lr": 0.1}}, "base_lr 0.4 there, 0.1 now (--base-lr)"),
+        ({"recipe": {**SETTING.recipe, "momentum": 0.8}}, "momentum 0.9 there, 0.8 now (--recipe)"),
+        ({"epochs": 9, "seed": 1}, "seed 0 there, 1 now (--seed); epochs 6 there, 9 now (--epochs)"),
     ],
 )
-def test_the_checkpoint_of_another_training_is_refused(change: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        require_same(checkpoint(1), replace(SETTING, **change))  # type: ignore[arg-type]
-    require_same(checkpoint(1), SETTING)
+def test_the_checkpoint_of_another_training_is_refused_by_what_differs(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        require_same(checkpoint(1), replace(SETTING, **change), "auto")
+    assert raised.value.what == f"The checkpoint is of another training: {words}."
+    require_same(checkpoint(1), SETTING, "auto")
 
 
-def test_a_checkpoint_without_its_number_of_epochs_is_gone_on_with(tmp_path: Path) -> None:
+def test_the_precision_of_a_checkpoint_is_kept_or_refused() -> None:
+    require_same(checkpoint(1), SETTING, "bf16")
+    with pytest.raises(UsageError, match=r"precision 'bf16' there, 'fp32' now \(--precision\)"):
+        require_same(checkpoint(1), SETTING, "fp32")
+
+
+def test_a_checkpoint_from_before_some_of_its_setting_was_kept_is_gone_on_with(tmp_path: Path) -> None:
     save(tmp_path, checkpoint(1))
     content = torch.load(tmp_path / FILE_NAME, weights_only=True)
-    del content["setting"]["epochs"]
+    del content["setting"]["epochs"], content["setting"]["recipe"]["nesterov"]
     torch.save(content, tmp_path / FILE_NAME)
-    require_same(load(tmp_path / FILE_NAME), SETTING)
+    require_same(load(tmp_path / FILE_NAME), SETTING, "auto")
+    other = {**SETTING.recipe, "nesterov": False}
+    with pytest.raises(UsageError, match=r"nesterov True there, False now \(--recipe\)"):
+        require_same(load(tmp_path / FILE_NAME), replace(SETTING, recipe=other), "auto")

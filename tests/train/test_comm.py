@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcai.errors import NotFoundError, ToolError, UsageError
+from hpcai.errors import NotFoundError, StageError, ToolError, UnreachableError, UsageError
 from hpcai.train.comm import connect, require_size, texts_by_rank, together
 from hpcai.train.ddp import meeting_point
 from hpcai.train.evaluate import average_running_statistics
@@ -53,8 +53,9 @@ def test_what_fails_on_one_rank_fails_on_all() -> None:
         raise NotFoundError("no data here")
 
     assert together(SecondOfTwo(torch.tensor([0, 0])), lambda: 5) == 5
-    with pytest.raises(ToolError, match="rank 0 could not go on"):
-        together(SecondOfTwo(torch.tensor([1, 0])), lambda: 5)
+    for kind in (UsageError, ToolError, NotFoundError, StageError):
+        with pytest.raises(kind, match="rank 0 could not go on"):
+            together(SecondOfTwo(torch.tensor([kind.exit_status, 0])), lambda: 5)
     with pytest.raises(NotFoundError, match="no data here"):
         together(SecondOfTwo(torch.tensor([0, 0])), fail)
 
@@ -84,6 +85,36 @@ def test_all_ranks_of_a_job_meet_at_the_same_place() -> None:
     assert meeting_point(world(0, 2), {})[0] == "n1"
     with pytest.raises(UsageError, match="MASTER_PORT is 'x'"):
         meeting_point(world(0, 2), {"MASTER_PORT": "x"})
+
+
+@pytest.mark.parametrize("name", ["SLURM_LAUNCH_NODE_IPADDR", "MASTER_ADDR"])
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("::ffff:10.0.0.4", "10.0.0.4"),
+        ("fd00::4", "[fd00::4]"),
+        ("[fd00::4]", "[fd00::4]"),
+        ("node-1.example", "node-1.example"),
+    ],
+)
+def test_the_meeting_point_can_stand_in_a_url(name: str, given: str, address: str) -> None:
+    assert meeting_point(world(0, 2), {name: given, "MASTER_PORT": "77"}) == (address, 77)
+
+
+@pytest.mark.parametrize("given", ["::1", "::ffff:127.0.0.1"])
+def test_ranks_meet_at_an_ipv6_address(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", given)
+    monkeypatch.setenv("MASTER_PORT", "0")
+    comm = connect("ddp", ALONE, torch.device("cpu"))
+    assert comm.sum(torch.tensor([3.0])).tolist() == [3.0]
+    comm.close()
+
+
+def test_a_meeting_point_that_is_no_place_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "a:b")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(UnreachableError, match=r"could not meet the others at \[a:b\]:1"):
+        connect("ddp", ALONE, torch.device("cpu"))
 
 
 def test_srun_without_pmi_is_said_before_mpi_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:

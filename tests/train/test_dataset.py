@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import resource
 import shutil
 import sys
 import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +74,9 @@ def damaged(tiny_data: Path, target: Path, change: str) -> Path:
     if change == "picture":
         jpeg = next(key for key in sorted(members) if key.endswith("jpg"))
         members[jpeg] = members[jpeg][:100]
+    elif change == "no picture":
+        jpeg = next(key for key in sorted(members) if key.endswith("jpg"))
+        members[jpeg] = b"<html>not found</html>"
     elif change == "label":
         members[next(key for key in members if key.endswith("cls"))] = b"3"
     elif change == "sample gone":
@@ -85,7 +92,10 @@ def damaged(tiny_data: Path, target: Path, change: str) -> Path:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("label", "has label 3; there are 3 classes"), ("sample gone", "samples per class, the manifest says")],
+    [
+        ("label", "has label 3; there are 3 classes"),
+        ("sample gone", r"hold \d+ samples of class '\w+', the manifest says"),
+    ],
 )
 def test_shards_that_contradict_the_manifest_are_refused(
     tiny_data: Path, tmp_path: Path, change: str, words: str
@@ -104,6 +114,76 @@ def test_a_damaged_picture_is_named(
     with pytest.raises(StageError, match=r"Sample '\d+' of '.*val-000000.tar' is not a picture"):
         for index in range(len(images)):
             images.pixels(index)
+    images.close()
+
+
+def test_a_sample_that_is_no_picture_says_so_and_how_to_go_on(tiny_data: Path, tmp_path: Path) -> None:
+    _, images = open_split(damaged(tiny_data, tmp_path / "data", "no picture"), "val")
+    with pytest.raises(StageError, match="no format of pictures begins like this") as raised:
+        for index in range(len(images)):
+            images.pixels(index)
+    assert "BytesIO" not in str(raised.value)
+    assert "When that changes nothing, correct or remove the picture itself" in str(raised.value)
+    images.close()
+
+
+def test_a_shard_that_became_another_beneath_the_training_is_an_error_of_the_data(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    folder = damaged(tiny_data, tmp_path / "data", "no picture")
+    manifest, images = open_split(folder, "val")
+    shard = folder / manifest.shards("val")[0].path
+    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT):
+        pass
+    with pytest.raises(StageError, match=r"Sample None of '.*val-000000.tar' is not a picture"):
+        images.pixels(0)
+    images.close()
+
+
+@pytest.fixture
+def few_files() -> Iterator[Callable[[int], None]]:
+    """`few_files(n)` lets this process open n files beyond those that are open, until the test ends."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [number for number in range(1000) if not os.path.lexists(f"/proc/self/fd/{number}")]
+    yield lambda more: resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_more_shards_than_files_may_be_open(
+    tiny_data: Path, few_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As under a hard limit: no more than two of the shards at once.
+    monkeypatch.setattr(dataset, "_files_to_keep", lambda: 2)
+    _, images = open_split(tiny_data, "train")
+    shards = len(images._paths)
+    assert shards > 6
+    few_files(6)
+    with ThreadPoolExecutor(3) as pool:
+        shapes = list(pool.map(lambda index: images.pixels(index).shape, list(range(27)) * 20))
+    assert set(shapes) == {(SIDE, SIDE, 3)}
+    images.close()
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(few_files: Callable[[int], None]) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    few_files(6)
+    assert dataset._files_to_keep() == min(hard, 4096) // 3
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, 4096), hard)
+
+
+def test_a_shard_that_cannot_be_opened_is_an_error_of_the_data(
+    tiny_data: Path, few_files: Callable[[int], None]
+) -> None:
+    _, images = open_split(tiny_data, "train")
+    few_files(0)
+    with pytest.raises(StageError, match=r"train-000000.tar' cannot be opened: Too many open files"):
+        images.pixels(0)
+    images.close()
+
+
+def test_the_index_of_a_large_split_is_small(tiny_data: Path) -> None:
+    _, images = open_split(tiny_data, "train")
+    assert images._samples.nbytes == 24 * len(images)
     images.close()
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from hpcai.train.dataset import open_split
 from hpcai.train.loader import Loader, normalised
@@ -58,3 +60,31 @@ def test_pictures_are_normalised_into_channels_last() -> None:
     assert out.is_contiguous(memory_format=torch.channels_last)
     expected = torch.tensor([-0.485 / 0.229, (1 - 0.456) / 0.224, -0.406 / 0.225])
     torch.testing.assert_close(out[0, :, 0, 0], expected)
+
+
+def test_what_normalises_is_copied_to_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, meta = torch.zeros(1, 4, 4, 3, dtype=torch.uint8), torch.device("meta")
+    with torch.inference_mode():
+        normalised(pictures, meta)
+    monkeypatch.setattr("torch.tensor", None)
+    assert normalised(pictures, meta).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_batches_for_a_gpu_are_pinned(pinned: bool, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def without_gpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*args: Any, pin_memory: bool, **more: Any) -> Tensor:
+            asked.append(pin_memory)
+            return make(*args, **more)
+
+        return call
+
+    for name in ("empty", "tensor"):
+        monkeypatch.setattr(torch, name, without_gpu(getattr(torch, name)))
+    _, images = open_split(tiny_data, "val")
+    loader = Loader(images, RECIPES["small"], 32, threads=1, pinned=pinned)
+    pictures, labels = next(loader.held_out(4, 0, 1))
+    loader.close()
+    assert (pictures.shape, labels.shape, asked) == ((4, 32, 32, 3), (4,), [pinned, pinned])

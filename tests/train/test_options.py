@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from hpcai.train.options import parse_options
+from hpcai.train.stopping import Watchdog
 
 
 def test_the_records_go_where_the_job_script_says() -> None:
@@ -46,7 +48,17 @@ def test_wrong_usage_says_what_is_allowed(
     assert words in capsys.readouterr().err
 
 
-def test_the_attempt_must_be_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("attempt", ["first", "²", "٣", "-1", "1.0", ""])
+def test_the_attempt_must_be_a_number(attempt: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse_options(["--data", "/d"], {"HPCAI_ATTEMPT": "first"})
-    assert "HPCAI_ATTEMPT is 'first'" in capsys.readouterr().err
+        parse_options(["--data", "/d"], {"HPCAI_ATTEMPT": attempt})
+    assert f"HPCAI_ATTEMPT is {attempt!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["1e12", "1e300"])
+def test_a_stall_timeout_beyond_what_can_be_waited_is_for_ever(given: str) -> None:
+    timeout_s = parse_options(["--data", "/d", "--stall-timeout-s", given], {}).stall_timeout_s
+    assert timedelta(seconds=timeout_s) > timedelta(days=365 * 30)
+    with Watchdog(timeout_s, "rank 0", pytest.fail) as watchdog:  # type: ignore[arg-type]
+        watchdog.beat("at training step 1")
+        assert watchdog._thread.is_alive()

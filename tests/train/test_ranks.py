@@ -166,3 +166,14 @@ def test_what_is_wrong_on_both_ranks_is_said_by_both(tmp_path: Path) -> None:
         ends = [ended(rank) for rank in ranks]
     assert [status for status, _, _ in ends] == [5, 5]
     assert all("holds no data set" in err for _, _, err in ends)
+
+
+def test_a_checkpoint_that_rank_0_refuses_ends_both_ranks_with_its_status(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    train = trainer(tiny_data, tmp_path, "ddp")
+    for more, status in ((["--epochs", "1"], 0), (["--epochs", "2"], 2)):
+        with two_ranks("ddp", [*train, *more]) as ranks:
+            ends = [ended(rank) for rank in ranks]
+        assert [end[0] for end in ends] == [status, status], ends
+    assert "rank 1: This rank is well, but rank 0 could not go on" in ends[1][2]

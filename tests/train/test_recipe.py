@@ -30,10 +30,10 @@ def test_the_rate_warms_up_in_a_line_and_falls_in_half_a_cosine() -> None:
 
 def test_the_peak_grows_with_the_global_batch() -> None:
     recipe = PRESETS["imagenet"]
-    schedule = schedule_of(recipe, global_batch=1024, steps_per_epoch=1251, epochs=50)
+    schedule = schedule_of(recipe, global_batch=1024, steps_per_epoch=1251, epochs=90)
     assert schedule.peak_lr == pytest.approx(4 * 0.256)
-    assert schedule.warmup_steps == 5 * 1251
-    assert schedule.total_steps == 50 * 1251
+    assert schedule.warmup_steps == 8 * 1251
+    assert schedule.total_steps == 90 * 1251
 
 
 def test_a_short_training_warms_up_for_half_of_it_at_most() -> None:
@@ -54,6 +54,14 @@ def test_norms_and_biases_do_not_decay() -> None:
             assert decay[module.weight] == decay[module.bias] == 0
     assert decay[model.fc.bias] == 0
     assert len(decay) == len(list(model.parameters()))
+
+
+def test_each_preset_has_its_form_of_momentum() -> None:
+    for preset, nesterov in (("small", True), ("imagenet", False)):
+        optimizer = build_optimizer(nn.Linear(2, 2), PRESETS[preset])
+        assert [group["nesterov"] for group in optimizer.param_groups] == [nesterov] * len(
+            optimizer.param_groups
+        )
 
 
 def test_the_classifier_has_its_own_part_of_the_rate() -> None:

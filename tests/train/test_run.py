@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -174,8 +175,30 @@ def test_a_rank_takes_its_gpu(gpus: int, chosen: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    monkeypatch.setattr("torch.backends.cudnn.benchmark", False)
+    matmuls: list[str] = []
+    monkeypatch.setattr("torch.set_float32_matmul_precision", matmuls.append)
     assert _device(World(5, 8, 5, 8, "n1", "slurm")) == torch.device("cuda", chosen)
     assert taken == [torch.device("cuda", chosen)]
+    assert (torch.backends.cudnn.benchmark, matmuls) == (True, ["high"])
+
+
+def test_a_gpu_whose_memory_is_not_enough_names_the_batch_size(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(_: Training) -> None:
+        # torch's own words.
+        raise torch.cuda.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+        )
+
+    monkeypatch.setattr(Training, "run", run_out)
+    with pytest.raises(UsageError) as raised:
+        train(tiny_data, tmp_path)
+    assert str(raised.value).splitlines() == [
+        "The GPU's memory is not enough: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "A --batch-size below 4 or a smaller --image-size needs less.",
+    ]
 
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,8 +236,12 @@ def test_a_damaged_checkpoint_costs_one_interval(tiny_data: Path, tmp_path: Path
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(
     whole: Run, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match="image_size 32, this run has 40"):
+    with pytest.raises(UsageError, match="image_size 32 there, 40 now"):
         train(tiny_data, whole.path, "--image-size", "40")
+    with pytest.raises(UsageError, match="precision 'fp32' there, 'bf16' now"):
+        train(tiny_data, whole.path, "--precision", "bf16")
+    train(tiny_data, whole.path, "--precision", "auto")
+    assert whole.environment()["precision"] == "fp32"
     assert capsys.readouterr().err == ""
 
 
@@ -222,6 +249,28 @@ def test_a_loss_that_is_no_number_ends_the_training_unsaved(tiny_data: Path, tmp
     with pytest.raises(ToolError, match="The loss is nan in the last steps up to 2: not saved"):
         train(tiny_data, tmp_path, "--base-lr", "1e30", "--checkpoint-every-steps", "100")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_saved_and_the_next_step_told_works(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    often = ["--base-lr", "1e4", "--log-every-steps", "1", "--checkpoint-every-steps", "1"]
+    with pytest.raises(ToolError, match=r"not saved(.|\n)*smaller --base-lr(.|\n)*--no-resume"):
+        train(tiny_data, tmp_path, *often)
+    kept = [checkpoint.load(path) for path in (tmp_path / "outputs").glob("*.pt")]
+    for one in kept:
+        assert all(tensor.isfinite().all() for tensor in (*one.model.values(), *one.momentum.values()))
+    train(tiny_data, tmp_path, "--base-lr", "0.5", "--no-resume")
+    assert checkpoint.load(tmp_path / "outputs" / checkpoint.FILE_NAME).position.step == 12
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_end_the_training(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    # One step, whose loss is that of the first weights.
+    with pytest.raises(ToolError, match="Not all weights are numbers after step 1: not saved"):
+        train(tiny_data, tmp_path, "--epochs", "1", "--batch-size", "27", "--base-lr", "1e300")
+    assert not list(tmp_path.glob("outputs/*"))
 
 
 def test_a_probe_chooses_the_precision(
@@ -249,5 +298,23 @@ def test_what_cannot_be_trained_says_why(
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file where the folder should be")
-    with pytest.raises(StageError, match="cannot be written"):
+    with pytest.raises(StageError, match=r"cannot be written(.|\n)*then the same command goes on"):
         train(tiny_data, tmp_path, "--no-resume")
+
+
+@pytest.mark.parametrize(("where", "by"), [("slurm", "sbatch"), ("local", "bash")])
+def test_a_full_disk_names_what_goes_on_with_this_very_run(
+    where: str, by: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "a run"
+    run_dir.mkdir()
+    (run_dir / "script.sbatch").write_text("#!/bin/bash\n")
+    (run_dir / "events.jsonl").write_text(json.dumps({"event": "submitted", "where": where}) + "\n")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StageError) as raised:
+        train(tiny_data, run_dir)
+    assert f"then `{by} '{run_dir}/script.sbatch'` goes on from what was saved" in str(raised.value)

@@ -37,6 +37,7 @@ def test_cpus_come_from_slurm_before_the_machine() -> None:
     assert allotted_cpus(ALONE, {"SLURM_CPUS_PER_TASK": "6", "SLURM_CPUS_ON_NODE": "96"}) == 6
     assert allotted_cpus(world_of(4), {"SLURM_CPUS_ON_NODE": "96"}) == 24
     assert allotted_cpus(world_of(8), {"SLURM_CPUS_ON_NODE": "4"}) == 1
+    assert allotted_cpus(ALONE, {"SLURM_CPUS_PER_TASK": "²", "SLURM_CPUS_ON_NODE": "4"}) == 4
 
 
 def test_cpus_without_slurm_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

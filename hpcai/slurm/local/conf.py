@@ -15,6 +15,8 @@ class Shape:
     gpus_per_node: int
     memory_mib_per_node: int
     blob: bool
+    pyxis: str | None = None
+    """The version of Pyxis that the stand-in plays; None: a cluster without containers."""
 
     def node_names(self) -> list[str]:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
@@ -134,15 +136,15 @@ def task_prolog(layout: Layout) -> str:
     Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
     Nodes meet over loopback, which MPI and Gloo would leave out: it may be the only network.
     """
-    folder = f"{layout.home}/tmp/$SLURMD_NODENAME"
-    variables = {
-        "OMPI_MCA_btl_vader_backing_directory": folder,
-        "OMPI_MCA_btl_sm_backing_directory": folder,
-        "OMPI_MCA_btl_tcp_if_include": "lo",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "HOROVOD_GLOO_IFACE": "lo",
-    }
-    lines = [f'[ -n "${{{name}-}}" ] || echo "export {name}={value}"' for name, value in variables.items()]
+    nodes = f"{layout.home}/tmp"
+    folders = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
+    networks = ("OMPI_MCA_btl_tcp_if_include", "GLOO_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE")
+    # A job's script is a task too, of the first node: what it was given there goes on to the tasks of all.
+    lines = [
+        f'case "${{{name}-}}" in ""|"{nodes}/"*) echo "export {name}={nodes}/$SLURMD_NODENAME" ;; esac'
+        for name in folders
+    ]
+    lines += [f'[ -n "${{{name}-}}" ] || echo "export {name}=lo"' for name in networks]
     return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 
