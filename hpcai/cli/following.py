@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from hpcai.cli import narrate
+from hpcai.cli import arrays, narrate
 from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
 from hpcai.cli.words import span
@@ -15,7 +15,7 @@ from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
-from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
+from hpcai.launch.watch import LONGEST_INTERVAL_S, ArrayFollower, RunFollower
 from hpcai.runs.record import Run
 from hpcai.runs.tails import tail
 from hpcai.slurm.answers import JobInfo
@@ -35,9 +35,15 @@ class Detached(click.exceptions.Exit):
 
 
 def follow(run: Run, client: SlurmClient) -> Outcome:
-    """How the run's job ended, told while it goes on. Ctrl-C leaves it running and raises Detached."""
-    follower = RunFollower(run, client)
+    """How the run's job ended, told while it goes on, of an array task by task.
+
+    Ctrl-C leaves it running and raises Detached.
+    """
+    follower: RunFollower = RunFollower(run, client)
     try:
+        if run.task_ids():
+            follower = ArrayFollower(run, client)
+            return _until_end(follower, arrays.teller(follower))
         return _watch(follower, run)
     except KeyboardInterrupt:
         tell_detached(f"job {run.job_id}", run.name, "following")

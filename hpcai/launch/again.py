@@ -23,6 +23,8 @@ def submit_again(run: Run) -> str | None:
     if isinstance(workdir, str):
         # The author's file may say none, or one beside itself; the copy in the record lies elsewhere.
         overrides = [one for one in overrides if not one.startswith("workdir=")] + [f"workdir={workdir}"]
+    if run.task is not None:
+        overrides = [one for one in overrides if not one.startswith("array=")] + [f"array={run.task}"]
     for override in overrides:
         words += ["--set", override]
     if run.is_local:

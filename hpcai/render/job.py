@@ -194,6 +194,11 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
             f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",
             next_step="Add --set nodes=1, or leave out --where local.",
         )
+    if where == "local" and job.spec.array is not None:
+        raise RenderError(
+            f"`array: {job.spec.array}` needs Slurm, which numbers its tasks and starts each.",
+            next_step="Add --set array=null, or leave out --where local.",
+        )
     if where == "local" and job.spec.container is not None:
         raise RenderError(
             "`container:` needs Slurm with Pyxis.",

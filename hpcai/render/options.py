@@ -40,8 +40,23 @@ def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, st
     """
     for field in fields_in_order():
         yield from option_of(job, field)
-    yield "output", f"{job.name}-%j.out" if run_dir is None else f"{log_path(run_dir)}/logs/batch.out"
+    yield "output", _output(job, run_dir)
     yield "open-mode", "append"
+
+
+def _output(job: JobSpec, run_dir: Path | None) -> str:
+    """Where Slurm writes what the batch part prints; each task of an array has a file of its own."""
+    if run_dir is None:
+        return f"{job.name}-{'%j' if job.array is None else '%A_%a'}.out"
+    if job.array is None:
+        return f"{log_path(run_dir)}/logs/batch.out"
+    if "%" in str(run_dir):
+        # The backslash that saves this sign would take the meaning of %a away, too.
+        raise RenderError(
+            f"{str(run_dir)!r} holds '%': there Slurm cannot give each task of an array a file of its own.",
+            next_step="Choose another runs folder: export HPCAI_RUNS_ROOT=...",
+        )
+    return f"{log_path(run_dir)}/logs/batch-%a.out"
 
 
 @cache

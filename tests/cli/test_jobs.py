@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from hpcai.runs.record import Run, create_run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run, create_run
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 

@@ -267,6 +267,8 @@ def test_only_horovod_has_a_controller() -> None:
     [
         ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
+        ({"array": "0-3"}, "/r", "local", "`array: 0-3` needs Slurm"),
+        ({"array": "0-3"}, "/100%/r", "slurm", "holds '%': there Slurm cannot give each task"),
         ({}, "r", "slurm", "is not an absolute path"),
         ({}, "/back\\slash", "slurm", "holds a backslash"),
         ({}, "/new\nline", "slurm", "holds a control character"),
