@@ -163,7 +163,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {quoted}"
 
     def _num_tasks(self) -> int:
-        return self._spec.nodes * (self._spec.ntasks_per_node or 1)
+        return self._spec.ntasks or self._spec.nodes * (self._spec.ntasks_per_node or 1)
 
     def _internal_process_submissions(
         self, delayed_submissions: list[utils.DelayedSubmission]

@@ -58,13 +58,17 @@ def resolve_job(
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
+    is_even = spec.ntasks is None or spec.ntasks % spec.nodes == 0
+    spec = _per_node(spec)
     part = _part(found, _gpus(spec, found))
     update: dict[str, Any] = {**_shape(spec, part), "horovod_controller": _controller(spec, has_pmix)}
     if spec.mem_gib is None and spec.mem_per_cpu_gib is None and spec.mem_per_gpu_gib is None:
         update["mem_gib"] = _memory_gib(found, found if spec.exclusive else part, update)
     # The masks name one place per task of a full node.
     shape = ("ntasks_per_node", "gpus_per_node", "cpus_per_task")
-    binds = all(update[key] == getattr(part, key) for key in shape)
+    binds = is_even and all(update[key] == getattr(part, key) for key in shape)
+    if not is_even:
+        update["ntasks_per_node"] = None
     threads = {} if update["cpus_per_task"] is None else {"OMP_NUM_THREADS": str(update["cpus_per_task"])}
     merged = spec.model_copy(update=update | {"env": {**threads, **found.env, **spec.env}})
     return ResolvedJob(
@@ -78,6 +82,13 @@ def resolve_job(
         enroot_version=site.enroot_version,
         images=site.images,
     )
+
+
+def _per_node(spec: JobSpec) -> JobSpec:
+    """The same with the tasks of a node, of the fullest where they are not as many on each."""
+    if spec.ntasks is None or spec.ntasks_per_node is not None:
+        return spec
+    return spec.model_copy(update={"ntasks_per_node": -(-spec.ntasks // spec.nodes)})
 
 
 _OTHER_GPUS = ("gpus", "gpus_per_task", "gpus_per_socket", "gres", "tres_per_task", "resources")
@@ -175,7 +186,7 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         places=job.places,
         options=list(options.sbatch_options(spec, run_dir)),
         step=_step_words(job),
-        ntasks=spec.nodes * options.tasks_per_node(spec),
+        ntasks=options.tasks(spec),
         log="torchrun-" if spec.launcher == "torchrun" else "",
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
@@ -209,8 +220,10 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
 def _step_words(job: ResolvedJob) -> list[str]:
     """The words of the launching srun that do not change from site to site."""
     spec = job.spec
-    ntasks = options.tasks_per_node(spec)
-    words = [f"--nodes={spec.nodes}", f"--ntasks={spec.nodes * ntasks}", f"--ntasks-per-node={ntasks}"]
+    words = [f"--nodes={spec.nodes}", f"--ntasks={options.tasks(spec)}"]
+    per_node = options.tasks_per_node(spec)
+    if per_node is not None:
+        words.append(f"--ntasks-per-node={per_node}")
     cpus = options.cpus_per_task(spec)
     if cpus is not None:
         # Slurm 22.05 and later do not pass the job's own value on to srun.

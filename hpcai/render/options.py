@@ -21,9 +21,20 @@ _FIRST = (
 _YES_NO = {"kill_on_invalid_dep": ("no", "yes"), "oom_kill_step": ("0", "1"), "wait_all_nodes": ("0", "1")}
 
 
-def tasks_per_node(job: JobSpec) -> int:
-    """How many tasks Slurm starts on a node; torchrun starts its ranks itself, from one task."""
-    return 1 if job.launcher == "torchrun" else job.ntasks_per_node or 1
+def tasks_per_node(job: JobSpec) -> int | None:
+    """How many tasks Slurm starts on a node; torchrun starts its ranks itself, from one task.
+
+    None where `ntasks` is no whole number per node: then Slurm lays them out.
+    """
+    if job.launcher == "torchrun":
+        return 1
+    return job.ntasks_per_node or (None if job.ntasks is not None else 1)
+
+
+def tasks(job: JobSpec) -> int:
+    """How many tasks Slurm starts in all."""
+    per_node = tasks_per_node(job)
+    return job.nodes * per_node if per_node is not None else job.ntasks or 1
 
 
 def cpus_per_task(job: JobSpec) -> int | None:
@@ -92,13 +103,10 @@ def option_of(job: JobSpec, field: str) -> Iterator[tuple[str, str | None]]:
         yield option, None if value is True else str(value)
 
 
-def _ntasks_per_node(job: JobSpec) -> int | None:
-    # A total that was given stands for itself.
-    return None if job.ntasks is not None and job.ntasks_per_node is None else tasks_per_node(job)
-
-
 _VALUES: Mapping[str, Callable[[JobSpec], Any]] = {
-    "ntasks_per_node": _ntasks_per_node,
+    # Of torchrun, ranks; Slurm starts one task on each node.
+    "ntasks": lambda job: None if job.launcher == "torchrun" else job.ntasks,
+    "ntasks_per_node": lambda job: tasks_per_node(job),
     "cpus_per_task": lambda job: cpus_per_task(job),
     "gpus_per_node": lambda job: job.gpus_per_node or None,
 }

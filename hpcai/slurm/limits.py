@@ -157,7 +157,8 @@ class _Need:
 
 
 def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
-    ntasks = job.ntasks_per_node or 1
+    # What is no whole number per node Slurm lays out; a node holds at least so many on average.
+    ntasks = job.ntasks_per_node or (job.ntasks // job.nodes if job.ntasks else 1)
     cpus = ntasks * (job.cpus_per_task or 1)
     most = partition.max_cpus_per_node
     return [

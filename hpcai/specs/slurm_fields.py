@@ -179,6 +179,11 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
             ("ntasks", "ntasks_per_node", "nodes"),
             f"{part.ntasks} is not {part.nodes} nodes times {per_node} tasks; give one of the two",
         )
+    if part.ntasks is not None and part.ntasks < part.nodes:
+        yield Contradiction(
+            ("ntasks", "nodes"),
+            f"{part.ntasks} is fewer than nodes: {part.nodes}, and Slurm starts a task on each node",
+        )
     memory = [
         key for key in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(part, key) is not None
     ]

@@ -227,6 +227,45 @@ def test_the_site_places_reach_the_script_and_no_secret_does() -> None:
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("fields", "sbatch", "step", "logs"),
+    [
+        # A whole number per node is said both ways; any other is Slurm's to lay out.
+        ({"ntasks": 4}, ["--ntasks=4", "--ntasks-per-node=2"], ["--ntasks=4", "--ntasks-per-node=2"], 4),
+        ({"ntasks": 3}, ["--ntasks=3"], ["--ntasks=3"], 3),
+        ({"ntasks": 3, "launcher": "mpi"}, ["--ntasks=3"], ["--ntasks=3"], 3),
+        (
+            {"ntasks": 8, "launcher": "horovod", "horovod_controller": "gloo"},
+            ["--ntasks=8", "--ntasks-per-node=4"],
+            ["--ntasks=8", "--ntasks-per-node=4"],
+            8,
+        ),
+        # Of torchrun they are ranks.
+        (
+            {"ntasks": 8, "launcher": "torchrun"},
+            ["--ntasks-per-node=1"],
+            ["--ntasks=2", "--ntasks-per-node=1"],
+            2,
+        ),
+    ],
+)
+def test_tasks_in_all(fields: dict[str, Any], sbatch: list[str], step: list[str], logs: int) -> None:
+    text = render_job(resolved(job(nodes=2, **fields)), HOME / "run")
+    assert re.findall(r"^#SBATCH (--ntasks\S*)", text, re.MULTILINE) == sbatch
+    assert re.findall(r"^  (--ntasks\S*) ", text, re.MULTILINE) == step
+    assert f"hpcai_rank < {logs};" in text
+    if fields.get("launcher") == "torchrun":
+        assert "--nproc-per-node=4" in text
+
+
+def test_a_node_with_some_tasks_more_is_what_a_profile_is_cut_for() -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=3)).spec
+    assert (done.ntasks, done.ntasks_per_node, done.gpus_per_node, done.cpus_per_task) == (3, None, 2, 12)
+    assert resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=15)).cpu_bind is None
+    whole = resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=16))
+    assert whole.spec.ntasks_per_node == 8 and whole.cpu_bind is not None
+
+
 def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> None:
     text = render_job(resolved(job(launcher="torchrun", ntasks_per_node=4, cpus_per_task=6)), HOME / "run")
     assert "#SBATCH --ntasks-per-node=1" in text

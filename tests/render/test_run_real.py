@@ -139,6 +139,16 @@ def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slur
     assert "task 1 was never started" in told or "task 1 launch failed" in told
 
 
+@pytest.mark.parametrize("launcher", ["srun", "mpi"])
+def test_tasks_that_are_no_whole_number_per_node(cluster: RealCluster, plainly: Slurm, launcher: str) -> None:
+    if launcher == "mpi":
+        cluster.skip_without_pmix()
+    command = f'"$HPCAI_PYTHON" -c "{MPI}"' if launcher == "mpi" else "echo $SLURM_PROCID $SLURM_NTASKS 6"
+    job, run = plainly.run(command=command, launcher=launcher, nodes=2, ntasks=3)
+    assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2"), (run / "logs/batch.out").read_text()
+    assert logs(run) == {f"{rank}.out": f"{rank} 3 6\n" for rank in range(3)}
+
+
 def test_mpi_ranks_see_each_other(cluster: RealCluster, plainly: Slurm) -> None:
     cluster.skip_without_pmix()
     job, run = plainly.run(command=f'"$HPCAI_PYTHON" -c "{MPI}"', launcher="mpi", nodes=2)

@@ -150,6 +150,7 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("nodes: 3\nntasks: 2\n", "ntasks: 2 is fewer than nodes: 3, and Slurm starts a task on each node"),
         (
             "nodes: 2\nntasks: 3\nntasks_per_node: 2\n",
             "ntasks: 3 is not 2 nodes times 2 tasks; give one of the two",
