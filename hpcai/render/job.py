@@ -27,7 +27,8 @@ class ResolvedJob:
     spec: JobSpec
     workdir: Path
     interpreter: Path
-    cpu_bind: str | None = None
+    cpu_binds: tuple[str | None, ...] = (None,)
+    """Of each part of a heterogeneous job, else of the job."""
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
@@ -36,13 +37,19 @@ class ResolvedJob:
     images: Path = Path("/images")
     """The folder of images that are imported once for all nodes."""
 
+    @property
+    def cpu_bind(self) -> str | None:
+        """How tasks are bound to cores, where the job is not heterogeneous."""
+        return self.cpu_binds[0]
+
     def to_json(self) -> dict[str, Any]:
         """The job as JSON's own types: the spec's fields, and beside them what was resolved."""
         return as_json(self.spec) | {
             "schema_version": 1,
+            "nodes": sum(part.nodes for part in self.spec.parts),
             "workdir": str(self.workdir),
             "interpreter": str(self.interpreter),
-            "cpu_bind": self.cpu_bind,
+            "cpu_bind": self.cpu_binds[0] if len(self.cpu_binds) == 1 else list(self.cpu_binds),
             "mounts": list(self.mounts),
             "places": dict(self.places),
         }
@@ -58,10 +65,41 @@ def resolve_job(
     Raises NotFoundError for an unknown profile.
     """
     found = profile(spec.profile) if spec.profile is not None else Profile("")
+    shaped = [_shaped(part, found) for part in spec.parts]
+    env = {**found.env, **spec.env}
+    update: dict[str, Any] = {"horovod_controller": _controller(spec, has_pmix), "env": env}
+    if spec.components:
+        update["components"] = tuple(
+            one.model_copy(update=shape) for one, (shape, _) in zip(spec.components, shaped, strict=True)
+        )
+    else:
+        update |= shaped[0][0]
+        update["env"] = {**_threads(shaped[0][0]), **env}
+    merged = spec.model_copy(update=update)
+    return ResolvedJob(
+        spec=merged,
+        workdir=Path(spec.workdir or cwd or Path.cwd()),
+        interpreter=interpreter,
+        cpu_binds=tuple(_cpu_bind(merged, mask) for _, mask in shaped),
+        mounts=found.mounts if merged.container is not None else (),
+        places=_places(site),
+        pyxis_version=site.pyxis_version,
+        enroot_version=site.enroot_version,
+        images=site.images,
+    )
+
+
+def _threads(shape: Mapping[str, Any]) -> dict[str, str]:
+    cpus = shape["cpus_per_task"]
+    return {} if cpus is None else {"OMP_NUM_THREADS": str(cpus)}
+
+
+def _shaped(spec: JobSpec, found: Profile) -> tuple[dict[str, Any], str | None]:
+    """What the profile fills in of a job or of one part of it, and how it binds tasks to cores."""
     is_even = spec.ntasks is None or spec.ntasks % spec.nodes == 0
     spec = _per_node(spec)
     part = _part(found, _gpus(spec, found))
-    update: dict[str, Any] = {**_shape(spec, part), "horovod_controller": _controller(spec, has_pmix)}
+    update: dict[str, Any] = {**_shape(spec, part)}
     if spec.mem_gib is None and spec.mem_per_cpu_gib is None and spec.mem_per_gpu_gib is None:
         update["mem_gib"] = _memory_gib(found, found if spec.exclusive else part, update)
     # The masks name one place per task of a full node.
@@ -69,19 +107,7 @@ def resolve_job(
     binds = is_even and all(update[key] == getattr(part, key) for key in shape)
     if not is_even:
         update["ntasks_per_node"] = None
-    threads = {} if update["cpus_per_task"] is None else {"OMP_NUM_THREADS": str(update["cpus_per_task"])}
-    merged = spec.model_copy(update=update | {"env": {**threads, **found.env, **spec.env}})
-    return ResolvedJob(
-        spec=merged,
-        workdir=Path(spec.workdir or cwd or Path.cwd()),
-        interpreter=interpreter,
-        cpu_bind=_cpu_bind(merged, part.cpu_bind if binds else None),
-        mounts=found.mounts if merged.container is not None else (),
-        places=_places(site),
-        pyxis_version=site.pyxis_version,
-        enroot_version=site.enroot_version,
-        images=site.images,
-    )
+    return update, part.cpu_bind if binds else None
 
 
 def _per_node(spec: JobSpec) -> JobSpec:
@@ -185,13 +211,13 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         interpreter=str(job.interpreter),
         places=job.places,
         options=list(options.sbatch_options(spec, run_dir)),
-        step=_step_words(job),
-        ntasks=options.tasks(spec),
-        log="torchrun-" if spec.launcher == "torchrun" else "",
+        parts=_parts(job),
+        ntasks=sum(options.tasks(part) for part in spec.parts),
+        log=_own_logs(spec),
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
         # A bash that was given one command becomes it; any other stays beside what it runs.
-        has_several_commands=re.search(r"[\n;&|]", spec.command.strip()) is not None,
+        has_several_commands=any(re.search(r"[\n;&|]", part.command.strip()) for part in spec.parts),
         heredoc=_heredoc(spec),
     )
 
@@ -205,6 +231,11 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
             f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",
             next_step="Add --set nodes=1, or leave out --where local.",
         )
+    if where == "local" and job.spec.components:
+        raise RenderError(
+            "`components:` needs Slurm, which gives each part nodes of its own.",
+            next_step="Add --set components=null, or leave out --where local.",
+        )
     if where == "local" and job.spec.array is not None:
         raise RenderError(
             f"`array: {job.spec.array}` needs Slurm, which numbers its tasks and starts each.",
@@ -217,9 +248,40 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
         )
 
 
-def _step_words(job: ResolvedJob) -> list[str]:
+@dataclass(frozen=True)
+class _Part:
+    """One part of a heterogeneous job, or the whole of another, as templates read it."""
+
+    nodes: int
+    command: str | None
+    """None where it is the job's."""
+    threads: int | None
+    """OMP_NUM_THREADS, where parts differ; srun's --export of one part would reach those behind it too."""
+    step: list[str]
+
+
+def _parts(job: ResolvedJob) -> list[_Part]:
+    spec, found = job.spec, []
+    for number, part in enumerate(spec.parts):
+        words = _step_words(part, job.cpu_binds[number])
+        threads = part.cpus_per_task if spec.components and "OMP_NUM_THREADS" not in spec.env else None
+        command = spec.components[number].command if spec.components else None
+        found.append(_Part(part.nodes, command, threads, words))
+    return found
+
+
+def _own_logs(spec: JobSpec) -> str:
+    """What srun's own logs begin with, where each rank opens a log itself; else nothing.
+
+    Torchrun's ranks are not Slurm's, and over the parts of a heterogeneous job Slurm's %t is not the rank.
+    """
+    if spec.components:
+        return "part-"
+    return "torchrun-" if spec.launcher == "torchrun" else ""
+
+
+def _step_words(spec: JobSpec, cpu_bind: str | None) -> list[str]:
     """The words of the launching srun that do not change from site to site."""
-    spec = job.spec
     words = [f"--nodes={spec.nodes}", f"--ntasks={options.tasks(spec)}"]
     per_node = options.tasks_per_node(spec)
     if per_node is not None:
@@ -229,8 +291,8 @@ def _step_words(job: ResolvedJob) -> list[str]:
         # Slurm 22.05 and later do not pass the job's own value on to srun.
         words.append(f"--cpus-per-task={cpus}")
     words += ["--kill-on-bad-exit=1"]
-    if job.cpu_bind is not None:
-        words.append(f"--cpu-bind={quote(job.cpu_bind)}")
+    if cpu_bind is not None:
+        words.append(f"--cpu-bind={quote(cpu_bind)}")
     return words
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcai.errors import RenderError
 from hpcai.specs.job import JobSpec
+from hpcai.specs.slurm_fields import ComponentFields
 from hpcai.specs.slurm_options import slurm_options
 
 # What a person looks for first, in that order; everything else follows in the order of the fields.
@@ -18,6 +19,8 @@ _FIRST = (
     *("nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "gpus", "gpus_per_node", "mem_gib", "time_min"),
     *("exclusive", "requeue"),
 )
+# The line between the parts of a heterogeneous job; it is no option.
+HETJOB = "hetjob"
 _YES_NO = {"kill_on_invalid_dep": ("no", "yes"), "oom_kill_step": ("0", "1"), "wait_all_nodes": ("0", "1")}
 
 
@@ -47,12 +50,21 @@ def cpus_per_task(job: JobSpec) -> int | None:
 def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, str | None]]:
     """Each option of the #SBATCH lines with its value; None for an option that takes none.
 
+    Of a heterogeneous job those of each part follow, with HETJOB between them.
     Without a run's folder the output goes to a file in the folder that sbatch is called from.
     """
+    of_parts = ComponentFields.model_fields if job.components else {}
     for field in fields_in_order():
-        yield from option_of(job, field)
+        if field not in of_parts:
+            yield from option_of(job, field)
     yield "output", _output(job, run_dir)
     yield "open-mode", "append"
+    for number, part in enumerate(job.parts if job.components else ()):
+        if number:
+            yield HETJOB, None
+        for field in fields_in_order():
+            if field in of_parts:
+                yield from option_of(part, field)
 
 
 def _output(job: JobSpec, run_dir: Path | None) -> str:

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
 from hpcai.specs.mistakes import Contradiction
-from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
+from hpcai.specs.slurm_fields import OneLine, SlurmFields, component_contradictions, job_contradictions
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
 Controller = Literal["mpi", "gloo"]
@@ -132,6 +133,14 @@ class JobSpec(SlurmFields, _Heading):
     env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
+    components: Many[ComponentSpec] = ()
+
+    @property
+    def parts(self) -> tuple[JobSpec, ...]:
+        """The parts of a heterogeneous job, each as a job with what it leaves out filled in; else the job."""
+        if not self.components:
+            return (self,)
+        return tuple(self.model_copy(update={"components": (), **one.given()}) for one in self.components)
 
     @property
     def needs_pmix(self) -> bool:
@@ -153,6 +162,7 @@ class JobSpec(SlurmFields, _Heading):
 def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     """What in a job of valid fields cannot be meant together."""
     yield from job_contradictions(job)
+    yield from contradictions_of_components(job) if job.components else component_contradictions(job)
     yield from _data_contradictions(job)
     yield from _container_contradictions(job)
     for variable in job.env:
@@ -187,7 +197,11 @@ def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     container = job.container
     if container is None:
         return
-    if container.save is not None and job.nodes > 1:
+    many = "components" if job.components else "array" if job.array is not None else None
+    if container.save is not None and many is not None:
+        what = f"would be written by each of its {'parts' if many == 'components' else 'tasks'} at once"
+        yield Contradiction(("container", many), what, ("container", "save"))
+    elif container.save is not None and job.nodes > 1:
         what = f"would be written by each of the {job.nodes} nodes at once; save with nodes: 1"
         yield Contradiction(("container", "nodes"), what, ("container", "save"))
     if container.entrypoint_log and container.entrypoint is False:

@@ -209,8 +209,7 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
 
 
 def job_contradictions(job: SlurmFields) -> Iterator[Contradiction]:
-    """What in a job's options cannot be meant together."""
-    yield from component_contradictions(job)
+    """What in the options of a job as a whole cannot be meant together."""
     if job.mail_user is not None and job.mail_type is None:
         yield Contradiction(("mail_user", "mail_type"), "needs mail_type, e.g. mail_type: END,FAIL")
     if job.kill_on_invalid_dep is not None and job.dependency is None:

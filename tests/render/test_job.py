@@ -266,6 +266,17 @@ def test_a_node_with_some_tasks_more_is_what_a_profile_is_cut_for() -> None:
     assert whole.spec.ntasks_per_node == 8 and whole.cpu_bind is not None
 
 
+def test_a_part_has_what_the_job_has_unless_it_says_otherwise() -> None:
+    parts = [{"nodes": 2, "ntasks": 4}, {"profile": None, "ntasks_per_node": 1, "gpus_per_node": 0}]
+    del parts[1]["profile"]
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", time_min=5, components=parts))
+    shapes = [(one.nodes, one.ntasks_per_node, one.gpus_per_node, one.time_min) for one in done.spec.parts]
+    assert shapes == [(2, 2, 2, 5), (1, 1, 0, 5)]
+    assert done.to_json()["nodes"] == 3
+    again = JobSpec.model_validate_json(done.spec.model_dump_json(), strict=False)
+    assert again.parts == done.spec.parts
+
+
 def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> None:
     text = render_job(resolved(job(launcher="torchrun", ntasks_per_node=4, cpus_per_task=6)), HOME / "run")
     assert "#SBATCH --ntasks-per-node=1" in text
@@ -307,6 +318,7 @@ def test_only_horovod_has_a_controller() -> None:
         ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
         ({"array": "0-3"}, "/r", "local", "`array: 0-3` needs Slurm"),
+        ({"components": [{}, {}]}, "/r", "local", "`components:` needs Slurm"),
         ({"array": "0-3"}, "/100%/r", "slurm", "holds '%': there Slurm cannot give each task"),
         ({}, "r", "slurm", "is not an absolute path"),
         ({}, "/back\\slash", "slurm", "holds a backslash"),

@@ -55,8 +55,9 @@ class Slurm:
 
     def submit(self, *, beside: str | None = None, **fields: Any) -> tuple[str, Path]:
         """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
+        interpreter = fields.pop("interpreter", Path(sys.executable))
         spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
-        resolved = resolve_job(spec, load_site(self.environ), interpreter=Path(sys.executable))
+        resolved = resolve_job(spec, load_site(self.environ), interpreter=interpreter)
         run = self.run_folder(spec)
         (run / "logs").mkdir(parents=True)
         if beside is not None:
@@ -147,6 +148,54 @@ def test_tasks_that_are_no_whole_number_per_node(cluster: RealCluster, plainly: 
     job, run = plainly.run(command=command, launcher=launcher, nodes=2, ntasks=3)
     assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2"), (run / "logs/batch.out").read_text()
     assert logs(run) == {f"{rank}.out": f"{rank} 3 6\n" for rank in range(3)}
+
+
+PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpi"])
+def test_the_parts_of_a_heterogeneous_job_are_one_step(
+    cluster: RealCluster, plainly: Slurm, launcher: str
+) -> None:
+    if launcher == "mpi":
+        cluster.skip_without_pmix()
+    program = f'"$HPCAI_PYTHON" -c "{MPI}"' if launcher == "mpi" else "echo $SLURM_PROCID $SLURM_NTASKS 10"
+    told = "; echo %s on $SLURMD_NODENAME $OMP_NUM_THREADS $SLURM_JOB_ID"
+    parts = [PARTS[0], {**PARTS[1], "command": program + told % "two"}]
+    command = program + told % "one"
+    job, run = plainly.run(command=command, launcher=launcher, components=parts)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    [first, *others] = plainly.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+    number = events(run)[0]["job_id"]
+    assert logs(run) == {
+        "0.out": f"0 4 10\none on {first} 1 {number}\n",
+        "1.out": f"1 4 10\none on {first} 1 {number}\n",
+        "2.out": f"2 4 10\ntwo on {others[0]} 2 {number}\n",
+        "3.out": f"3 4 10\ntwo on {others[1]} 2 {number}\n",
+    }
+
+
+def test_data_comes_to_the_nodes_of_every_part(plainly: Slurm) -> None:
+    stand_in = plainly.folder / "python"
+    stand_in.write_text(
+        f'#!/bin/bash\necho "$SLURMD_NODENAME $7" >>"{plainly.folder}/pulled-$SLURMD_NODENAME"\n'
+    )
+    stand_in.chmod(0o755)
+    data = [{"name": "mesh", "source": "azure://datasets/mesh"}]
+    command = 'echo "$SLURMD_NODENAME $HPCAI_DATA_MESH"'
+    job, run = plainly.run(command=command, components=PARTS, data=data, interpreter=stand_in)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    pulled = {path.read_text() for path in plainly.folder.glob("pulled-*")}
+    assert len(pulled) == 3
+    # What each task is told is what was brought to its own node.
+    assert set(logs(run).values()) == pulled
+
+
+def test_a_part_that_fails_ends_the_others(plainly: Slurm) -> None:
+    parts = [PARTS[0], {"nodes": 2, "command": "[[ $SLURM_PROCID = 3 ]] || exec sleep 300; exit 7"}]
+    job, run = plainly.run(command="exec sleep 300", components=parts)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "7:0"), (run / "logs/batch.out").read_text()
+    assert events(run)[-1]["exit_status"] == 7
 
 
 def test_mpi_ranks_see_each_other(cluster: RealCluster, plainly: Slurm) -> None:

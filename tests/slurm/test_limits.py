@@ -24,6 +24,13 @@ def found(**fields: object) -> list[Breach]:
     return breaches(job, [MAIN, WIDE, SMALL], NODES)
 
 
+def test_each_part_of_a_heterogeneous_job_is_held_against_its_partition() -> None:
+    parts = [{"nodes": 2}, {"gpus_per_node": 5}, {"partition": "maim"}]
+    told = found(components=parts)
+    assert [one.key for one in told] == ["components[1].gpus_per_node", "components[2].partition"]
+    assert told[0].what.startswith("components[1]: The job asks for 5 GPUs per node")
+
+
 @pytest.mark.parametrize(
     ("fields", "key", "what"),
     [
