@@ -18,6 +18,8 @@ from hpcai.specs.job import Controller, JobSpec, as_json
 from hpcai.specs.site import Site
 
 Where = Literal["slurm", "local"]
+# So many ports on each node are a job's; those of the next job are the next.
+TENSORFLOW_PORTS = 64
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         # A bash that was given one command becomes it; any other stays beside what it runs.
         has_several_commands=any(re.search(r"[\n;&|]", part.command.strip()) for part in spec.parts),
         heredoc=_heredoc(spec),
+        ports=TENSORFLOW_PORTS,
+        workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )
 
 
@@ -226,6 +230,14 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
     for path in (run_dir, job.workdir, job.interpreter):
         if path is not None and not path.is_absolute():
             raise RenderError(f"{str(path)!r} is not an absolute path, and a script runs in many places.")
+    tasks, servers = options.tasks(job.spec), job.spec.parameter_servers
+    if servers is not None and tasks < servers + 2:
+        raise RenderError(
+            f"`parameter_servers: {servers}` of {tasks} tasks leaves no chief and worker.",
+            allowed="One task is the chief, and at least one a worker.",
+        )
+    if job.spec.launcher == "tensorflow" and (options.tasks_per_node(job.spec) or 0) > TENSORFLOW_PORTS:
+        raise RenderError(f"`launcher: tensorflow` takes at most {TENSORFLOW_PORTS} tasks per node.")
     if where == "local" and job.spec.nodes > 1:
         raise RenderError(
             f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",
@@ -290,6 +302,8 @@ def _step_words(spec: JobSpec, cpu_bind: str | None) -> list[str]:
     if cpus is not None:
         # Slurm 22.05 and later do not pass the job's own value on to srun.
         words.append(f"--cpus-per-task={cpus}")
+    if spec.launcher == "tensorflow" and spec.distribution is None:
+        words.append("--distribution=block")
     words += ["--kill-on-bad-exit=1"]
     if cpu_bind is not None:
         words.append(f"--cpu-bind={quote(cpu_bind)}")

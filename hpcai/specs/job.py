@@ -17,9 +17,9 @@ from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
 from hpcai.specs.mistakes import Contradiction
-from hpcai.specs.slurm_fields import OneLine, SlurmFields, component_contradictions, job_contradictions
+from hpcai.specs.slurm_fields import Count, OneLine, SlurmFields, component_contradictions, job_contradictions
 
-Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
+Launcher = Literal["srun", "mpi", "horovod", "torchrun", "tensorflow"]
 Controller = Literal["mpi", "gloo"]
 
 # What people who come from elsewhere write for our keys.
@@ -122,6 +122,8 @@ class _Heading(Model):
     launcher: Launcher = "srun"
     horovod_controller: Controller | None = None
     """None: MPI where this Slurm has PMIx, else Gloo."""
+    parameter_servers: Count | None = None
+    """None: TensorFlow's tasks are all workers."""
     profile: OneLine | None = None
 
 
@@ -171,12 +173,19 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         if _SECRET.fullmatch(variable.upper()):
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
-    even = job.launcher in ("horovod", "torchrun")
+    even = job.launcher in ("horovod", "torchrun", "tensorflow")
     if even and job.ntasks is not None and job.ntasks % job.nodes:
         yield Contradiction(
             ("ntasks", "launcher", "nodes"),
             f"{job.ntasks} tasks are not the same number on each of {job.nodes} nodes, as launcher: "
             f"{job.launcher} needs",
+        )
+    if job.launcher == "tensorflow":
+        yield from _tensorflow_contradictions(job)
+    elif job.parameter_servers is not None:
+        yield Contradiction(
+            ("parameter_servers", "launcher"),
+            f"is only read with launcher: tensorflow, and launcher is {job.launcher!r}",
         )
     if job.horovod_controller is not None and job.launcher != "horovod":
         yield Contradiction(
@@ -207,6 +216,14 @@ def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     if container.entrypoint_log and container.entrypoint is False:
         what = "shows what the entrypoint prints, and entrypoint is false"
         yield Contradiction(("container",), what, ("container", "entrypoint_log"))
+
+
+def _tensorflow_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    if "TF_CONFIG" in job.env:
+        yield Contradiction(("env",), "is set by launcher: tensorflow itself", ("env", "TF_CONFIG"))
+    if job.distribution is not None and not job.distribution.startswith("block"):
+        what = f"got {job.distribution!r}; TF_CONFIG names the tasks node by node, which is block"
+        yield Contradiction(("distribution", "launcher"), what)
 
 
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:

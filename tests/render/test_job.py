@@ -317,6 +317,16 @@ def test_only_horovod_has_a_controller() -> None:
     [
         ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
+        (
+            {"launcher": "tensorflow", "ntasks_per_node": 3, "parameter_servers": 2},
+            *("/r", "slurm", "`parameter_servers: 2` of 3 tasks leaves no chief and worker."),
+        ),
+        (
+            {"launcher": "tensorflow", "ntasks_per_node": 65},
+            "/r",
+            "slurm",
+            "`launcher: tensorflow` takes at most 64 tasks",
+        ),
         ({"array": "0-3"}, "/r", "local", "`array: 0-3` needs Slurm"),
         ({"components": [{}, {}]}, "/r", "local", "`components:` needs Slurm"),
         ({"array": "0-3"}, "/100%/r", "slurm", "holds '%': there Slurm cannot give each task"),

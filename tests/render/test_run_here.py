@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -106,6 +107,22 @@ def test_any_text_arrives_as_value_and_as_argument(
     done = here(command=f"printf '%s\\0' \"$VALUE\" {quoted}", env={"VALUE": text})
     assert done.status == 0
     assert here.log("0.out").split("\0") == [text, text, ""]
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("servers", "types"), [(None, "worker worker worker"), (1, "chief worker ps")])
+def test_tensorflow_finds_its_tasks_on_this_machine(
+    plainly_here: Here, servers: int | None, types: str
+) -> None:
+    command = 'echo "$TF_CONFIG"'
+    if servers is not None:
+        command += "; [[ $SLURM_PROCID = 0 ]] || exec sleep 60"
+    done = plainly_here(command=command, launcher="tensorflow", ntasks_per_node=3, parameter_servers=servers)
+    assert (done.status, done.stderr) == (0, "")
+    told = [json.loads(plainly_here.log(f"{rank}.out")) for rank in range(3)]
+    assert " ".join(one["task"]["type"] for one in told) == types
+    ports = {address for tasks in told[0]["cluster"].values() for address in tasks}
+    assert len(ports) == 3 and all(address.startswith("localhost:") for address in ports)
 
 
 @pytest.mark.programs

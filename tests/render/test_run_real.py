@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -148,6 +149,68 @@ def test_tasks_that_are_no_whole_number_per_node(cluster: RealCluster, plainly: 
     job, run = plainly.run(command=command, launcher=launcher, nodes=2, ntasks=3)
     assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2"), (run / "logs/batch.out").read_text()
     assert logs(run) == {f"{rank}.out": f"{rank} 3 6\n" for rank in range(3)}
+
+
+TF = """import json, os, sys
+config = json.loads(os.environ["TF_CONFIG"])
+task, cluster = config["task"], config["cluster"]
+assert set(config) == {"cluster", "task"} and cluster[task["type"]][task["index"]]
+print(json.dumps(config), flush=True)
+if "ps" in cluster and task["type"] != "chief":
+    import signal
+    signal.pause()
+sys.exit(int(os.environ.get("STATUS", "0")))
+"""
+
+
+def configs(run: Path) -> list[dict[str, Any]]:
+    """The TF_CONFIG of each rank, in their order."""
+    told = {int(name.removesuffix(".out")): text for name, text in logs(run).items() if name.endswith(".out")}
+    return [json.loads(told[rank]) for rank in sorted(told)]
+
+
+def test_tensorflow_finds_all_workers_in_tf_config(plainly: Slurm) -> None:
+    """A program stands in for TensorFlow: MultiWorkerMirroredStrategy reads nothing but TF_CONFIG."""
+    (plainly.folder / "tf.py").write_text(TF)
+    fields: dict[str, Any] = {
+        "command": '"$HPCAI_PYTHON" tf.py',
+        "launcher": "tensorflow",
+        "ntasks_per_node": 2,
+    }
+    job, run = plainly.run(nodes=2, **fields)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    nodes = plainly.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+    told = configs(run)
+    [cluster] = {json.dumps(one["cluster"]) for one in told}
+    workers = json.loads(cluster)["worker"]
+    assert [address.partition(":")[0] for address in workers] == [nodes[0], nodes[0], nodes[1], nodes[1]]
+    assert len(set(workers)) == 4
+    assert [one["task"] for one in told] == [{"type": "worker", "index": rank} for rank in range(4)]
+    # The next job has other ports.
+    (plainly.folder / "next").mkdir()
+    _, run = Slurm(plainly.environ, plainly.folder / "next").run(**{**fields, "command": "echo $TF_CONFIG"})
+    assert not {one.partition(":")[2] for one in workers} & {
+        one.partition(":")[2] for one in configs(run)[0]["cluster"]["worker"]
+    }
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_parameter_servers_serve_until_the_chief_has_ended(plainly: Slurm, status: int) -> None:
+    (plainly.folder / "tf.py").write_text(TF)
+    fields: dict[str, Any] = {
+        "command": '"$HPCAI_PYTHON" tf.py',
+        "launcher": "tensorflow",
+        "parameter_servers": 1,
+    }
+    job, run = plainly.run(nodes=2, ntasks_per_node=2, env={"STATUS": str(status)}, **fields)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED" if status else "COMPLETED", f"{status}:0")
+    told = configs(run)
+    cluster = told[0]["cluster"]
+    assert {name: len(tasks) for name, tasks in cluster.items()} == {"chief": 1, "worker": 2, "ps": 1}
+    assert [(one["task"]["type"], one["task"]["index"]) for one in told] == [
+        *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
+    ]
+    assert len({address for tasks in cluster.values() for address in tasks}) == 4
 
 
 PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]

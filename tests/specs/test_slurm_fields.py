@@ -169,6 +169,9 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
             "components: [{mem_gib: 1}, {}, {mem_gib: 2}]\n",
             "components[1]: has no mem_gib, and Slurm would give it that of components[0]; say which",
         ),
+        ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
+        ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
+        ("launcher: tensorflow\ndistribution: cyclic\n", "distribution: got 'cyclic'; TF_CONFIG names"),
         ("nodes: 3\nntasks: 2\n", "ntasks: 2 is fewer than nodes: 3, and Slurm starts a task on each node"),
         (
             "nodes: 2\nntasks: 3\nntasks_per_node: 2\n",
