@@ -18,6 +18,8 @@ from hpcai.specs.job import Controller, JobSpec, as_json
 from hpcai.specs.site import Site
 
 Where = Literal["slurm", "local"]
+# After so long a teardown is ended.
+TEARDOWN_S = 60
 # So many ports on each node are a job's; those of the next job are the next.
 TENSORFLOW_PORTS = 64
 
@@ -222,6 +224,7 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         has_several_commands=any(re.search(r"[\n;&|]", part.command.strip()) for part in spec.parts),
         heredoc=_heredoc(spec),
         ports=TENSORFLOW_PORTS,
+        teardown_s=TEARDOWN_S,
         workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )
 
@@ -349,7 +352,7 @@ def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[st
 
 def _heredoc(spec: JobSpec) -> str:
     """A word that ends a here-document and is no line of the text inside it."""
-    lines = {line for command in spec.setup for line in command.splitlines()}
+    lines = {line for command in (*spec.setup, *spec.teardown) for line in command.splitlines()}
     word = "END"
     while word in lines:
         word += "_"

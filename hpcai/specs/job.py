@@ -86,7 +86,9 @@ _SECRET = re.compile(
     r"AZURE_STORAGE_((ACCOUNT_|ACCESS_)?KEY|SAS(_TOKEN)?|(ACCOUNT_)?CONNECTION_STRING)|AZURE_CLIENT_SECRET"
 )
 _SECRETS_GO = "keys and SAS go into a file of mode 0600 that HPCAI_STORAGE_CREDENTIALS names"
-_RESERVED = re.compile(r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|PYTHON|DATA_.*)|SLURM_.*|SLURMD_.*")
+_RESERVED = re.compile(
+    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS)|SLURM_.*|SLURMD_.*"
+)
 
 
 def _value(text: str) -> str:
@@ -95,12 +97,32 @@ def _value(text: str) -> str:
     return text
 
 
+def _nowhere(text: str) -> str:
+    raise wrong(
+        f"got {text!r}; nothing sends outputs to another place yet: leave it out, and find them in the "
+        "run's record, below outputs/"
+    )
+
+
+_DATA_NAME = matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
+
+
+class OutputSpec(Model):
+    """A folder of the run's record for one kind of what the job leaves behind."""
+
+    name: Annotated[str, _DATA_NAME]
+    to: Annotated[str, AfterValidator(_nowhere)] | None = None
+
+    @property
+    def variable(self) -> str:
+        """The variable that names the folder in every task."""
+        return "HPCAI_OUTPUT_" + self.name.upper().replace("-", "_")
+
+
 class DataSpec(Model):
     """A data set that is brought to every node's own scratch before the command starts."""
 
-    name: Annotated[
-        str, matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
-    ]
+    name: Annotated[str, _DATA_NAME]
     source: Annotated[str, AfterValidator(_source)]
     version: Version | None = None
     verify: bool = False
@@ -132,9 +154,11 @@ class JobSpec(SlurmFields, _Heading):
 
     workdir: Annotated[Path, Field(strict=False)] | None = None
     setup: Many[Shell] = ()
+    teardown: Many[Shell] = ()
     env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
+    outputs: Many[OutputSpec] = ()
     components: Many[ComponentSpec] = ()
 
     @property
@@ -227,12 +251,13 @@ def _tensorflow_contradictions(job: JobSpec) -> Iterator[Contradiction]:
 
 
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:
-    seen: dict[str, str] = {}
-    for index, data in enumerate(job.data):
-        if data.variable in seen:
-            what = f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
-            yield Contradiction(("data",), what, ("data", index, "name"))
-        seen[data.variable] = data.name
+    for key in ("data", "outputs"):
+        seen: dict[str, str] = {}
+        for index, one in enumerate(getattr(job, key)):
+            if one.variable in seen:
+                what = f"{seen[one.variable]!r} and {one.name!r} both become {one.variable}"
+                yield Contradiction((key,), what, (key, index, "name"))
+            seen[one.variable] = one.name
 
 
 def as_json(model: BaseModel) -> dict[str, Any]:

@@ -352,6 +352,20 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     assert events(run)[-1]["event"] == "end"
 
 
+def test_the_teardown_of_a_cancelled_job_runs_and_a_signal_does_not_end_it(plainly: Slurm) -> None:
+    outputs = plainly.folder / "told"
+    # Slurm signals the batch part's processes too.
+    teardown = [f"sleep 1; echo \"$HPCAI_EXIT_STATUS\" >>'{outputs}'"]
+    job_id, run = plainly.submit(command="echo ready; exec sleep 300", teardown=teardown, nodes=2)
+    log = run / "logs/0/0.out"
+    plainly.wait(job_id, is_there=lambda _: log.exists() and "ready" in log.read_text())
+    plainly.command("scancel", job_id)
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "CANCELLED"
+    until(lambda: outputs.exists() and outputs.read_text(), 10, "the teardown has run")
+    assert outputs.read_text() == f"{events(run)[-1]['exit_status']}\n"
+    assert events(run)[-1]["event"] == "end"
+
+
 SAVES = """import signal
 signal.signal(signal.SIGUSR1, lambda *_: exit("saved"))
 print("ready", flush=True)

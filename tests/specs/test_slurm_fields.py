@@ -169,6 +169,16 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
             "components: [{mem_gib: 1}, {}, {mem_gib: 2}]\n",
             "components[1]: has no mem_gib, and Slurm would give it that of components[0]; say which",
         ),
+        (
+            "outputs: [{name: m, to: 'azure://x/y'}]\n",
+            "outputs[0].to: got 'azure://x/y'; nothing sends outputs",
+        ),
+        (
+            "outputs: [{name: a-b}, {name: a_b}]\n",
+            "outputs[1].name: 'a-b' and 'a_b' both become HPCAI_OUTPUT_A_B",
+        ),
+        ("env: {HPCAI_OUTPUT_X: y}\n", "env.HPCAI_OUTPUT_X: is set by the job script itself"),
+        ("teardown: [' ']\n", "teardown[0]: got ' '; a shell command"),
         ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
         ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
         ("launcher: tensorflow\ndistribution: cyclic\n", "distribution: got 'cyclic'; TF_CONFIG names"),
