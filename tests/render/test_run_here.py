@@ -111,7 +111,7 @@ def test_any_text_arrives_as_value_and_as_argument(
 
 TEARDOWN = [
     "false",
-    'echo "$PWD $HPCAI_EXIT_STATUS $((SECONDS < 50)) ${SLURM_PROCID:-batch}" >>"$HPCAI_OUTPUT_TOLD/it"',
+    'echo "$PWD $HPCAI_EXIT_STATUS $HPCAI_SCRATCH ${SLURM_PROCID:-batch}" >>"$HPCAI_OUTPUT_TOLD/it"',
 ]
 
 
@@ -122,7 +122,8 @@ def test_teardown_runs_once_however_the_job_ended(plainly_here: Here, command: s
     done = plainly_here(command=command, ntasks_per_node=2, teardown=[*TEARDOWN, "exit 3"], outputs=outputs)
     assert done.status == status and done.stderr.endswith("teardown: ended with status 3\n")
     told = (plainly_here.run / "outputs/told/it").read_text()
-    assert told == f"{plainly_here.work} {status} 1 batch\n"
+    scratch = plainly_here.scratch / plainly_here.attempts()[0]["node_list"]
+    assert told == f"{plainly_here.work} {status} {scratch} batch\n"
     assert plainly_here.attempts()[-1]["exit_status"] == status
 
 
