@@ -22,14 +22,21 @@ _MOST_NAMED = 10
 
 
 def facts_of_tasks(run: Run) -> dict[str, Any]:
-    """How many tasks of an array ended how, and each that did not complete; nothing for another run."""
+    """How many tasks of an array ended how, and each that did not complete; nothing for another run.
+
+    Also what Slurm tells of one task only, for all of them.
+    """
     from hpcai.launch.ends import outcomes_of_tasks
 
     ends = outcomes_of_tasks(run)
     if not ends:
         return {}
     bad = [(end.task, end.outcome) for end in ends if end.outcome and end.outcome.state != "COMPLETED"]
+    over = all(end.outcome is not None for end in ends)
     return {
+        "node_list": None,
+        "started": min((end.start for end in ends if end.start is not None), default=None),
+        "ended": max((end.end for end in ends if end.end is not None), default=None) if over else None,
         "tasks": {"total": len(ends), **_counts(ends)},
         "not_completed": [
             {"task": task, "state": outcome.state, "cause": outcome.cause, "exit_status": outcome.status}
@@ -41,7 +48,7 @@ def facts_of_tasks(run: Run) -> dict[str, Any]:
 def _counts(ends: Sequence[TaskEnd]) -> dict[str, int]:
     """The most telling first."""
     counted = Counter(
-        end.outcome.cause if end.outcome else "running" if end.has_begun else "waiting" for end in ends
+        end.outcome.cause if end.outcome else "waiting" if end.start is None else "running" for end in ends
     )
     order = ("completed", "failed")
     return {cause: counted[cause] for cause in (*order, *sorted(counted.keys() - {*order})) if counted[cause]}

@@ -46,7 +46,10 @@ def follow(run: Run, client: SlurmClient) -> Outcome:
             return _until_end(follower, arrays.teller(follower))
         return _watch(follower, run)
     except KeyboardInterrupt:
-        tell_detached(f"job {run.job_id}", run.name, "following")
+        tasks = run.task_ids()
+        tell_detached(
+            f"job {run.job_id}", run.name, "following", run.of_task(tasks[0]).name if tasks else None
+        )
         # That Slurm has taken the job is known before its first answer to a question.
         raise Detached(_state(follower) or "PENDING") from None
 
@@ -84,7 +87,8 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     except KeyboardInterrupt:
         # A run without a job is of another process of this machine.
         job = f"job {run.job_id}" if follower.is_in_slurm else run.name
-        tell_detached(job, run.name)
+        tasks = run.task_ids()
+        tell_detached(job, run.name, logs_of=run.of_task(tasks[0]).name if tasks else None)
         raise Detached(_state(follower)) from None
 
 
@@ -189,7 +193,11 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
         raise Detached(job.state) from None
 
 
-def tell_detached(what: str, ident: str, doing: str = "waiting") -> None:
-    """That a job goes on without whoever stayed with it, and what to type next."""
+def tell_detached(what: str, ident: str, doing: str = "waiting", logs_of: str | None = None) -> None:
+    """That a job goes on without whoever stayed with it, and what to type next.
+
+    `logs_of` is what has logs, default: `ident`.
+    """
+    name = logs_of or ident
     say(f"\nNo longer {doing}; {what} goes on.")
-    suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {ident}", f"hpcai cancel {ident}")
+    suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {name}", f"hpcai cancel {ident}")

@@ -103,7 +103,8 @@ class TaskEnd:
     task: int
     outcome: Outcome | None
     """None while it waits or runs."""
-    has_begun: bool
+    start: float | None
+    """When it first began; None while it waits."""
     end: float | None
 
 
@@ -113,10 +114,9 @@ def outcomes_of_tasks(run: Run) -> list[TaskEnd]:
     for number in run.task_ids():
         task = run.of_task(number)
         attempts = task.attempts()
-        has_begun = any(attempt.start is not None for attempt in attempts)
-        found.append(
-            TaskEnd(number, outcome_of_record(task), has_begun, attempts[-1].end if attempts else None)
-        )
+        starts = [attempt.start for attempt in attempts if attempt.start is not None]
+        end = attempts[-1].end if attempts else None
+        found.append(TaskEnd(number, outcome_of_record(task), min(starts, default=None), end))
     return found
 
 

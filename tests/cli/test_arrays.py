@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_an_array_is_shown_by_how_its_tasks_ended(cli: Cli, followed: tuple[Run,
     assert facts["tasks"] == {"total": 4, "completed": 3, "failed": 1}
     assert facts["not_completed"] == [{"task": 3, "state": "FAILED", "cause": "failed", "exit_status": 7}]
     assert (facts["state"], facts["exit_status"], facts["job_id"]) == ("FAILED", 7, run.job_id)
+    attempts = [run.of_task(number).attempts()[0] for number in run.task_ids()]
+    assert facts["started"] == min(one.start for one in attempts if one.start is not None)
+    assert facts["ended"] == max(one.end for one in attempts if one.end is not None)
+    assert facts["node_list"] is None
     shown = cli("show", run.name).stdout
     assert "4: 3 completed, 1 failed\n" in shown and "failed, status 7\n" in shown
     cli("show", run.name, "--wait", "-q", status=7)
@@ -145,6 +150,21 @@ def test_a_task_is_cancelled_and_then_the_array(cli: Cli, going: Run) -> None:
     assert [end.outcome and end.outcome.cause for end in outcomes_of_tasks(going)] == ["cancelled"] * 4
     assert "No job of yours" in cli("queue").stderr
     assert cli("show", "--wait", "-q", going.name, status=143).stdout == f"{going.name}\n"
+
+
+def test_ctrl_c_leaves_an_array_and_names_a_task_that_has_logs(cli: Cli) -> None:
+    following = cli.start("submit", "--follow", "-o", "json", cli.file("sleep 600", name="left", array="2-3"))
+    run = until(
+        lambda: next((Run(path) for path in cli.runs_root.glob("default/left-*")), None), 30, "a record"
+    )
+    until(lambda: run.of_task(2).attempts(), 30, "a task runs")
+    following.send_signal(signal.SIGINT)
+    said, words = following.communicate(timeout=20)
+    assert following.returncode == 130, words
+    assert json.loads(said)["run"] == run.name
+    assert f"hpcai logs -f {run.name}_2\n" in words
+    assert cli("show", run.name, "--wait", "--timeout-s", "0.5", status=8).stderr
+    cli("cancel", run.name)
 
 
 def test_an_array_that_waits_is_cancelled_as_a_whole(cli: Cli) -> None:
