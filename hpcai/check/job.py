@@ -13,6 +13,7 @@ from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
+from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
@@ -75,9 +76,10 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
     mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
     has_pyxis = client.has_pyxis() if job.spec.container is not None else None
     limits = breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
+    of_array = array_breaches(job.spec, client.config()) if job.spec.array is not None else ()
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in (*gate_breaches(job.spec, client.version()), *limits)
+        for breach in (*gate_breaches(job.spec, client.version()), *of_array, *limits)
     ]
     never = dependency_breach(job.spec.dependency, client)
     found += [Finding("error", never.key, never.what, never.fix)] if never else []

@@ -92,7 +92,8 @@ def _cancel_job(ctx: click.Context, client: SlurmClient, target: Target) -> None
     if target.job is None:
         raise _cannot_be_cancelled(target, "Slurm knows no job of it")
     if target.run is not None:
-        target.run.append_event("cancel_requested")
+        of_task = {} if target.run.task is None else {"task": target.run.task}
+        target.run.append_event("cancel_requested", **of_task)
     client.cancel(target.job.ident)
     try:
         _wait_for_end(client, target.job)

@@ -276,9 +276,9 @@ def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, 
 
 
 def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
-    from hpcai.cli.ending import tell_end
+    from hpcai.cli import arrays, ending
 
-    tell_end(run, outcome)
+    (arrays if run.task_ids() else ending).tell_end(run, outcome)
     _emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
 

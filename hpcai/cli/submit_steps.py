@@ -104,17 +104,18 @@ def _tell(steps: Steps, runs: Sequence[Run], manner: Manner) -> None:
 
 
 def _follow(ctx: click.Context, steps: Steps, runs: Sequence[Run], context: Context) -> None:
-    from hpcai.cli.ending import tell_end
+    from hpcai.cli import arrays, ending
     from hpcai.cli.following import follow
 
     first_bad = 0
     for step, run in zip(steps.steps, runs, strict=True):
         say(f"{run.name} is job {run.job_id}.")
         outcome = follow(run, context.client)
-        never_began = all(attempt.start is None for attempt in run.attempts())
+        tasks = [run.of_task(task) for task in run.task_ids()] or [run]
+        never_began = all(attempt.start is None for task in tasks for attempt in task.attempts())
         if step.after and outcome.state == "CANCELLED" and never_began:
             say(f"{run.name} was left out: it starts {_waits(step)}.")
             continue
-        tell_end(run, outcome)
+        (arrays if run.task_ids() else ending).tell_end(run, outcome)
         first_bad = first_bad or outcome.status
     ctx.exit(first_bad)

@@ -27,6 +27,8 @@ def submit_again(run: Run) -> str | None:
         # As it was then; the folder itself has gone on.
         overrides = [one for one in overrides if not one.startswith("code=")]
         overrides.append(f"code={run.paths.code.resolve()}")
+    if run.task is not None:
+        overrides = [one for one in overrides if not one.startswith("array=")] + [f"array={run.task}"]
     for override in overrides:
         words += ["--set", override]
     if run.is_local:

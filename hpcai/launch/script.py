@@ -16,6 +16,7 @@ from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
+from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
@@ -139,6 +140,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     never = dependency_breach(spec.dependency, client)
     found = [breach for breach in limits if breach.is_certain] + ([never] if never else [])
     found += gate_breaches(spec, client.version())
+    found += array_breaches(spec, client.config()) if spec.array is not None else ()
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import os
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -131,6 +132,14 @@ class SlurmClient:
         Raises NotFoundError when there is no such job.
         """
         ident = str(ident)
+        return most_telling(self.tasks(ident), ident)
+
+    def tasks(self, ident: int | str) -> list[JobInfo]:
+        """All that Slurm knows of a job, task by task of an array; those that wait stand in one together.
+
+        Raises NotFoundError when there is no such job.
+        """
+        ident = str(ident)
         unknown = NotFoundError(
             f"Slurm knows no job {ident}; an ended job it forgets after a while.",
             next_step="`hpcai queue` lists your jobs.",
@@ -142,11 +151,10 @@ class SlurmClient:
         # Slurm answers some ids that are none, such as 0, with every job that there is.
         found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
         if not found:
+            found = [dataclasses.replace(job, array_task_id=task) for job, task in _one_of_many(told, ident)]
+        if not found:
             raise unknown
-        most = min(found, key=lambda job: (job.is_final, job.state == "COMPLETED"))
-        if str(most.array_job_id) == ident:
-            return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
-        return most
+        return found
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
@@ -259,7 +267,9 @@ class SlurmClient:
     def _query_environ(self) -> dict[str, str]:
         # Instants in UTC, in the one form that parse reads; no defaults of the user's own squeue and sinfo.
         kept = {name: value for name, value in self.environ.items() if not re.match("(SQUEUE|SINFO)_", name)}
-        return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8"}
+        # And a list of an array's waiting tasks to its end, which Slurm cuts at 64 characters.
+        plain = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+        return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
     def _submission_environ(self) -> dict[str, str]:
         # Inside a job, its own SLURM_* variables would become options and facts of the new job.
@@ -296,6 +306,23 @@ class _Submission:
     def _accepted(self) -> int | None:
         jobs = self.client.jobs_without_retry()
         return max((job.job_id for job in jobs if job.is_of(self.script)), default=None)
+
+
+def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:
+    """Of several tasks the one that tells most of them all, under the array's own id."""
+    # Of those that have not completed, the first to end.
+    most = min(tasks, key=lambda job: (job.is_final, job.state == "COMPLETED", job.end_time or math.inf))
+    if str(most.array_job_id) == ident:
+        return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
+    return most
+
+
+def _one_of_many(jobs: Iterable[JobInfo], ident: str) -> Iterator[tuple[JobInfo, str]]:
+    """A task that still stands among others that wait, and its number."""
+    array, _, task = ident.partition("_")
+    for job in jobs:
+        if task.isdecimal() and str(job.array_job_id) == array and int(task) in job.array_task_ids:
+            yield job, task
 
 
 def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:

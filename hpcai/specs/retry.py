@@ -37,10 +37,15 @@ class RetrySpec(Model):
         return False if self.node_failure == 0 and self.preempted == 0 else None
 
 
-def retry_contradictions(retry: RetrySpec | None, requeue: bool | str | None) -> Iterator[Contradiction]:
+def retry_contradictions(
+    retry: RetrySpec | None, requeue: bool | str | None, *, has_components: bool
+) -> Iterator[Contradiction]:
     """What in a job's retries cannot be meant."""
     if retry is None:
         return
+    if has_components:
+        # Each part is a job of its own for Slurm, with nodes to leave out of its own.
+        yield Contradiction(("retry", "components"), "does not go with components; requeue: true does")
     if not retry.budgets:
         yield Contradiction(("retry",), f"says nothing: it names none of {', '.join(CAUSES)}")
     if retry.requeue and requeue is False:

@@ -14,7 +14,8 @@ import pytest
 from hpcai.launch import script
 from hpcai.launch.again import submit_again
 from hpcai.render.job import resolve_job
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster

@@ -15,7 +15,8 @@ import pytest
 from hpcai import shell
 from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster

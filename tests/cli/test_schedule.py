@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.runs.record import list_runs
+from hpcai.runs.find import list_runs
 from tests.real_cluster import RealCluster
 
 pytestmark = pytest.mark.real

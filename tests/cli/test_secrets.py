@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run
 from tests.real_cluster import RealCluster
 from tests.staging.key_vault_stand_in import Vault, running
 from tests.waiting import until

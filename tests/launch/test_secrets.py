@@ -13,7 +13,8 @@ import pytest
 from hpcai.errors import NotFoundError, SlurmError
 from hpcai.launch import script, secrets
 from hpcai.render.job import ResolvedJob, resolve_job, stash_of_job
-from hpcai.runs.record import Run, create_run, list_runs
+from hpcai.runs.find import list_runs
+from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
