@@ -14,6 +14,7 @@ import pytest
 
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
+from tests.container_cluster import Containers
 from tests.real_cluster import RealCluster
 from tests.staging.key_vault_stand_in import Vault, running
 from tests.waiting import until
@@ -195,3 +196,35 @@ def test_on_this_machine_the_same(environ: dict[str, str], tmp_path: Path) -> No
     assert run.paths.log(0, 0).read_text() == f"{digest}  -\nnot here\n"
     assert files_with_secrets(tmp_path) == {"it's a key": ["FROM_FILE"]}
     assert list((tmp_path / f".hpcai-secrets-{os.getuid()}").iterdir()) == []
+
+
+def test_in_a_container_over_attempts_until_the_job_is_done(containers: Containers, tmp_path: Path) -> None:
+    environ = {
+        **containers.environ,
+        "HPCAI_RUNS_ROOT": str(tmp_path / "runs"),
+        "MY_TOKEN": PLANTED["FROM_ENV"],
+    }
+    path = tmp_path / "job.yaml"
+    spec = {
+        "kind": "job",
+        "name": "planted",
+        # The image has a SHARED_VAR of its own.
+        "command": 'echo "$HPCAI_ATTEMPT ${#SHARED_VAR} $FROM_IMAGE"; exit "$((HPCAI_ATTEMPT ? 0 : 75))"',
+        "container": {"image": str(containers.squashfs), "name": "mine"},
+        "secrets": {"SHARED_VAR": "env:MY_TOKEN"},
+        "retry": {"failed": 1, "statuses": [75]},
+        "teardown": ['echo "$HPCAI_EXIT_STATUS ${SHARED_VAR-none}" >>"$HPCAI_RUN_DIR/ended"'],
+    }
+    path.write_text(json.dumps(spec))
+    run = submitted(environ, path)
+    done = hpcai(environ, "show", run.name, "--wait")
+    assert done.returncode == 0, run.paths.batch_log.read_text()
+    length = len(PLANTED["FROM_ENV"])
+    assert [run.paths.log(attempt, 0).read_text() for attempt in (0, 1)] == [
+        f"{attempt} {length} image\n" for attempt in (0, 1)
+    ]
+    assert (run.path / "ended").read_text() == "75 none\n0 none\n", (
+        "behind each attempt, and without the secret"
+    )
+    assert [attempt.cause for attempt in run.attempts()] == ["failed", "completed"]
+    assert files_with_secrets(tmp_path) == {}, "it waited for the second attempt, and is gone now"
