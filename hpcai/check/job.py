@@ -9,16 +9,18 @@ from pathlib import Path
 
 from hpcai.check import places
 from hpcai.check.findings import Finding, has_errors
-from hpcai.check.secrets import secrets_in_env
+from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
+from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import DataSpec
 from hpcai.specs.mistakes import SpecFileError
+from hpcai.specs.secrets import parse_reference
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def check_job(
     """
     findings = [finding for data in job.spec.data for finding in _data(data, environ)]
     findings += secrets_in_env(job.spec)
+    findings += secrets_by_reference(job.spec, environ)
     refused = places.refuses_writing(runs_root)
     findings += [refused] if refused else []
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
@@ -73,9 +76,10 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
     mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
     has_pyxis = client.has_pyxis() if job.spec.container is not None else None
     limits = breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
+    of_array = array_breaches(job.spec, client.config()) if job.spec.array is not None else ()
     found = [
         Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in (*gate_breaches(job.spec, client.version()), *limits)
+        for breach in (*gate_breaches(job.spec, client.version()), *of_array, *limits)
     ]
     never = dependency_breach(job.spec.dependency, client)
     found += [Finding("error", never.key, never.what, never.fix)] if never else []
@@ -92,8 +96,12 @@ def _places(job: ResolvedJob, runs_root: Path, nodes: Sequence[NodeInfo]) -> Ite
     if not job.workdir.is_dir():
         yield Finding("error", "workdir", f"There is no folder {str(job.workdir)!r}.", "Correct workdir.")
     by_name = [("workdir", job.workdir), ("HPCAI_RUNS_ROOT", runs_root)]
-    if job.spec.data:
+    references = [parse_reference(text) for text in job.spec.secrets.values()]
+    if job.spec.data or any(one.scheme == "keyvault" for one in references):
         by_name.append(("interpreter", job.interpreter))
+    by_name += [("secrets", Path(one.place)) for one in references if one.scheme == "file"]
+    if job.own_secrets is not None and any(one.scheme == "env" for one in references):
+        by_name.append(("HPCAI_SECRETS_FOLDER", job.own_secrets))
     for name, path in by_name:
         finding = places.seen_by_nodes(name, path, nodes)
         if finding is not None:

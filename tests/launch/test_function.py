@@ -14,7 +14,8 @@ import hpcai
 from hpcai.errors import SlurmError, SpecError, StageError, UsageError
 from hpcai.launch import function
 from hpcai.launch.function import FunctionExecutor
-from hpcai.runs.record import Run, list_runs
+from hpcai.runs.find import list_runs
+from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster
@@ -70,6 +71,10 @@ def test_functions_in_slurm(
     assert "accounting" not in capfd.readouterr().err
     runs = list_runs(tmp_path / "runs")
     assert len(runs) == 4
+    # Each task of the array wrote to a folder of its own.
+    array = next(run for run in runs if run.task_ids())
+    assert [one.attempts()[0].exit_status for one in map(array.of_task, array.task_ids())] == [0, 0, 0]
+    assert not array.paths.attempts.exists()
     assert "#SBATCH --signal=USR2@90\n" in runs[0].paths.script.read_text()
 
 
@@ -141,6 +146,8 @@ def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:
         hpcai.executor(tmp_path, nodse=2)
     with pytest.raises(UsageError, match="The function is the command here"):
         hpcai.executor(tmp_path, command="true")
+    with pytest.raises(UsageError, match="are tasks of one array"):
+        hpcai.executor(tmp_path, array="0-3")
     with pytest.raises(SpecError, match="not JSON serializable"):
         hpcai.executor(tmp_path, env=object)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hpcai.errors import ToolError
-from hpcai.runs.record import find_run
+from hpcai.runs.find import find_run
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster, fault, marks, prefix
 from hpcai.slurm.local.places import place
