@@ -28,10 +28,6 @@ class RunPaths:
         """The folders of an array's tasks."""
         return self.root / "tasks"
 
-    def tasks_begun(self) -> list[int]:
-        """The tasks of an array that have a folder, in order."""
-        return sorted(int(path.name) for path in _entries(self.tasks_dir) if path.name.isdecimal())
-
     @property
     def spec(self) -> Path:
         return self.root / "spec.yaml"
