@@ -130,6 +130,10 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
                 "`array` cannot be given: functions that are submitted together are tasks of one array.",
                 next_step="`map_array(function, values)` submits an array.",
             )
+        if any("command" in part for part in fields.get("components", ()) if isinstance(part, dict)):
+            raise UsageError(
+                "A part of `components` has the same function as the others: `command` cannot be given."
+            )
         self._spec = self._load(fields, self.folder)
         self._fields = fields
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
@@ -164,7 +168,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {quoted}"
 
     def _num_tasks(self) -> int:
-        return self._spec.ntasks or self._spec.nodes * (self._spec.ntasks_per_node or 1)
+        return sum(part.ntasks or part.nodes * (part.ntasks_per_node or 1) for part in self._spec.parts)
 
     def _internal_process_submissions(
         self, delayed_submissions: list[utils.DelayedSubmission]
