@@ -135,6 +135,13 @@ def test_teardown_runs_where_the_setup_of_the_tasks_fails(plainly_here: Here) ->
 
 
 @pytest.mark.programs
+def test_a_teardown_that_fails_where_the_disk_is_full_masks_no_status(plainly_here: Here) -> None:
+    script = plainly_here.render(command="exit 5", teardown=["exit 3"])
+    full = f"exec bash {quote(script)} >/dev/full 2>&1"
+    assert shell.run(["bash", "-c", full], timeout_s=30, check=False).status == 5
+
+
+@pytest.mark.programs
 def test_a_teardown_that_hangs_is_ended(plainly_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpcai.render.job.TEARDOWN_S", 1)
     done = plainly_here(command="exit 5", teardown=["sleep 600"])
