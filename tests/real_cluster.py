@@ -14,7 +14,7 @@ import pytest
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster as embedded
 
-OURS = re.compile(r"test-(\d+)")
+OURS = re.compile(r"test-(\d+)(-c)?")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,12 @@ def local() -> None:
     "--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]"
 )
 @click.option("--blob", is_flag=True, help="With an Azure Storage emulator.")
+@click.option("--containers", is_flag=True, help="With a stand-in for Pyxis: tasks may run in images.")
+@click.option(
+    "--pyxis-version",
+    metavar="VERSION",
+    help="Which Pyxis --containers plays: 0.20 to 0.24.  [default: 0.21, as CycleCloud's]",
+)
 @click.option(
     "--slurm",
     type=click.Choice(("22.05", "24.11", "testing")),
@@ -63,20 +69,26 @@ def up(
     gpus_per_node: int,
     memory_mib_per_node: int | None,
     blob: bool,
+    containers: bool,
+    pyxis_version: str | None,
     slurm: str | None,
 ) -> None:
     """Start a cluster and wait until its nodes are idle.
 
     Job numbers, Blob data and scratch of an earlier life under the same name are still there. One that
-    is up already is left alone: exit status 0 when it has this very shape, else 4.
+    is up already is left alone: exit status 0 when it has this very shape, else 4. A machine that allows
+    no user namespaces, or has no C compiler, takes no --containers: exit status 4.
 
     --slurm takes the packages from the mirror of Debian that this machine's apt uses, and from nowhere but
     where Debian's keys vouch for them; elsewhere HPCAI_DEBIAN_MIRROR_URL names a mirror. What testing has
     moves on: `hpcai local status` tells the version. A name whose earlier life had another version is 4,
     as is a machine that has no such packages; a mirror that does not answer is 6.
     """
-    from hpcai.slurm.local import cluster
+    from hpcai.errors import UsageError
+    from hpcai.slurm.local import cluster, pyxis
 
+    if pyxis_version is not None and not containers:
+        raise UsageError("--pyxis-version is given without --containers.", next_step="Add --containers.")
     started = cluster.up(
         name,
         nodes=nodes,
@@ -84,6 +96,7 @@ def up(
         gpus_per_node=gpus_per_node,
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
+        pyxis_version=(pyxis_version or pyxis.DEFAULT_VERSION) if containers else None,
         slurm=slurm,
         tell=say,
     )

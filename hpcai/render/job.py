@@ -31,6 +31,10 @@ class ResolvedJob:
     mounts: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     """The site's variables that every task needs; none is a secret."""
+    pyxis_version: str | None = None
+    enroot_version: str | None = None
+    images: Path = Path("/images")
+    """The folder of images that are imported once for all nodes."""
 
     def to_json(self) -> dict[str, Any]:
         """The job as JSON's own types: the spec's fields, and beside them what was resolved."""
@@ -70,6 +74,9 @@ def resolve_job(
         cpu_bind=_cpu_bind(merged, part.cpu_bind if binds else None),
         mounts=found.mounts if merged.container is not None else (),
         places=_places(site),
+        pyxis_version=site.pyxis_version,
+        enroot_version=site.enroot_version,
+        images=site.images,
     )
 
 
@@ -156,7 +163,13 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     spec = job.spec
     _check(job, run_dir, where)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    pyxis = _pyxis(job, run_dir, steps=2 if gloo else 1)
+    shared, save, kept = None, None, None
+    steps = 2 if gloo else 1
+    if spec.container is not None:
+        shared = container.shared_image(spec.container, spec.nodes, job.images)
+        save = container.saved_file(spec.container, str(job.workdir))
+        kept = container.kept_name(spec.container, steps)
+    pyxis = _pyxis(job, run_dir, steps=steps, imported=shared is not None)
     return render(
         "sbatch/job.sh.j2",
         job=spec,
@@ -171,6 +184,10 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         ntasks=spec.nodes * options.tasks_per_node(spec),
         log="torchrun-" if spec.launcher == "torchrun" else "",
         pyxis=pyxis,
+        image=shared,
+        save=save,
+        kept=kept,
+        leaves=kept is not None or (shared is not None and shared.moves),
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
         # A bash that was given one command becomes it; any other stays beside what it runs.
@@ -218,18 +235,22 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> list[str]:
+def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int, imported: bool) -> list[str]:
     spec = job.spec
     if spec.container is None:
         return []
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.workdir) if path is not None]
+    mounts = [*own, *job.mounts]
+    container.refuse_what_pyxis_lacks(spec.container, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_enroot_lacks(spec.container, job.enroot_version)
     return container.pyxis_words(
         spec.container,
         workdir=str(job.workdir),
-        mounts=[*own, *job.mounts],
+        mounts=mounts,
         env_names=[*_env(spec), *job.places],
         steps_in_container=steps,
+        imported=imported,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+Item = TypeVar("Item")
 
 
 class Model(BaseModel):
@@ -29,3 +32,23 @@ def matches(pattern: str, allowed: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/") or "\0" in text or "\n" in text:
+        raise wrong(f"got {text!r}; an absolute path in one line")
+    return text
+
+
+_SHELL = matches(r"[^\x00]*\S[^\x00]*", "a shell command")
+Shell = Annotated[str, _SHELL]
+Name = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
+    ),
+]
+Variable = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Many = Annotated[tuple[Item, ...], Field(strict=False)]

@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hpcai.specs.fields import Model, matches, wrong
+from hpcai.specs.container import ContainerSpec
+from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
 
 Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
 Controller = Literal["mpi", "gloo"]
-Item = TypeVar("Item")
 
 # What people who come from elsewhere write for our keys.
 ALIASES = {
@@ -52,12 +52,6 @@ ALIASES = {
 }
 
 
-def _absolute(text: str) -> str:
-    if not text.startswith("/") or "\0" in text or "\n" in text:
-        raise wrong(f"got {text!r}; an absolute path in one line")
-    return text
-
-
 def _source(text: str) -> str:
     # Neither is repeated: it would go on into logs.
     if re.search(r"[?&]sig=", text, re.IGNORECASE):
@@ -84,37 +78,7 @@ def _true(value: bool) -> bool:
     return value
 
 
-def _mount(text: str) -> str:
-    source, *rest = text.split(":")
-    if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or "," in text or "\n" in text:
-        raise wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
-    if rest and not re.match(r"[/.]", rest[0]):
-        raise wrong(f"got {text!r}; the target {rest[0]!r} must start with / or .")
-    unknown = set(rest[1].split("+")) - _MOUNT_FLAGS if len(rest) == 2 else set()
-    if any("=" not in flag for flag in unknown):
-        # Pyxis takes a misspelt flag without a word.
-        raise wrong(f"got {text!r}; flags are {', '.join(sorted(_MOUNT_FLAGS))}, joined by +")
-    return text
-
-
-_MOUNT_FLAGS = {
-    *("ro", "rw", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared"),
-    *("nosuid", "nodev", "noexec", "nofail", "silent"),
-}
-
-_SHELL = matches(r"[^\x00]*\S[^\x00]*", "a shell command")
-Shell = Annotated[str, _SHELL]
-Name = Annotated[
-    str,
-    matches(
-        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
-    ),
-]
-Variable = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
 Version = Annotated[str, matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")]
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Many = Annotated[tuple[Item, ...], Field(strict=False)]
 
 # Opens an account to whoever reads a script, a record or a report: every variable goes into them.
 _SECRET = re.compile(
@@ -145,20 +109,6 @@ class DataSpec(Model):
     def variable(self) -> str:
         """The variable that names the data set's place in every task."""
         return "HPCAI_DATA_" + self.name.upper().replace("-", "_")
-
-
-class ContainerSpec(Model):
-    """A Pyxis container; each field is the flag without `--container-`."""
-
-    image: Annotated[str, matches(r"[^\s]+", "REGISTRY#IMAGE:TAG, or the path of a .sqsh file")]
-    mounts: Many[Annotated[str, AfterValidator(_mount)]] = ()
-    workdir: AbsolutePath | None = None
-    name: Name | None = None
-    writable: bool | None = None
-    mount_home: bool = False
-    remap_root: bool | None = None
-    entrypoint: bool | None = None
-    env: Many[Variable] = ()
 
 
 class _Heading(Model):
@@ -204,6 +154,7 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     """What in a job of valid fields cannot be meant together."""
     yield from job_contradictions(job)
     yield from _data_contradictions(job)
+    yield from _container_contradictions(job)
     for variable in job.env:
         if _RESERVED.fullmatch(variable):
             yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
@@ -230,6 +181,18 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             f"must not differ from horovod_controller {job.horovod_controller!r}",
             ("env", "HOROVOD_CPU_OPERATIONS"),
         )
+
+
+def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    container = job.container
+    if container is None:
+        return
+    if container.save is not None and job.nodes > 1:
+        what = f"would be written by each of the {job.nodes} nodes at once; save with nodes: 1"
+        yield Contradiction(("container", "nodes"), what, ("container", "save"))
+    if container.entrypoint_log and container.entrypoint is False:
+        what = "shows what the entrypoint prints, and entrypoint is false"
+        yield Contradiction(("container",), what, ("container", "entrypoint_log"))
 
 
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:

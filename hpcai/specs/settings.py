@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, Setting] = {
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
-    "pyxis_version": Setting(None, "text", "the version of Pyxis on the nodes"),
+    "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
 }
 _BUILT_IN = {"runs_root": "~/hpcai/runs"}

@@ -33,6 +33,11 @@ class Site:
     settings: Settings = field(default_factory=lambda: Settings({}, {}), repr=False, compare=False)
     """Where each of these was said, and what holds for jobs."""
 
+    @property
+    def images(self) -> Path:
+        """The folder of images that are imported once for all nodes of a job."""
+        return self.image_cache or self.runs_root / ".images"
+
 
 def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Site:
     """The site as config files and `environ` describe it; a variable that is empty counts as not set.

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hpcai.specs.fields import Model
-from hpcai.specs.job import JobSpec, Many, Name
+from hpcai.specs.fields import Many, Model, Name
+from hpcai.specs.job import JobSpec
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.slurm_fields import OneLine
 

@@ -49,11 +49,14 @@ class Slurm:
     def command(self, *words: str | Path) -> str:
         return shell.run(words, timeout_s=60, env=self.environ, cwd=self.folder).stdout
 
+    def run_folder(self, spec: JobSpec) -> Path:
+        return self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
+
     def submit(self, *, beside: str | None = None, **fields: Any) -> tuple[str, Path]:
         """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
         spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
         resolved = resolve_job(spec, load_site(self.environ), interpreter=Path(sys.executable))
-        run = self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
+        run = self.run_folder(spec)
         (run / "logs").mkdir(parents=True)
         if beside is not None:
             (run / beside).mkdir(parents=True)

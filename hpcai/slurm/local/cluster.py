@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcai import processes
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
-from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, record, setup
+from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place, place
 from hpcai.specs.site import cache_dir
@@ -33,6 +33,7 @@ def up(
     gpus_per_node: int = 0,
     memory_mib_per_node: int | None = None,
     blob: bool = False,
+    pyxis_version: str | None = None,
     slurm: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -40,6 +41,7 @@ def up(
     """Whether the cluster had to be started: False when one of this very shape was up already.
 
     CPUs and memory are this machine's unless given; they may be more than it has.
+    With `pyxis_version` tasks may run in containers, by a stand-in that plays this version of Pyxis.
     `slurm` is a release of `prefix.SUITES`; None is that of this machine's distribution.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     `tell` is told what takes long the first time.
@@ -52,6 +54,7 @@ def up(
         gpus_per_node=gpus_per_node,
         memory_mib_per_node=_machine_memory_mib() if memory_mib_per_node is None else memory_mib_per_node,
         blob=blob,
+        pyxis=pyxis_version,
     )
     _check(shape, slurm)
     with locked(where.lock):
@@ -69,6 +72,8 @@ def _tell_of_fetches(cache: Path, shape: Shape, slurm: str | None, tell: Callabl
         tell(f"Fetching Slurm from {prefix.origin(cache, slurm)}, the first time only.")
     if shape.blob and not azurite.is_made(cache):
         tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
+    if shape.pyxis is not None and not pyxis.is_made(cache):
+        tell("Fetching squashfs-tools from this machine's distribution: 3 MB, the first time only.")
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
@@ -84,6 +89,7 @@ def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None)
         had = bool(lifecycle.remains(where))
         lifecycle.stop(where, cancel_jobs=True)
         if purge:
+            pyxis.make_removable(where.state / "containers")
             shutil.rmtree(where.state, ignore_errors=True)
     return had
 
@@ -116,10 +122,13 @@ def environment(
     Raises NotFoundError for an unknown name, ToolError when the cluster is down.
     """
     _, cluster = require_up(name, cache=cache)
+    path = _first_on_path(f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath))
+    if cluster.shape.pyxis is not None:
+        path = _first_on_path(f"{cluster.home}/pyxis", path)
     found = {
         "HPCAI_LOCAL": name,
         "HPCAI_SCRATCH": f"{cluster.home}/scratch/%n",
-        "PATH": _first_on_path(f"{cluster.home}/slurm/bin", environ.get("PATH", os.defpath)),
+        "PATH": path,
         "SLURM_CONF": str(cluster.conf),
     }
     if cluster.blob_endpoint is not None:
@@ -224,8 +233,9 @@ def _bring_up(where: Place, shape: Shape, slurm: str | None) -> None:
     programs = prefix.ensure(where.cache, slurm)
     _same_release(where, programs.version())
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
+    standin = pyxis.ensure(where.cache, programs) if shape.pyxis is not None else None
     for attempt in range(ATTEMPTS):
-        cluster = setup.set_up(where, shape, programs, start_azurite, attempt=attempt)
+        cluster = setup.set_up(where, shape, programs, start_azurite, standin, attempt=attempt)
         try:
             lifecycle.start(where, cluster)
         except BaseException as error:
@@ -259,6 +269,13 @@ def _check(shape: Shape, slurm: str | None) -> None:
         got = getattr(shape, field)
         if not least <= got <= most:
             raise UsageError(f"{field} is {got}.", allowed=f"{least} to {most} are possible.")
+    if shape.pyxis is not None:
+        if shape.pyxis not in pyxis.VERSIONS:
+            raise UsageError(
+                f"Pyxis {shape.pyxis!r} cannot be played.",
+                allowed=f"It may be {', '.join(pyxis.VERSIONS)}.",
+            )
+        pyxis.require_namespaces()
     if shape.memory_mib_per_node < shape.cpus_per_node:
         raise UsageError(
             f"memory_mib_per_node is {shape.memory_mib_per_node}.",

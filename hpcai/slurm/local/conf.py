@@ -15,6 +15,8 @@ class Shape:
     gpus_per_node: int
     memory_mib_per_node: int
     blob: bool
+    pyxis: str | None = None
+    """The version of Pyxis that the stand-in plays; None: a cluster without containers."""
 
     def node_names(self) -> list[str]:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
@@ -130,6 +132,8 @@ def gres_conf(shape: Shape, layout: Layout) -> str:
 def task_prolog(layout: Layout) -> str:
     """A script whose output becomes each task's environment, where the job has not set the same.
 
+    What it set for the batch script comes back with every step, also on other nodes: that is set anew.
+
     Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
     Nodes meet over loopback, which MPI and Gloo would leave out: it may be the only network.
     """
@@ -141,7 +145,10 @@ def task_prolog(layout: Layout) -> str:
         "GLOO_SOCKET_IFNAME": "lo",
         "HOROVOD_GLOO_IFACE": "lo",
     }
-    lines = [f'[ -n "${{{name}-}}" ] || echo "export {name}={value}"' for name, value in variables.items()]
+    lines = [
+        f'case "${{{name}-}}" in "" | {layout.home}/tmp/*) echo "export {name}={value}" ;; esac'
+        for name, value in variables.items()
+    ]
     return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 

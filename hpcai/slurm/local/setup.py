@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcai.errors import ToolError
 from hpcai.files import locked, write_whole
-from hpcai.slurm.local import azurite, conf, ports, record
+from hpcai.slurm.local import azurite, conf, ports, pyxis, record
 from hpcai.slurm.local.conf import Layout, Shape
 from hpcai.slurm.local.places import Place
 from hpcai.slurm.local.prefix import Prefix
@@ -23,11 +23,17 @@ PLAIN = re.compile(r"[A-Za-z0-9._/@+-]+")
 
 
 def set_up(
-    where: Place, shape: Shape, prefix: Prefix, start_azurite: tuple[str, ...], *, attempt: int = 0
+    where: Place,
+    shape: Shape,
+    prefix: Prefix,
+    start_azurite: tuple[str, ...],
+    standin: Path | None = None,
+    *,
+    attempt: int = 0,
 ) -> record.Cluster:
     """The cluster, ready to be started; job history, Blob data and scratch of an earlier life stay.
 
-    Each `attempt` gets other ports.
+    `standin` is the folder of the stand-in for Pyxis. Each `attempt` gets other ports.
     """
     _folders(where, shape)
     _link(where.state / "slurm", prefix.root)
@@ -48,6 +54,7 @@ def set_up(
         )
         record.save_cluster(where, cluster)
     _configuration(where, cluster)
+    _containers(where, cluster, standin)
     _secrets(where, shape)
     _forget_nodes(where)
     return cluster
@@ -129,6 +136,17 @@ def _configuration(where: Place, cluster: record.Cluster) -> None:
     write_whole(where.state / "gres.conf", conf.gres_conf(cluster.shape, layout))
     write_whole(where.state / "task-prolog", conf.task_prolog(layout), mode=0o755)
     write_whole(where.state / "cgroup.conf", conf.cgroup_conf(cluster.slurm_version))
+
+
+def _containers(where: Place, cluster: record.Cluster, standin: Path | None) -> None:
+    """A cluster of an earlier life under this name may have had them."""
+    (where.state / "plugstack.conf").unlink(missing_ok=True)
+    if standin is None or cluster.shape.pyxis is None:
+        return
+    _link(where.state / "pyxis", standin)
+    (where.state / "registry").mkdir(exist_ok=True)
+    text = pyxis.plugstack_conf(cluster.home, cluster.shape.pyxis)
+    write_whole(where.state / "plugstack.conf", text)
 
 
 def _user() -> str:

@@ -1,0 +1,87 @@
+"""What a container is, in the words of Pyxis: validated, frozen data."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from hpcai.specs.fields import AbsolutePath, Many, Model, Name, Variable, wrong
+
+FLAGS = (
+    *("bind", "nodev", "noexec", "nofail", "nosuid", "private", "rbind", "ro", "rprivate", "rshared"),
+    *("rslave", "rw", "shared", "silent", "slave", "x-create=auto", "x-create=dir", "x-create=file"),
+)
+_TMPFS_FLAGS = re.compile(r"(size|mode|nr_inodes|uid|gid)=[0-9]+[kmgKMG%]?")
+
+
+def is_file(image: str) -> bool:
+    """Whether an image is a path, and not a name in a registry."""
+    if image.startswith((".", "/")):
+        return True
+    return image.endswith((".sqsh", ".squashfs")) and "#" not in image and "://" not in image
+
+
+def _image(text: str) -> str:
+    if re.fullmatch(r"[^\s\x00-\x1f\x7f]+", text) is None:
+        raise wrong(f"got {text!r}; REGISTRY#IMAGE:TAG, or the path of a .sqsh file")
+    if is_file(text):
+        return text
+    reference = re.sub(r"^dockerd?://", "", text)
+    if "://" in reference:
+        raise wrong(f"got {text!r}; of the schemes only docker:// and dockerd:// are known")
+    # Not the account, the registry or the tag: these may have capitals.
+    name = re.sub(r"[:@][^/]*$", "", reference.rpartition("#")[2])
+    path = name if "#" in reference else _without_registry(name)
+    if re.search("[A-Z]", path):
+        raise wrong(f"got {text!r}; an image's name has no capitals: {path.lower()!r}")
+    if re.fullmatch(r"[a-z0-9][a-z0-9._/-]*", path) is None or reference.count("#") > 1:
+        raise wrong(f"got {text!r}; REGISTRY#IMAGE:TAG, or the path of a .sqsh file")
+    return text
+
+
+def _without_registry(name: str) -> str:
+    host, slash, path = name.partition("/")
+    return path if slash and re.search(r"[.:@]", host) else name
+
+
+def _mount(text: str) -> str:
+    source, *rest = text.split(":")
+    if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or re.search(r"[,\x00-\x1f\x7f]", text):
+        raise wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
+    if rest and not re.match(r"[/.]", rest[0]):
+        raise wrong(f"got {text!r}; the target {rest[0]!r} must start with / or .")
+    if not rest and source in ("tmpfs", "umount"):
+        raise wrong(f"got {text!r}; {source} needs a target, as in '{source}:/scratch'")
+    flags = rest[1].split("+") if len(rest) == 2 else []
+    for flag in flags:
+        if flag not in FLAGS and not (source == "tmpfs" and _TMPFS_FLAGS.fullmatch(flag)):
+            # Pyxis takes a misspelt flag without a word.
+            raise wrong(f"got {text!r}; flags are {', '.join(FLAGS)}, joined by +, and for tmpfs size=10G")
+    if {"ro", "rw"} <= set(flags):
+        raise wrong(f"got {text!r}; a mount is ro or rw")
+    return text
+
+
+def _file(text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip() or text.endswith("/"):
+        raise wrong(f"got {text!r}; the path of a file in one line, such as saved/image.sqsh")
+    return text
+
+
+class ContainerSpec(Model):
+    """A Pyxis container; each field is the flag without `--container-`."""
+
+    image: Annotated[str, AfterValidator(_image)]
+    mounts: Many[Annotated[str, AfterValidator(_mount)]] = ()
+    workdir: AbsolutePath | None = None
+    name: Name | None = None
+    save: Annotated[str, AfterValidator(_file)] | None = None
+    mount_home: bool = False
+    remap_root: bool | None = None
+    entrypoint: bool | None = None
+    entrypoint_log: bool = False
+    writable: bool | None = None
+    env: Many[Variable] = ()
+    unshare: Many[Literal["net", "ipc", "uts"]] = ()

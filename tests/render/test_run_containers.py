@@ -1,0 +1,167 @@
+"""Rendered scripts whose tasks run in images, on the stand-in for Pyxis, with a real Slurm and a real MPI."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hpcai.specs.job import JobSpec
+from hpcai.staging.pack import pack
+from tests.container_cluster import Containers
+from tests.render.test_run_real import HOROVOD, MPI, Slurm, has_ended, logs
+
+pytestmark = pytest.mark.real
+
+
+class PlainSlurm(Slurm):
+    """Runs lie in folders without a space: Pyxis 0.21 could not mount them."""
+
+    def run_folder(self, spec: JobSpec) -> Path:
+        return self.folder / f"run-{spec.name}"
+
+
+@pytest.fixture
+def slurm(containers: Containers, tmp_path: Path) -> Slurm:
+    return PlainSlurm({**containers.environ, "HPCAI_IMAGE_CACHE": str(tmp_path / "images")}, tmp_path)
+
+
+def host_programs() -> list[str]:
+    """Mounts that bring this machine's Python, libraries and MPI into an image that has only a shell."""
+    paths = ["/usr", "/etc/alternatives", "/etc/openmpi", "/opt", sys.base_prefix, sys.prefix]
+    repository = str(Path(__file__).resolve().parents[2])
+    wanted = [path for path in [*paths, repository] if Path(path).exists()]
+    # The clusters' programs are linked to from within; /usr holds what lies below it.
+    return [f"{path}:{path}:ro" for path in dict.fromkeys(wanted) if not path.startswith("/usr/")]
+
+
+def test_a_job_in_a_file_of_an_image(containers: Containers, slurm: Slurm) -> None:
+    shutil.copy(containers.squashfs, slurm.folder / "my.sqsh")
+    (slurm.folder / "input").write_text("read\n")
+    job, run = slurm.run(
+        command='echo "$FROM_IMAGE $SHARED_VAR $PWD"; cat input; echo out > "$HPCAI_OUTPUTS/out"',
+        container={"image": "my.sqsh"},
+        env={"SHARED_VAR": "job"},
+        nodes=2,
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    told = f"image job {slurm.folder}\nread\n"
+    assert logs(run) == {"0.out": told, "1.out": told}
+    assert (run / "outputs/out").read_text() == "out\n"
+
+
+def test_two_jobs_of_two_nodes_import_an_image_once(containers: Containers, slurm: Slurm) -> None:
+    registry = containers.home / "registry/reg.example/ml"
+    registry.mkdir(parents=True, exist_ok=True)
+    shutil.copy(containers.squashfs, registry / "demo:1.0.sqsh")
+    fields = {"command": "echo $FROM_IMAGE", "nodes": 2, "container": {"image": "reg.example/ml/demo:1.0"}}
+    jobs = [slurm.submit(**fields, experiment=name, name=name) for name in ("one", "two")]
+    for job_id, run in jobs:
+        slurm.wait(job_id, is_there=has_ended)
+        assert logs(run) == {"0.out": "image\n", "1.out": "image\n"}, (run / "logs/batch.out").read_text()
+    told = "".join((run / "logs/batch.out").read_text() for _, run in jobs)
+    assert told.count("Querying registry") == 1
+    assert "importing docker image" not in told, "no node pulls by itself"
+    files = sorted(file.name for file in (slurm.folder / "images").iterdir())
+    assert files == ["reg.example+ml+demo+1.0.sqsh", "reg.example+ml+demo+1.0.sqsh.lock"]
+
+
+def test_a_tag_that_moves_is_imported_by_each_job_and_leaves_nothing(
+    containers: Containers, slurm: Slurm
+) -> None:
+    registry = containers.home / "registry/moving.example"
+    registry.mkdir(parents=True, exist_ok=True)
+    shutil.copy(containers.squashfs, registry / "demo:latest.sqsh")
+    job, run = slurm.run(command="echo $FROM_IMAGE", nodes=2, container={"image": "moving.example/demo"})
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    assert (run / "logs/batch.out").read_text().count("Querying registry") == 1
+    assert list((slurm.folder / "images").iterdir()) == []
+    job, run = slurm.run(command="true", name="none", nodes=2, container={"image": "moving.example/other"})
+    assert job["JobState"] == "FAILED"
+    assert list((slurm.folder / "images").iterdir()) == [], "nor where it could not be had"
+
+
+def test_an_image_that_cannot_be_had_fails_the_job_before_any_step(slurm: Slurm) -> None:
+    job, run = slurm.run(command="true", nodes=2, container={"image": "nobody.example/demo:1"})
+    assert job["JobState"] == "FAILED"
+    assert "curl: (6) Could not resolve host: nobody.example" in (run / "logs/batch.out").read_text()
+    assert logs(run) == {}
+    assert [file.suffix for file in (slurm.folder / "images").iterdir()] == [".lock"]
+
+
+def test_what_a_container_has_become_is_saved_whole_or_the_job_fails(
+    containers: Containers, slurm: Slurm
+) -> None:
+    fields = {
+        "command": "echo new > /added",
+        "container": {"image": str(containers.squashfs), "save": "out.sqsh"},
+    }
+    job, run = slurm.run(**fields)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    assert containers.printed(f"--container-image={slurm.folder}/out.sqsh", "cat", "/added") == "new\n"
+    fields["container"] = {**fields["container"], "save": "/proc/none/out.sqsh"}  # type: ignore[dict-item]
+    (slurm.folder / "again").mkdir()
+    slurm.folder = slurm.folder / "again"
+    job, run = slurm.run(**fields)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "1:0")
+    assert "the container was not saved to /proc/none/out.sqsh" in (run / "logs/batch.out").read_text()
+
+
+def test_ranks_of_mpi_in_an_image_see_each_other(containers: Containers, slurm: Slurm) -> None:
+    pytest.importorskip("mpi4py.MPI")
+    job, run = slurm.run(
+        command=f"exec {sys.executable} -c '{MPI}'",
+        launcher="mpi",
+        nodes=2,
+        ntasks_per_node=2,
+        cpus_per_task=1,
+        container={"image": str(containers.squashfs), "mounts": host_programs()},
+    )
+    told = "\n".join(logs(run).values()) + (run / "logs/batch.out").read_text()
+    assert job["JobState"] == "COMPLETED", told
+    assert sorted(logs(run).items()) == [(f"{rank}.out", f"{rank} 4 10\n") for rank in range(4)], told
+
+
+def test_horovod_in_an_image_goes_by_gloo(containers: Containers, slurm: Slurm) -> None:
+    pytest.importorskip("horovod.torch")
+    (slurm.folder / "ranks.py").write_text(HOROVOD)
+    slurm.environ["PATH"] = f"{Path(sys.executable).parent}:{slurm.environ['PATH']}"
+    job, run = slurm.run(
+        command=f"exec {sys.executable} ranks.py",
+        launcher="horovod",
+        horovod_controller="gloo",
+        nodes=2,
+        cpus_per_task=1,
+        # The image's python3 is to be this machine's.
+        container={"image": str(containers.squashfs), "mounts": host_programs(), "env": ["PATH"]},
+    )
+    told = "\n".join(logs(run).values()) + (run / "logs/batch.out").read_text()
+    assert job["JobState"] == "COMPLETED", told
+    # The rendezvous server's container is still running, with the same mounts.
+    joined = {"0.err": "pyxis: ignoring --container-mounts when attaching to a running container\n"}
+    assert logs(run) == joined | {f"{rank}.out": f"{rank} 2 0 1 {rank} 2 gloo 3\n" for rank in range(2)}
+    assert list((containers.home / "containers").glob("n*/pyxis_hpcai-*")) == [], (
+        "nothing is left on the nodes"
+    )
+
+
+def test_staged_data_is_mounted_and_named(containers: Containers, slurm: Slurm) -> None:
+    pictures = slurm.folder / "pictures"
+    for name in ("cat", "dog"):
+        (pictures / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(pictures / name / "1.png")
+    pack(pictures, slurm.folder / "shards", name="pets")
+    job, run = slurm.run(
+        command='ls "$HPCAI_DATA_PETS"; echo $SLURMD_NODENAME > "$HPCAI_OUTPUTS/$SLURM_PROCID"',
+        nodes=2,
+        data=[{"name": "pets", "source": f"file://{slurm.folder}/shards"}],
+        container={"image": str(containers.squashfs)},
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    told = logs(run)
+    assert "manifest.json" in told["0.out"]
+    assert told["0.out"] == told["1.out"]
+    assert sorted(file.name for file in (run / "outputs").iterdir()) == ["0", "1"]
