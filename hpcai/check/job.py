@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai.check import places
-from hpcai.check.findings import Finding, has_errors
-from hpcai.errors import HpcaiError
+from hpcai.check import account, advice, command, container, enroot, places, price, sizes
+from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.told import NAMES, Told
+from hpcai.errors import HpcaiError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
-from hpcai.slurm.answers import ExpectedStart, NodeInfo
+from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
-from hpcai.slurm.limits import breaches
+from hpcai.slurm.limits import Breach, breaches
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
+from hpcai.specs.site import Site
+from hpcai.units import parse_array
 
 _LIKE_A_SECRET = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that a check of a job knows beside the job."""
+
+    site: Site
+    environ: Mapping[str, str]
+    prices: Path
+    """Where the prices are kept that Azure was asked for."""
+    told: Told = field(default_factory=Told)
+
+    @property
+    def sight(self) -> places.Sight:
+        return places.Sight(self.told.nodes or (), self.site.shared_folders)
 
 
 @dataclass(frozen=True)
@@ -33,27 +51,72 @@ class Checked:
     expected: ExpectedStart | None = None
 
 
-def check_job(
-    job: ResolvedJob, client: SlurmClient | None, *, runs_root: Path, environ: Mapping[str, str]
-) -> Checked:
+def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Everything that can be known of a job before the queue; nothing is submitted or written.
 
-    Raises RenderError.
+    `client` answers within what is left of the time, or there is None. Raises RenderError.
     """
-    findings = [finding for data in job.spec.data for finding in _data(data, environ)]
-    findings += secrets_in_env(job.spec)
-    refused = places.refuses_writing(runs_root)
-    findings += [refused] if refused else []
+    site, told = around.site, around.told
     # Raises RenderError for what no script can carry; Slurm is not needed to see that.
-    render_job(job, runs_root / job.spec.experiment / job.spec.name)
-    if client is None:
-        findings.append(Finding("warning", "slurm", "There is no Slurm here: its limits were not looked at."))
-        return Checked(tuple(findings))
-    try:
-        in_slurm = _in_slurm(job, client, runs_root)
-    except HpcaiError as error:
-        in_slurm = Checked((finding_of_error("slurm", error),))
-    return Checked((*in_slurm.findings, *findings), in_slurm.expected)
+    render_job(job, site.runs_root / job.spec.experiment / job.spec.name)
+    found = list(_told_by_slurm(job.spec, told, client))
+    found += _folders(job, around)
+    found += command.check_command(job, around.sight)
+    found += container.check_container(job, told, around.sight, around.environ)
+    found += [finding for data in job.spec.data for finding in _data(data, around.environ)]
+    found += secrets_in_env(job.spec)
+    size = sizes.size_of(job.spec, told, site)
+    found += sizes.check_size(job.spec, size, nodes_told=told.nodes is not None)
+    found += advice.advise(job, size.size, told)
+    expected = None
+    if client is not None and told.partitions is not None and not has_errors(found):
+        try:
+            expected = _test_only(job, client)
+        except HpcaiError as error:
+            found += refused_by_slurm(error)
+    found += price.check_price(job.spec, size.size, told, around.prices, site.region)
+    return Checked(tuple(found), expected)
+
+
+def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
+    """What is to be said of Slurm once, however many jobs are checked."""
+    if not is_there:
+        what = "There is no Slurm here: its limits were not looked at."
+        yield Finding("no-slurm", "warning", "slurm", what)
+        return
+    for error in told.errors.values():
+        plugin = list(enroot.plugin_of_another_slurm("slurm", error))
+        if plugin:
+            yield from plugin
+            return
+    if told.unanswered:
+        names = ", ".join(NAMES[name] for name in told.unanswered)
+        what = (
+            f"Slurm is slow or away: it was asked in vain for {names}. What hangs on them was not looked at."
+        )
+        yield Finding(
+            "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
+        )
+    said = {
+        error.what
+        for name, error in told.errors.items()
+        if name not in told.unanswered and name != "associations"
+    }
+    for what in sorted(said):
+        yield Finding("slurm-refuses", "error", "slurm", what, "sinfo  # shows whether Slurm works here")
+
+
+def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
+    """What it means when `sbatch --test-only` says no, or nothing."""
+    if isinstance(error, UnreachableError):
+        what = "When it would start is not known: sbatch --test-only got no answer in time."
+        yield Finding(
+            "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
+        )
+        return
+    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
+    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+    yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
 
 
 def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
@@ -64,55 +127,70 @@ def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
             fix = (
                 "Leave it out and export it where you submit, or let setup: read it from a file of mode 0600."
             )
-            yield Finding("warning", "env", what, fix)
+            yield Finding("secret-in-env", "warning", f"env.{name}", what, fix)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
     """A finding per mistake of a file."""
     return [
-        Finding(
-            "error", mistake.place, f"{mistake.key}: {mistake.message}" if mistake.key else mistake.message
-        )
+        Finding("file-mistake", "error", mistake.key or "file", mistake.message, place=mistake.place)
         for mistake in error.mistakes
     ]
 
 
-def finding_of_error(where: str, error: HpcaiError) -> Finding:
-    """An error as a finding."""
-    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-    return Finding("error", where, error.what, fix or None)
+def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Iterator[Finding]:
+    if told.version is not None:
+        yield from map(_of_breach, gate_breaches(spec, told.version))
+    if told.partitions is not None:
+        limits = breaches(
+            spec, told.partitions, told.nodes or (), told.mpi_plugins, told.srun_takes_containers
+        )
+        yield from map(_of_breach, limits)
+    if client is not None and told.partitions is not None:
+        try:
+            never = dependency_breach(spec.dependency, client)
+        except HpcaiError as error:
+            yield from refused_by_slurm(error)
+        else:
+            yield from [_of_breach(never)] if never else []
+    yield from _array(spec, told)
+    yield from account.check_account(spec, told) if told.partitions is not None else ()
 
 
-def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked:
-    nodes = client.nodes()
-    mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
-    has_pyxis = client.has_pyxis() if job.spec.container is not None else None
-    limits = breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
-    found = [
-        Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in (*gate_breaches(job.spec, client.version()), *limits)
-    ]
-    never = dependency_breach(job.spec.dependency, client)
-    found += [Finding("error", never.key, never.what, never.fix)] if never else []
-    found += _places(job, runs_root, nodes)
-    if has_errors(found):
-        return Checked(tuple(found))
-    try:
-        return Checked(tuple(found), _test_only(job, client))
-    except HpcaiError as error:
-        return Checked((*found, finding_of_error("sbatch --test-only", error)))
+def _of_breach(breach: Breach) -> Finding:
+    severity: Severity = "error" if breach.is_certain else "warning"
+    return Finding(breach.id, severity, breach.key, breach.what, breach.fix)
 
 
-def _places(job: ResolvedJob, runs_root: Path, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+def _array(spec: JobSpec, told: Told) -> Iterator[Finding]:
+    if spec.array is None or told.config is None:
+        return
+    ids, _ = parse_array(spec.array)
+    most_id, most_jobs = (int(told.config.get(key, 0) or 0) for key in ("MaxArraySize", "MaxJobCount"))
+    if most_id and max(ids) >= most_id:
+        what = f"The array goes to {max(ids)}, and here to {most_id - 1} (MaxArraySize {most_id})."
+        fix = "Let each task do several of its parts, or submit several arrays."
+        yield Finding("array-too-large", "error", "array", what, fix)
+    elif most_jobs and len(ids) > most_jobs:
+        what = f"The array has {len(ids)} tasks, and Slurm here holds {most_jobs} jobs (MaxJobCount)."
+        yield Finding("array-too-large", "error", "array", what, "Submit it in parts.")
+
+
+def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
+    root, sight = around.site.runs_root, around.sight
+    refused = places.refuses_writing(root)
+    if refused:
+        yield refused
     if not job.workdir.is_dir():
-        yield Finding("error", "workdir", f"There is no folder {str(job.workdir)!r}.", "Correct workdir.")
-    by_name = [("workdir", job.workdir), ("HPCAI_RUNS_ROOT", runs_root)]
+        what = f"There is no folder {str(job.workdir)!r}."
+        yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
+    by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]
     if job.spec.data:
         by_name.append(("interpreter", job.interpreter))
     for name, path in by_name:
-        finding = places.seen_by_nodes(name, path, nodes)
-        if finding is not None:
-            yield finding
+        only_here = sight.only_here(path)
+        if only_here:
+            yield Finding("folder-not-on-nodes", "warning", name, only_here, sight.show(path))
 
 
 def _test_only(job: ResolvedJob, client: SlurmClient) -> ExpectedStart:
@@ -130,14 +208,17 @@ def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         manifest = read_manifest(open_source(data.source, environ), lambda _, read: read())
     except HpcaiError as error:
-        yield finding_of_error(where, error)
+        fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+        yield Finding("data-unread", "error", where, error.what, fix or None)
         return
     if data.version is not None and not manifest.has_version(data.version):
         yield Finding(
+            "data-version",
             "error",
             where,
             f"{data.source} holds version {manifest.version!r}, not {data.version!r}.",
             "Set version to what is there, or push the version that the job names.",
         )
         return
-    yield Finding("ok", where, f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}.")
+    what = f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}."
+    yield Finding("data", "ok", where, what)

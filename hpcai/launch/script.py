@@ -19,6 +19,7 @@ from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
+from hpcai.slurm.vm_size import is_auto, with_profile
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
 
@@ -90,11 +91,26 @@ def start_here(
 def resolve(
     spec: JobSpec, site: Site | None = None, *, where: Where = "slurm", client: SlurmClient | None = None
 ) -> ResolvedJob:
-    """The spec with every default explicit, for this interpreter and the Slurm of `client`."""
+    """The spec with every default explicit, for this interpreter and the Slurm of `client`.
+
+    Raises NotFoundError where `profile: auto` cannot be told.
+    """
+    site = site or load_site()
+    if is_auto(spec.profile):
+        spec = _with_size(spec, site, where, client)
     has_pmix = True
     if spec.launcher == "horovod" and spec.horovod_controller is None:
         has_pmix = _has_pmix(client) if where == "slurm" else shutil.which("mpirun") is not None
-    return resolve_job(spec, site or load_site(), interpreter=Path(sys.executable), has_pmix=has_pmix)
+    return resolve_job(spec, site, interpreter=Path(sys.executable), has_pmix=has_pmix)
+
+
+def _with_size(spec: JobSpec, site: Site, where: Where, client: SlurmClient | None) -> JobSpec:
+    if where == "local":
+        # This machine is no node of a partition.
+        return spec.model_copy(update={"profile": None})
+    if client is None or (spec.partition in site.partitions):
+        return with_profile(spec, site.partitions, None, None)
+    return with_profile(spec, site.partitions, client.partitions(), client.nodes())
 
 
 def _has_pmix(client: SlurmClient | None) -> bool:

@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, Setting] = {
     "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
+    "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),

@@ -27,6 +27,7 @@ class Site:
     image_cache: Path | None = None
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
+    region: str | None = None
     shared_folders: tuple[str, ...] = ()
     pyxis_version: str | None = None
     enroot_version: str | None = None
@@ -55,6 +56,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         allow_http=tuple(values.get("allow_http", ())),
         image_cache=_path(values.get("image_cache")),
         partitions=values.get("partitions", {}),
+        region=values.get("region"),
         shared_folders=tuple(values.get("shared_folders", ())),
         pyxis_version=values.get("pyxis_version"),
         enroot_version=values.get("enroot_version"),
