@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def check_credentials(
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
         what = f"Others may read {str(file)!r} (mode {mode:04o})."
-        yield Finding("credentials-open", "warning", where, what, f"chmod 600 {_quoted(file)}")
+        yield Finding("credentials-open", "warning", where, what, f"chmod 600 {shlex.quote(str(file))}")
     only_here = sight.only_here(file)
     if only_here:
         yield Finding(
@@ -180,12 +181,6 @@ def _plugstack_lines(file: Path, depth: int = 0) -> Iterator[str]:
 def _expanded(text: str, environ: Mapping[str, str]) -> str:
     text = text.replace("$(id -u)", str(os.getuid())).replace("$(id -g)", str(os.getgid())).strip("'\"")
     return re.sub(r"\$\{?(\w+)\}?", lambda name: environ.get(name[1], name[0]), text)
-
-
-def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))
 
 
 def plugin_of_another_slurm(where: str, error: HpcaiError) -> Iterator[Finding]:

@@ -60,7 +60,11 @@ def _in_words(job: JobSpec, size: VmSize, price: Price, told: Told) -> str:
         return f"{base}; without a time limit nothing says how much in all."
     total = hourly * limit_s / 3600 * tasks
     said = "for" if job.time_min else "for the partition's"
-    return f"{base}; {times}at most ${total:,.2f} {said} {limit_s / 3600:g} h."
+    return f"{base}; {times}at most ${total:,.2f} {said} {_hours(limit_s)}."
+
+
+def _hours(limit_s: int) -> str:
+    return f"{limit_s / 3600:g} h" if limit_s % 360 == 0 else f"{limit_s / 60:.0f} min"
 
 
 def _partition_limit(job: JobSpec, told: Told) -> int | None:

@@ -17,7 +17,7 @@ from hpcai.check.nodes import Probed, ask_nodes
 from hpcai.check.site_file import Facts, facts_of_site
 from hpcai.check.storage import check_storage
 from hpcai.check.told import Told, ask
-from hpcai.errors import SlurmError
+from hpcai.errors import SlurmError, UnreachableError
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.vm_size import SizeOfNodes, size_of
@@ -36,6 +36,8 @@ class SiteLook:
 
     findings: list[Finding]
     facts: Facts
+    is_silent: bool = False
+    """Whether Slurm did not answer."""
 
 
 def check_site(
@@ -48,7 +50,8 @@ def check_site(
         words = away or SlurmError("Slurm told of no partition.")
         slurm = Finding("slurm", "error", "slurm", words.what, words.next_step)
         plugin = list(plugin_of_another_slurm("slurm", words))
-        return SiteLook([*(plugin or [slurm]), *check_without_slurm(site, environ=environ)], Facts())
+        rest = check_without_slurm(site, environ=environ)
+        return SiteLook([*(plugin or [slurm]), *rest], Facts(), isinstance(words, UnreachableError))
     around = Surroundings(site, environ, Path(), told)
     found = [*_slurm(told), *_partitions(told.partitions, told.nodes, site), _pyxis(told, environ)]
     probed = Probed()

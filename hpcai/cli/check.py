@@ -77,7 +77,7 @@ def check(
     _emit(looks, output, quiet)
     # What the caller typed wrong goes before what an author wrote wrong.
     found = {look.status for look in looks.values()}
-    ctx.exit(next((status for status in (5, 2, 4, 6, 7, 3) if status in found), 0))
+    ctx.exit(next((status for status in (5, 2, 4, 7, 3, 6) if status in found), 0))
 
 
 class Look(NamedTuple):
@@ -91,7 +91,10 @@ def look(findings: Sequence[Finding]) -> Look:
     """Findings with the status that they give."""
     from hpcai.check.findings import has_errors
 
-    return Look(findings, 3 if has_errors(findings) else 0)
+    if has_errors(findings):
+        return Look(findings, 3)
+    is_silent = any(finding.id in ("slurm-slow", "start-unknown") for finding in findings)
+    return Look(findings, 6 if is_silent else 0)
 
 
 def _refuse_what_does_not_fit(

@@ -47,7 +47,6 @@ class _Check:
     context: Context
     timeout_s: float | None
     begun: float = field(default_factory=time.monotonic)
-    is_slurm_told: bool = False
 
     @cached_property
     def told(self) -> Told:
@@ -115,12 +114,9 @@ class _Check:
         return [*self._slurm(), *self._job(opened.spec, opened.document)]
 
     def _slurm(self) -> list[Finding]:
-        """What is to be said of Slurm itself, once."""
+        """What is to be said of Slurm itself, at each file: who reads of one may not read of the others."""
         from hpcai.check.job import slurm_as_a_whole
 
-        if self.is_slurm_told:
-            return []
-        self.is_slurm_told = True
         return list(slurm_as_a_whole(self.told, is_there=self.context.slurm is not None))
 
     def _steps(self, steps: Steps) -> list[Finding]:

@@ -52,7 +52,7 @@ def with_profile(
         return job
     found = size_of_job(job, settings, partitions, nodes)
     if found.name is not None and find_name(found.name, profiles()) is None:
-        LOG.warning("There is no run profile for %s: the job takes none of its settings.", found.name)
+        LOG.warning("The size %s has no run profile, and the job none of its settings.", found.name)
         return job.model_copy(update={"profile": None})
     if found.name is not None:
         _, plus, parts = str(job.profile).partition("+")

@@ -43,14 +43,14 @@ def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
     done = hpcai(folder, "check", "good.yaml", "bad.yaml", "goood.yaml", "-o", "json")
     assert done.returncode == 5, done.stderr
     found = [
-        (row["file"], row["severity"], row["where"], row["what"])
+        (row["file"], row["severity"], row["place"], row["where"], row["what"])
         for row in json.loads(done.stdout)["findings"]
-        if row["where"] != "slurm"
+        if row["id"] not in ("no-slurm", "no-time-limit", "price-unknown")
     ]
     assert found == [
-        ("good.yaml", "ok", "script", "Renders; when it would start only Slurm can tell."),
-        ("bad.yaml", "error", "bad.yaml:3:8", "nodes: got 'two'; a whole number"),
-        ("goood.yaml", "error", "file", "There is no file 'goood.yaml'."),
+        ("good.yaml", "ok", None, "script", "Renders; when it would start only Slurm can tell."),
+        ("bad.yaml", "error", "bad.yaml:3:8", "nodes", "got 'two'; a whole number"),
+        ("goood.yaml", "error", None, "file", "There is no file 'goood.yaml'."),
     ]
 
 
@@ -128,7 +128,11 @@ def test_a_site_without_slurm_is_looked_at_all_the_same(folder: Path) -> None:
 def test_submit_warns_of_a_secret_as_check_does_and_goes_on(folder: Path, words: list[str]) -> None:
     key = ["--set", "env.WANDB_API_KEY=hush"]
     checked = hpcai(folder, "check", "good.yaml", *key).stdout.splitlines()
-    (first,) = (number for number, line in enumerate(checked) if line.startswith("warning  env: 'WANDB_API"))
+    (first,) = (
+        number
+        for number, line in enumerate(checked)
+        if line.startswith("warning  --set: env.WANDB_API_KEY: 'WANDB_API")
+    )
     done = hpcai(folder, "submit", "good.yaml", *key, *words, PATH=os.environ["PATH"])
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[:2] == checked[first : first + 2]
