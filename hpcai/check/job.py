@@ -11,7 +11,7 @@ from pathlib import Path
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.told import NAMES, Told
-from hpcai.errors import HpcaiError, UnreachableError
+from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
@@ -54,12 +54,11 @@ class Checked:
 def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Everything that can be known of a job before the queue; nothing is submitted or written.
 
-    `client` answers within what is left of the time, or there is None. Raises RenderError.
+    `client` answers within what is left of the time, or there is None.
     """
     site, told = around.site, around.told
-    # Raises RenderError for what no script can carry; Slurm is not needed to see that.
-    render_job(job, site.runs_root / job.spec.experiment / job.spec.name)
-    found = list(_told_by_slurm(job.spec, told, client))
+    found = list(_refused_by_rendering(job, site.runs_root))
+    found += _told_by_slurm(job.spec, told, client)
     found += _folders(job, around)
     found += command.check_command(job, around.sight)
     found += container.check_container(job, told, around.sight, around.environ)
@@ -76,6 +75,15 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
             found += refused_by_slurm(error)
     found += price.check_price(job.spec, size.size, told, around.prices, site.region)
     return Checked(tuple(found), expected)
+
+
+def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding]:
+    """What no script can carry; Slurm is not needed to see that."""
+    try:
+        render_job(job, runs_root / job.spec.experiment / job.spec.name)
+    except RenderError as error:
+        fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+        yield Finding("file-refused", "error", "file", error.what, fix or None)
 
 
 def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
