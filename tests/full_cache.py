@@ -11,7 +11,7 @@ from hpcai.slurm.local.azurite import VERSION as AZURITE
 
 def fill(cache: Path) -> None:
     """Marks Slurm and Azurite as made."""
-    slurm = cache / "slurm" / prefix._distribution()
+    slurm = prefix.place(cache)
     slurm.mkdir(parents=True)
     (slurm / "prefix.json").write_text(json.dumps({"layout": prefix.LAYOUT, "root": str(slurm.resolve())}))
     (cache / "azurite" / AZURITE).mkdir(parents=True)

@@ -14,6 +14,8 @@ import pytest
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster as embedded
 
+# The version of the cluster's Slurm, as `hpcai local up --slurm` takes it.
+RELEASE = os.environ.get("HPCAI_TEST_SLURM") or None
 OURS = re.compile(r"test-(\d+)(-c)?")
 
 
@@ -58,8 +60,7 @@ def cluster() -> Iterator[RealCluster]:
     sweep_left_over()
     name = f"test-{os.getpid()}"
     try:
-        release = os.environ.get("HPCAI_TEST_SLURM") or None
-        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True, slurm=release)
+        embedded.up(name, nodes=3, cpus_per_node=4, gpus_per_node=2, blob=True, slurm=RELEASE)
         yield RealCluster(name, {**os.environ, **embedded.environment(name)})
     finally:
         if name in embedded.known():

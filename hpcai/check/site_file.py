@@ -38,6 +38,9 @@ def facts_of_site(around: Surroundings, probes: Mapping[str, Probe]) -> Facts:
         origins[f"partitions.{name}"] = origin
     for key, value in facts_of(probes).items():
         values[key], origins[key] = value, "a task on the nodes"
+    if around.told.pyxis_release == "0.24":
+        # Of what has fewer options only the latest release that it can be is known.
+        values["pyxis_version"], origins["pyxis_version"] = "0.24", "srun has --container-unshare"
     shared = _shared(probes)
     if shared:
         values["shared_folders"] = shared

@@ -43,6 +43,8 @@ class Told:
     srun_takes_containers: bool | None = None
     sbatch_takes_containers: bool | None = None
     associations: Sequence[Association] | None = None
+    pyxis_release: str | None = None
+    """As far as srun's options tell it."""
     errors: Mapping[str, HpcaiError] = field(default_factory=dict)
     """Why an answer is None, by its name."""
 
@@ -63,13 +65,15 @@ def ask(client: SlurmClient, deadline_s: float = DEADLINE_S) -> Told:
             "config": quick.config,
             "version": quick.version,
             "mpi_plugins": quick.mpi_plugins,
-            "srun_takes_containers": lambda: quick.takes_containers("srun"),
-            "sbatch_takes_containers": lambda: quick.takes_containers("sbatch"),
+            "srun_takes_containers": quick.has_pyxis,
+            "sbatch_takes_containers": quick.sbatch_has_pyxis,
             "associations": lambda: quick.associations(getpass.getuser()),
         },
         limit_s + 0.3,
     )
-    return Told(**answers, errors=errors)
+    # What srun's help told is known by now.
+    release = quick.pyxis_release() if answers.get("srun_takes_containers") else None
+    return Told(**answers, pyxis_release=release, errors=errors)
 
 
 def _all_at_once(

@@ -146,6 +146,7 @@ class _Check:
             untold = Finding("profile-untold", severity, "profile", error.what, _fix(error))
             return with_places([untold, *self._unsized(spec)], document)
         plugins = told.mpi_plugins
+        site = dataclasses.replace(site, pyxis_version=site.pyxis_version or told.pyxis_release)
         job = resolve_job(
             sized, site, interpreter=Path(sys.executable), has_pmix=plugins is None or "pmix" in plugins
         )

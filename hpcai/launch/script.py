@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError
@@ -101,6 +102,8 @@ def resolve(
     has_pmix = True
     if spec.launcher == "horovod" and spec.horovod_controller is None:
         has_pmix = _has_pmix(client) if where == "slurm" else shutil.which("mpirun") is not None
+    if spec.container is not None and site.pyxis_version is None and where == "slurm":
+        site = replace(site, pyxis_version=_pyxis_release(client))
     return resolve_job(spec, site, interpreter=Path(sys.executable), has_pmix=has_pmix)
 
 
@@ -120,6 +123,14 @@ def _has_pmix(client: SlurmClient | None) -> bool:
     except (ToolError, UnreachableError) as error:
         LOG.warning("srun was not asked for PMIx: %s", error.what)
         return True
+
+
+def _pyxis_release(client: SlurmClient | None) -> str | None:
+    try:
+        return client.pyxis_release() if client is not None else None
+    except (ToolError, UnreachableError) as error:
+        LOG.warning("srun was not asked for Pyxis: %s", error.what)
+        return None
 
 
 def preview(

@@ -163,15 +163,9 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     spec = job.spec
     _check(job, run_dir, where)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    shared, save, kept = None, None, None
-    steps = 2 if gloo else 1
-    if spec.container is not None:
-        shared = container.shared_image(spec.container, spec.nodes, job.images)
-        save = container.saved_file(spec.container, str(job.workdir))
-        kept = container.kept_name(spec.container, steps)
-    pyxis = _pyxis(job, run_dir, steps=steps, imported=shared is not None)
     return render(
         "sbatch/job.sh.j2",
+        **_container(job, run_dir, steps=2 if gloo else 1),
         job=spec,
         env=_env(spec),
         where=where,
@@ -183,11 +177,6 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         step=_step_words(job),
         ntasks=spec.nodes * options.tasks_per_node(spec),
         log="torchrun-" if spec.launcher == "torchrun" else "",
-        pyxis=pyxis,
-        image=shared,
-        save=save,
-        kept=kept,
-        leaves=kept is not None or (shared is not None and shared.moves),
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
         # A bash that was given one command becomes it; any other stays beside what it runs.
@@ -235,23 +224,33 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _pyxis(job: ResolvedJob, run_dir: Path | None, *, steps: int, imported: bool) -> list[str]:
-    spec = job.spec
-    if spec.container is None:
-        return []
+def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[str, Any]:
+    """What the templates say of a container; `steps` of the job enter it."""
+    spec = job.spec.container
+    if spec is None:
+        return {"pyxis": [], "image": None, "save": None, "kept": None, "leaves": False}
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.workdir) if path is not None]
     mounts = [*own, *job.mounts]
-    container.refuse_what_pyxis_lacks(spec.container, mounts, job.pyxis_version or container.PYXIS)
-    container.refuse_what_enroot_lacks(spec.container, job.enroot_version)
-    return container.pyxis_words(
-        spec.container,
+    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_enroot_lacks(spec, job.enroot_version)
+    shared = container.shared_image(spec, job.spec.nodes, job.images)
+    kept = container.kept_name(spec, steps)
+    pyxis = container.pyxis_words(
+        spec,
         workdir=str(job.workdir),
         mounts=mounts,
-        env_names=[*_env(spec), *job.places],
+        env_names=[*_env(job.spec), *job.places],
         steps_in_container=steps,
-        imported=imported,
+        imported=shared is not None,
     )
+    return {
+        "pyxis": pyxis,
+        "image": shared,
+        "save": container.saved_file(spec, str(job.workdir)),
+        "kept": kept,
+        "leaves": kept is not None or (shared is not None and shared.moves),
+    }
 
 
 def _heredoc(spec: JobSpec) -> str:

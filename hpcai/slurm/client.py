@@ -196,17 +196,24 @@ class SlurmClient:
         return self._mpi_plugins
 
     @functools.cached_property
-    def _has_pyxis(self) -> bool:
-        return self.takes_containers("srun")
+    def _srun_help(self) -> str:
+        return self._run(["srun", "--help"]).stdout
 
     def has_pyxis(self) -> bool:
         """Whether srun here takes Pyxis's options, so that a job's tasks can run in a container."""
-        return self._has_pyxis
+        # Options of SPANK plugins stand in srun's help; `--container` alone is Slurm's own.
+        return "--container-image" in self._srun_help
 
-    def takes_containers(self, program: str) -> bool:
-        """Whether srun, sbatch or salloc here takes Pyxis's options."""
-        # Options of SPANK plugins stand in the help; `--container` alone is Slurm's own.
-        return "--container-image" in self._run([program, "--help"]).stdout
+    def pyxis_release(self) -> str | None:
+        """The release of Pyxis as far as srun's options tell it; None where they tell nothing."""
+        if "--container-unshare" in self._srun_help:
+            return "0.24"
+        is_old = self.has_pyxis() and "--container-entrypoint-log" not in self._srun_help
+        return "0.19" if is_old else None
+
+    def sbatch_has_pyxis(self) -> bool:
+        """Whether sbatch takes them too: an administrator may have switched that off."""
+        return "--container-image" in self._run(["sbatch", "--help"]).stdout
 
     def associations(self, user: str) -> list[Association]:
         """What accounting lets this user run under. Raises SlurmError where there is no accounting."""

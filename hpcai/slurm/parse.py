@@ -13,7 +13,10 @@ from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, P
 from hpcai.units import parse_duration_s
 
 # Values of `scontrol show` that may hold anything; each stands alone on its line.
-_FREE_TEXT = ("Command", "WorkDir", "Comment", "AdminComment", "SystemComment", "StdErr", "StdIn", "StdOut")
+_FREE_TEXT = (
+    *("Command", "SubmitLine", "WorkDir", "Comment", "AdminComment", "SystemComment", "Extra"),
+    *("StdErr", "StdIn", "StdOut"),
+)
 _FREE_TEXT_OF_NODE = ("OS", "Reason", "Comment", "Extra")
 _NOTHING = ("", "(null)", "N/A", "None", "NONE", "Unknown", "UNLIMITED", "n/a")
 # A unit separator: no name, path or comment that a person types holds one.

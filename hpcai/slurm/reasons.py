@@ -15,6 +15,11 @@ _WAITS = (
     ("BeginTime", "waits for its begin time (after a requeue Slurm waits up to 2 minutes)"),
     ("JobHeldUser", "is held by you; `scontrol release` lets it go"),
     ("JobHeldAdmin", "is held by an administrator"),
+    (
+        "launch[_ ]failed[_ ]requeued[_ ]held",
+        "is held: a node could not start it; `scontrol release` lets it go",
+    ),
+    ("job[_ ]requeued[_ ]in[_ ]held[_ ]state", "was requeued and is held; `scontrol release` lets it go"),
     ("JobHoldMaxRequeue", "is held: it was requeued too often"),
     ("Licenses", "waits for a license"),
     ("Reservation", "waits for its reservation"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpcai.errors import UsageError, nearest
 from hpcai.homes import config_home, home_path
@@ -25,8 +25,7 @@ PROJECT_FILE = "hpcai.yaml"
 JOB_VARIABLE = "HPCAI_JOB_"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One key of a config file: its variable, and its value's kind: path, text, list or map."""
 
     variable: str | None
@@ -68,15 +67,14 @@ def _are_texts(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) and value for value in values)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The effective settings; `origins` tells for each where it was said."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]
-    documents: tuple[Document, ...] = field(default=(), repr=False)
+    documents: tuple[Document, ...] = ()
     """The config files, the one that wins first."""
-    job_variables: Mapping[str, str] = field(default_factory=dict)
+    job_variables: Mapping[str, str] = MappingProxyType({})
     """`HPCAI_JOB_PARTITION` and its like, which win over a job's own file."""
 
 

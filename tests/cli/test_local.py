@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.slurm.local import record
+from hpcai.cli.local import up
+from hpcai.slurm.local import prefix, record
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
-from tests.real_cluster import RealCluster
+from tests.real_cluster import RELEASE, RealCluster
 
 
 def hpcai(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -74,6 +75,9 @@ def test_a_cluster_that_is_down_is_4_with_the_way_up(words: list[str], site: dic
         (["--gpus-per-node", "-1"], "gpus_per_node is -1.\n0 to 64 are possible."),
         (["--memory-mib-per-node", "0"], "memory_mib_per_node is 0.\n"),
         (["--nodes", "two"], "'two' is not a valid integer"),
+        (["--slurm", "23.02"], "'23.02' is not one of '22.05', '24.11', 'testing'"),
+        (["--pyxis-version", "0.24"], "--pyxis-version is given without --containers.\nAdd --containers."),
+        (["--containers", "--pyxis-version", "1"], "Pyxis '1' cannot be played.\nIt may be 0.20, 0.21,"),
     ],
 )
 def test_up_of_what_cannot_be_is_2(words: list[str], told: str, site: dict[str, str]) -> None:
@@ -125,6 +129,11 @@ def test_nothing_there_is_0_and_says_so(tmp_path: Path) -> None:
     assert (down.returncode, down.stderr) == (0, "There is no embedded cluster.\n")
 
 
+def test_the_versions_that_up_takes_are_those_that_can_be_had() -> None:
+    (option,) = (one for one in up.params if one.name == "slurm")
+    assert list(option.type.choices) == list(prefix.SUITES)  # type: ignore[attr-defined]
+
+
 @pytest.mark.programs
 def test_status_of_what_is_down(site: dict[str, str]) -> None:
     table = hpcai("status", environ=site).stdout.splitlines()
@@ -150,6 +159,8 @@ def test_status_of_what_is_up(cluster: RealCluster) -> None:
 @pytest.mark.real
 def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) -> None:
     shape = ["--nodes", "3", "--cpus-per-node", "4", "--gpus-per-node", "2", "--blob"]
+    if RELEASE is not None:
+        shape += ["--slurm", RELEASE]
     again = hpcai("up", "--name", cluster.name, *shape)
     assert (again.returncode, again.stdout) == (0, "")
     assert "was up already, in this very shape" in again.stderr

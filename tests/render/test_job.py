@@ -35,31 +35,13 @@ def job(**fields: Any) -> JobSpec:
     return JobSpec(**({"name": "a", "command": "true"} | fields))
 
 
-def golden_of(case: Path) -> Path:
-    """People use the scripts in sbatch/ by hand; what only a test needs lies in tests/golden."""
-    by_hand = ("resnet50", "srun", "mpi", "torchrun", "horovod")
-    return (shipped("sbatch") if case.stem.startswith(by_hand) else GOLDEN) / f"{case.stem}.sbatch"
-
-
 @pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
 def test_a_job_becomes_its_script(case: Path, golden: Callable[[Path, str], None]) -> None:
     spec = load(case, check_paths=False)
     assert isinstance(spec, JobSpec)
     run_dir = SITE.runs_root / spec.experiment / f"{spec.name}-20261120-120000"
     text = render_job(resolved(spec), run_dir, where="local" if case.stem == "local" else "slurm")
-    golden(golden_of(case), text)
-
-
-def test_every_script_in_sbatch_is_a_golden() -> None:
-    assert {path.name for path in shipped("sbatch").glob("*.sbatch")} == {
-        golden_of(case).name for case in CASES.glob("*.yaml") if golden_of(case).parent == shipped("sbatch")
-    }
-
-
-def test_the_readme_of_sbatch_names_every_script_with_its_job_file() -> None:
-    page = (shipped("sbatch") / "README.md").read_text()
-    named = re.findall(r"^\| \[(\S+)\.sbatch\]\(\1\.sbatch\) \| \[\1\.yaml\]", page, re.MULTILINE)
-    assert sorted(named) == sorted(path.stem for path in shipped("sbatch").glob("*.sbatch"))
+    golden(GOLDEN / f"{case.stem}.sbatch", text)
 
 
 SCRIPTS = [

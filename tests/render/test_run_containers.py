@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from hpcai import processes
+from hpcai.errors import RenderError
+from hpcai.launch.script import preview
+from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
 from hpcai.staging.pack import pack
 from tests.container_cluster import Containers
 from tests.render.test_run_real import HOROVOD, MPI, Slurm, has_ended, logs
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -53,18 +60,45 @@ def test_a_job_in_a_file_of_an_image(containers: Containers, slurm: Slurm) -> No
     assert (run / "outputs/out").read_text() == "out\n"
 
 
+# Holds an import until the test has seen both jobs at it.
+HELD = """#!/bin/sh
+echo "$SLURM_JOB_ID" >> "$HELD/imports"
+until [ -e "$HELD/go" ]; do sleep 0.05; done
+exec "$REAL_ENROOT" "$@"
+"""
+
+
+def jobs_with_open(file: Path) -> set[str]:
+    """The jobs that have a process which has opened the file."""
+    found = set()
+    for seen in processes.everything():
+        folder = Path(f"/proc/{seen.process.pid}/fd")
+        with suppress(OSError):
+            if any(link.readlink() == file for link in folder.iterdir()):
+                found.add(seen.environ.get("SLURM_JOB_ID", ""))
+    return found
+
+
 def test_two_jobs_of_two_nodes_import_an_image_once(containers: Containers, slurm: Slurm) -> None:
     registry = containers.home / "registry/reg.example/ml"
     registry.mkdir(parents=True, exist_ok=True)
     shutil.copy(containers.squashfs, registry / "demo:1.0.sqsh")
+    held = slurm.folder / "held"
+    held.mkdir()
+    (held / "enroot").write_text(HELD)
+    (held / "enroot").chmod(0o755)
+    slurm.environ |= {"HELD": str(held), "REAL_ENROOT": str(containers.home / "pyxis/enroot")}
+    slurm.environ["PATH"] = f"{held}:{slurm.environ['PATH']}"
     fields = {"command": "echo $FROM_IMAGE", "nodes": 2, "container": {"image": "reg.example/ml/demo:1.0"}}
     jobs = [slurm.submit(**fields, experiment=name, name=name) for name in ("one", "two")]
+    lock = slurm.folder / "images/reg.example+ml+demo+1.0.sqsh.lock"
+    until(lambda: jobs_with_open(lock) == {job_id for job_id, _ in jobs}, 60, "both are at the lock")
+    (held / "go").touch()
     for job_id, run in jobs:
         slurm.wait(job_id, is_there=has_ended)
         assert logs(run) == {"0.out": "image\n", "1.out": "image\n"}, (run / "logs/batch.out").read_text()
-    told = "".join((run / "logs/batch.out").read_text() for _, run in jobs)
-    assert told.count("Querying registry") == 1
-    assert "importing docker image" not in told, "no node pulls by itself"
+        assert "importing docker image" not in (run / "logs/batch.out").read_text(), "a node pulls by itself"
+    assert len((held / "imports").read_text().split()) == 1
     files = sorted(file.name for file in (slurm.folder / "images").iterdir())
     assert files == ["reg.example+ml+demo+1.0.sqsh", "reg.example+ml+demo+1.0.sqsh.lock"]
 
@@ -165,3 +199,17 @@ def test_staged_data_is_mounted_and_named(containers: Containers, slurm: Slurm) 
     assert "manifest.json" in told["0.out"]
     assert told["0.out"] == told["1.out"]
     assert sorted(file.name for file in (run / "outputs").iterdir()) == ["0", "1"]
+
+
+def test_the_release_of_pyxis_is_told_by_srun_where_no_config_file_does(
+    containers: Containers, slurm: Slurm
+) -> None:
+    container = {"image": str(containers.squashfs), "unshare": ["uts"]}
+    spec = JobSpec(name="a", command="true", workdir=slurm.folder, container=container)
+    with pytest.raises(RenderError, match=r"container\.unshare needs Pyxis 0\.24"):
+        preview(spec, client=SlurmClient(slurm.environ))
+    with containers.playing("0.24"):
+        assert "--container-unshare=uts" in preview(spec, client=SlurmClient(slurm.environ))
+    told = Site(slurm.folder, pyxis_version="0.23")
+    with containers.playing("0.24"), pytest.raises(RenderError, match=r"is taken to have 0\.23"):
+        preview(spec, site=told, client=SlurmClient(slurm.environ))

@@ -72,17 +72,25 @@ def test_submit_gives_the_job_id(programs: Programs) -> None:
     assert programs.calls("sbatch") == ["--parsable --hold /runs/a b/script.sbatch"]
 
 
+PYXIS = "Options provided by plugins:\n      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH"
+
+
 @pytest.mark.parametrize(
-    ("words", "has_pyxis"),
+    ("words", "has_pyxis", "release"),
     [
-        ("      --container   Path to OCI container bundle", False),
-        ("Options provided by plugins:\n      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH", True),
+        ("      --container   Path to OCI container bundle", False, None),
+        (PYXIS, True, "0.19"),
+        (f"{PYXIS}\n      --container-entrypoint-log", True, None),
+        (f"{PYXIS}\n      --container-entrypoint-log\n      --container-unshare=NS[,NS...]", True, "0.24"),
     ],
 )
-def test_pyxis_is_there_when_srun_tells_its_options(programs: Programs, words: str, has_pyxis: bool) -> None:
+def test_pyxis_is_there_when_srun_tells_its_options(
+    programs: Programs, words: str, has_pyxis: bool, release: str | None
+) -> None:
     programs.answers("srun", (0, f"Usage: srun [OPTIONS]\n{words}\n", ""))
     slurm = client(programs)
     assert [slurm.has_pyxis(), slurm.has_pyxis()] == [has_pyxis] * 2
+    assert slurm.pyxis_release() == release
     assert programs.calls("srun") == ["--help"]
 
 

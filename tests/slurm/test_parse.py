@@ -1,4 +1,4 @@
-"""What recorded output of Slurm 22.05 becomes, and what odd output is answered with."""
+"""What recorded output of Slurm 22.05, 24.11 and 26.05 becomes, and what odd output is answered with."""
 
 from __future__ import annotations
 
@@ -73,6 +73,32 @@ def test_a_job_whose_name_and_comment_look_like_fields(shown: dict[str, JobInfo]
     assert job.time_limit_s is None
     assert job.end_time is not None and job.start_time is not None
     assert job.end_time - job.start_time == job.elapsed_s(now=1e12) == 30
+
+
+@pytest.mark.parametrize("release", ["24.11", "26.05"])
+def test_newer_releases_say_the_same_in_their_form(release: str) -> None:
+    shown = {job.ident: job for job in parse.jobs_of_scontrol(recorded(f"{release}-scontrol-show-job.txt"))}
+    listed = {job.ident: job for job in parse.jobs_of_squeue(recorded(f"{release}-squeue.txt"))}
+    odd = shown["1"]
+    assert (odd.name, odd.comment) == ('my job Foo=bar | "q"', "hp ai=1 Reason=x JobState=ODD")
+    assert (odd.state, odd.reason, odd.nodes, odd.node_list) == ("COMPLETED", None, 2, "n[1-2]")
+    assert (odd.workdir, odd.stdout) == ("/shared/ada/w d/it's", "/shared/ada/w d/it's/slurm-1.out")
+    ends = {ident: (job.state, job.exit_status, job.signal) for ident, job in shown.items()}
+    assert (ends["2"], ends["3"], ends["5"]) == (("FAILED", 7, 0), ("FAILED", 0, 9), ("CANCELLED", 0, 15))
+    assert (shown["6"].state, shown["6"].reason) == ("PENDING", "DependencyNeverSatisfied")
+    assert shown.keys() == listed.keys() == {"1", "2", "3", "4_0", "4_1", "4_2", "5", "6"}
+    for ident in shown:
+        for field in ("job_id", "name", "state", "nodes", "user", "partition", "workdir", "submit_time"):
+            assert getattr(shown[ident], field) == getattr(listed[ident], field), (ident, field)
+
+
+@pytest.mark.parametrize("release", ["24.11", "26.05"])
+def test_nodes_and_partitions_of_newer_releases(release: str) -> None:
+    nodes = parse.nodes_of_scontrol(recorded(f"{release}-scontrol-show-node.txt"))
+    assert {(node.state, node.cpus, node.memory_mib, node.gpus) for node in nodes} == {("IDLE", 4, 16000, 4)}
+    main, urgent = parse.partitions_of_scontrol(recorded(f"{release}-scontrol-show-partition.txt"))
+    assert (main.name, main.is_default, main.node_names, main.max_nodes) == ("main", True, ["n1", "n2"], None)
+    assert (urgent.name, urgent.is_default, urgent.max_time_s) == ("urgent", False, None)
 
 
 def test_how_jobs_ended(shown: dict[str, JobInfo]) -> None:

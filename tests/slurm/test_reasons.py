@@ -21,6 +21,8 @@ def pending(reason: str | None) -> JobInfo:
         ("ReqNodeNotAvail,_UnavailableNodes:n2", "down, drained or reserved"),
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "down, drained or reserved"),
         ("QOSMaxCpuPerUserLimit", "QOS"),
+        ("launch_failed_requeued_held", "a node could not start it"),
+        ("job requeued in held state", "`scontrol release` lets it go"),
         ("AssocGrpGRES", "account"),
         (None, "only just come"),
         ("SomethingNew", "waits: SomethingNew"),

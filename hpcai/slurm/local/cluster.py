@@ -270,12 +270,7 @@ def _check(shape: Shape, slurm: str | None) -> None:
         if not least <= got <= most:
             raise UsageError(f"{field} is {got}.", allowed=f"{least} to {most} are possible.")
     if shape.pyxis is not None:
-        if shape.pyxis not in pyxis.VERSIONS:
-            raise UsageError(
-                f"Pyxis {shape.pyxis!r} cannot be played.",
-                allowed=f"It may be {', '.join(pyxis.VERSIONS)}.",
-            )
-        pyxis.require_namespaces()
+        pyxis.require(shape.pyxis)
     if shape.memory_mib_per_node < shape.cpus_per_node:
         raise UsageError(
             f"memory_mib_per_node is {shape.memory_mib_per_node}.",

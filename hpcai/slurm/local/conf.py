@@ -132,23 +132,18 @@ def gres_conf(shape: Shape, layout: Layout) -> str:
 def task_prolog(layout: Layout) -> str:
     """A script whose output becomes each task's environment, where the job has not set the same.
 
-    What it set for the batch script comes back with every step, also on other nodes: that is set anew.
-
     Open MPI names its shared memory by host and local rank: nodes on one host would write into each other's.
     Nodes meet over loopback, which MPI and Gloo would leave out: it may be the only network.
     """
-    folder = f"{layout.home}/tmp/$SLURMD_NODENAME"
-    variables = {
-        "OMPI_MCA_btl_vader_backing_directory": folder,
-        "OMPI_MCA_btl_sm_backing_directory": folder,
-        "OMPI_MCA_btl_tcp_if_include": "lo",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "HOROVOD_GLOO_IFACE": "lo",
-    }
+    nodes = f"{layout.home}/tmp"
+    folders = ("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory")
+    networks = ("OMPI_MCA_btl_tcp_if_include", "GLOO_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE")
+    # A job's script is a task too, of the first node: what it was given there goes on to the tasks of all.
     lines = [
-        f'case "${{{name}-}}" in "" | {layout.home}/tmp/*) echo "export {name}={value}" ;; esac'
-        for name, value in variables.items()
+        f'case "${{{name}-}}" in ""|"{nodes}/"*) echo "export {name}={nodes}/$SLURMD_NODENAME" ;; esac'
+        for name in folders
     ]
+    lines += [f'[ -n "${{{name}-}}" ] || echo "export {name}=lo"' for name in networks]
     return "\n".join(["#!/bin/sh", *lines]) + "\n"
 
 

@@ -63,17 +63,17 @@ def _keyring(machine: list[Apt], folder: Path, root: Path) -> Path:
 
 
 def _fetch_keyring(machine: list[Apt], unpacked: Path) -> None:
-    last: HpcaiError | None = None
+    why = ""
     for apt in machine:
         try:
             if apt.has_own_lists:
                 apt.update()
             apt.unpack([KEYRING_PACKAGE], unpacked)
         except HpcaiError as error:
-            last = error
+            why = error.what.rstrip(".")
         else:
             return
     raise ToolError(
-        f"The keys of Debian's archive are not on this machine, and its apt has no package of them: {last}.",
+        f"Debian's keys are not on this machine, and its apt has no package of them: {why}.",
         next_step=f"Ask who runs this machine for {KEYRING_PACKAGE}; without --slurm none is needed.",
-    ) from last
+    )

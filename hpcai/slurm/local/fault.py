@@ -34,9 +34,10 @@ def kill_node(name: str, node: str, *, cache: Path | None = None) -> None:
 
 
 def _forget_steps(state: Path, node: str) -> None:
-    """Removes what a restart would: sockets and folders of steps, whose names a requeued job uses again."""
+    """Removes what a restart would: sockets, folders and scripts, whose names a requeued job uses again."""
     spool = marks.spool(state) / node
-    for left in [*spool.glob("*pmix*"), *spool.glob(f"{node}_*"), *(state / "tmp" / node).iterdir()]:
+    of_jobs = [left for name in ("*pmix*", f"{node}_*", "job[0-9]*") for left in spool.glob(name)]
+    for left in [*of_jobs, *(state / "tmp" / node).iterdir()]:
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         else:

@@ -10,7 +10,8 @@ from pathlib import Path
 from hpcai import processes
 from hpcai.processes import Process, Seen
 
-# Every daemon carries these. A slurmstepd does not: it keeps SLURM_CONF and its slurmd's working folder.
+# Every daemon carries these. A slurmstepd does not: it keeps its slurmd's working folder, and SLURM_CONF in
+# older versions; newer ones show nothing of their environment.
 STATE_MARK = "HPCAI_LOCAL_STATE"
 NODE_MARK = "HPCAI_LOCAL_NODE"
 
@@ -59,18 +60,26 @@ def _home(seen: Seen, state: Path, confs: Collection[str]) -> _Home | None:
     """None for a process that does not belong to the cluster."""
     if seen.environ.get(STATE_MARK) == str(state):
         return _Home(seen.environ.get(NODE_MARK))
-    if seen.environ.get("SLURM_CONF") not in confs:
+    knows_cluster = seen.environ.get("SLURM_CONF") in confs
+    if not knows_cluster and not _is_slurmstepd(seen.process.pid):
         return None
-    folder = _working_folder(seen.process.pid)
+    folder = _link(seen.process.pid, "cwd")
     if folder is not None and folder.parent == spool(state).resolve():
         return _Home(folder.name)
+    if not knows_cluster:
+        return None
     # A task has it, a shell that was only given the cluster's environment has not.
     node = seen.environ.get("SLURMD_NODENAME")
     return None if node is None else _Home(node)
 
 
-def _working_folder(pid: int) -> Path | None:
+def _is_slurmstepd(pid: int) -> bool:
+    program = _link(pid, "exe")
+    return program is not None and program.name == "slurmstepd"
+
+
+def _link(pid: int, name: str) -> Path | None:
     try:
-        return Path(f"/proc/{pid}/cwd").readlink()
+        return Path(f"/proc/{pid}/{name}").readlink()
     except OSError:
         return None

@@ -165,7 +165,10 @@ def _slurm_version(packages: Iterable[str]) -> str:
 
 
 def _keep_headers(root: Path, new: Path) -> None:
-    shutil.copytree(root / "usr" / "include" / "slurm", new / "include" / "slurm")
+    headers = root / "usr" / "include" / "slurm"
+    if not (headers / "spank.h").is_file():
+        raise ToolError("This distribution's packages of Slurm hold no 'slurm/spank.h'.")
+    shutil.copytree(headers, new / "include" / "slurm")
 
 
 def _keep_licences(root: Path, new: Path) -> None:

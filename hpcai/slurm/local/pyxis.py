@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from hpcai import shell
-from hpcai.errors import ToolError
+from hpcai.errors import ToolError, UsageError
 from hpcai.files import locked, publish, scratch_folder
 from hpcai.slurm.local.apt import Apt
 from hpcai.slurm.local.prefix import Prefix
@@ -63,8 +63,13 @@ def _digest(prefix: Prefix) -> str:
 
 def _compile(cache: Path, headers: Path, plugin: Path) -> None:
     sources = sorted(SOURCE.glob("*.c"))
-    argv: list[str | Path] = [compiler(cache), *FLAGS, f"-I{headers}", "-o", plugin, *sources]
-    done = shell.run(argv, timeout_s=COMPILE_TIMEOUT_S, check=False)
+    program = compiler(cache)
+    argv: list[str | Path] = [program, *FLAGS, f"-I{headers}", "-o", plugin, *sources]
+    environ = dict(os.environ)
+    if Path(program).is_relative_to(_unpacked_compiler(cache)):
+        # It loads libraries that the machine lacks.
+        environ["LD_LIBRARY_PATH"] = str(_unpacked_compiler(cache) / "lib")
+    done = shell.run(argv, timeout_s=COMPILE_TIMEOUT_S, env=environ, check=False)
     if done.status != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or ["it gave no reason"]
         raise ToolError(f"The stand-in for Pyxis could not be compiled: {lines[0].strip().rstrip('.')}.")
@@ -72,8 +77,8 @@ def _compile(cache: Path, headers: Path, plugin: Path) -> None:
 
 def compiler(cache: Path) -> str:
     """A C compiler: $CC, one on PATH, or the one that Horovod's set-up has unpacked into the cache."""
-    unpacked = cache / "debian" / "g++" / "compiler" / "bin" / "gcc"
-    for name in (os.environ.get("CC") or "cc", "gcc", "clang", str(unpacked)):
+    unpacked = str(_unpacked_compiler(cache) / "bin" / "gcc")
+    for name in (os.environ.get("CC") or "cc", "gcc", "clang", unpacked):
         found = shutil.which(name)
         if found is not None:
             return found
@@ -82,6 +87,10 @@ def compiler(cache: Path) -> str:
         allowed="It is looked for as $CC, cc, gcc and clang.",
         next_step="Have one installed (Debian: apt-get install gcc libc6-dev), then try again.",
     )
+
+
+def _unpacked_compiler(cache: Path) -> Path:
+    return cache / "debian" / "g++" / "compiler"
 
 
 def _headers(prefix: Prefix, folder: Path) -> Path:
@@ -164,6 +173,13 @@ _CAUSES = (
         "kernel.apparmor_restrict_unprivileged_userns=0",
     ),
 )
+
+
+def require(version: str) -> None:
+    """Raises UsageError for a version that cannot be played, ToolError where no container can run at all."""
+    if version not in VERSIONS:
+        raise UsageError(f"Pyxis {version!r} cannot be played.", allowed=f"It may be {', '.join(VERSIONS)}.")
+    require_namespaces()
 
 
 def require_namespaces() -> None:

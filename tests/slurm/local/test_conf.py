@@ -89,9 +89,12 @@ def test_control_groups_are_off_in_the_words_of_each_version(version: str, text:
 
 @pytest.mark.programs
 def test_tasks_meet_over_loopback_unless_the_job_says_otherwise() -> None:
-    # What this script gave to the batch script on another node comes back in every step.
-    of_another_node = {"OMPI_MCA_btl_sm_backing_directory": "/c/local/x/tmp/n1"}
-    environ = {"SLURMD_NODENAME": "n2", "GLOO_SOCKET_IFNAME": "eth1", **of_another_node}
+    # The second is what the job's own script was given on the first node.
+    environ = {
+        "SLURMD_NODENAME": "n2",
+        "GLOO_SOCKET_IFNAME": "eth1",
+        "OMPI_MCA_btl_sm_backing_directory": "/c/local/x/tmp/n1",
+    }
     done = subprocess.run(
         ["/bin/sh", "-c", conf.task_prolog(LAYOUT)], env=environ, capture_output=True, text=True, check=True
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from hpcai.slurm.local import marks
 from tests.sleeper import sleeper
+from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -47,6 +49,24 @@ def test_a_step_is_found_by_its_nodes_folder(tmp_path: Path) -> None:
     with sleeper(cwd=folder, SLURM_CONF="/c") as step:
         assert pids(tmp_path, "/c", node="n2") == {step.pid}
         assert pids(tmp_path, "/c", node="n1") == set()
+
+
+def test_a_step_of_a_newer_slurm_shows_nothing_but_its_program_and_folder(tmp_path: Path) -> None:
+    folder = marks.spool(tmp_path) / "n2"
+    folder.mkdir(parents=True)
+    sleep = str(shutil.which("sleep"))
+    program = shutil.copy(sleep, tmp_path / "slurmstepd")
+    with (
+        subprocess.Popen([program, "600"], cwd=folder, env={}) as step,
+        subprocess.Popen([sleep, "600"], cwd=folder, env={}) as shell,
+    ):
+        try:
+            until(lambda: pids(tmp_path, "/c", node="n2") == {step.pid}, 10, "the step is found")
+            assert pids(tmp_path, "/c", node="n1") == set()
+            assert shell.poll() is None
+        finally:
+            step.kill()
+            shell.kill()
 
 
 def test_children_that_wiped_their_environment_belong_to_it(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ for l in slurm-wlm/auth_munge.so slurm-wlm/needs_more.so $libraries; do
   echo "$l" > "usr/lib/x/$l"
 done
 echo free > usr/share/doc/slurmd/copyright
+mkdir -p usr/include/slurm
+echo spank > usr/include/slurm/spank.h
 """
 PATCHELF = """\
 test ! -e "$BROKEN" || { echo 'cannot find section .interp' >&2; exit 1; }
@@ -88,6 +90,7 @@ def test_what_is_needed_is_taken_under_plain_names(machine: Machine) -> None:
         "bin/munge",
         "bin/sbatch",
         "bin/srun",
+        "include/slurm/spank.h",
         "lib/ld-linux-x86-64.so.2",
         "lib/libc.so.6",
         "lib/libgcc_s.so.1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from hpcai.slurm.local import cluster as embedded
 from hpcai.specs.site import cache_dir
-from tests.container_cluster import Containers
+from tests.container_cluster import RC, Containers
 
 pytestmark = pytest.mark.real
 
@@ -245,6 +246,18 @@ def test_exit_codes_and_signals_come_through(containers: Containers) -> None:
     assert "User defined signal 1" in done.stderr
 
 
+def test_a_signal_to_a_step_reaches_the_task_inside(containers: Containers) -> None:
+    say = "trap 'echo heard; exit 5' USR1; echo $SLURM_STEP_ID; while :; do sleep 0.05; done"
+    argv = ["srun", f"--jobid={containers.job}", "--overlap", "-n1", "-N1", "--unbuffered"]
+    argv += [f"--container-image={containers.image}", "bash", "-c", say]
+    with subprocess.Popen(argv, env=containers.environ, stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        step = f"{containers.job}.{task.stdout.readline().strip()}"
+        containers.run("scancel", "-s", "USR1", step, in_job=False)
+        assert task.stdout.readline() == "heard\n"
+        assert task.wait(20) == 5
+
+
 def test_what_is_in_the_root(containers: Containers) -> None:
     """A fresh /tmp, the image's folder to start in, a new home, only one user of the machine."""
     image = f"--container-image={containers.image}"
@@ -344,6 +357,22 @@ def test_mounts_of_every_kind(containers: Containers, tmp_path: Path) -> None:
     assert (tmp_path / "new").exists()
 
 
+def test_links_in_an_image_lead_nowhere_outside_it(containers: Containers, tmp_path: Path) -> None:
+    outside, image = tmp_path / "outside", tmp_path / "image"
+    outside.mkdir()
+    shutil.copytree(containers.image, image, symlinks=True)
+    (image / "etc/resolv.conf").symlink_to(outside / "resolv.conf")
+    (image / "mnt").symlink_to(outside)
+    (outside / "secret").touch()
+    mounts = f"--container-mounts={containers.folder}:/mnt/deep,{tmp_path}/image/etc/rc:/etc/resolv.conf"
+    say = "ls /mnt/deep; ls /mnt; head -n 1 /etc/resolv.conf"
+    told = containers.printed(f"--container-image={image}", mounts, "bash", "-c", say)
+    assert told.split("\n")[:3] == ["image", "image.sqsh", "deep"]
+    assert "secret" not in told
+    assert told.endswith(RC.splitlines()[0] + "\n")
+    assert [file.name for file in outside.iterdir()] == ["secret"]
+
+
 def test_paths_with_spaces_need_0_24(containers: Containers, tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     folder.mkdir()
@@ -401,7 +430,7 @@ FAILING = [
     (["--container-image=/nope.sqsh"], "[ERROR] No such file or directory: /nope.sqsh"),
     (["--container-image=/etc/passwd"], "[ERROR] Invalid image format: /etc/passwd"),
     (["--container-image=x.sqsh"], "curl: (6) Could not resolve host: registry-1.docker.io"),
-    (["--container-image=reg.example/ml/demo"], "curl: (6) Could not resolve host: reg.example"),
+    (["--container-image=unknown.example/ml/demo"], "curl: (6) Could not resolve host: unknown.example"),
     (
         ["--container-image=reg.example#ml/Demo"],
         "[ERROR] Invalid image reference: docker://reg.example#ml/Demo",
@@ -432,10 +461,10 @@ def test_a_failure_on_the_node_is_told_in_the_words_of_pyxis(
 
 def test_enroot_before_4_0_takes_a_registry_for_a_part_of_docker_hub(containers: Containers) -> None:
     with containers.playing("0.20", enroot_version="3.5"):
-        hub = containers.run("srun", "--container-image=reg.example/ml/demo", "true")
-        sign = containers.run("srun", "--container-image=reg.example#ml/demo", "true")
+        hub = containers.run("srun", "--container-image=unknown.example/ml/demo", "true")
+        sign = containers.run("srun", "--container-image=unknown.example#ml/demo", "true")
     assert "Could not resolve host: registry-1.docker.io" in hub.stderr
-    assert "Could not resolve host: reg.example" in sign.stderr
+    assert "Could not resolve host: unknown.example" in sign.stderr
 
 
 def test_a_tag_that_a_registry_does_not_have(containers: Containers) -> None:
@@ -497,6 +526,20 @@ def test_an_image_without_a_shell_cannot_be_started(containers: Containers, tmp_
     done = containers.run("srun", f"--container-image={tmp_path}/empty", "true")
     assert done.returncode == 1
     assert "failed to execute: /bin/bash" in done.stderr
+
+
+def test_what_a_lost_node_left_under_the_same_number_is_not_used_again(containers: Containers) -> None:
+    image = f"--container-image={containers.image}"
+    step = int(containers.printed(image, "bash", "-c", "echo $SLURM_STEP_ID"))
+    left = containers.home / "containers/n1" / f"pyxis_{containers.job}.{step + 1}"
+    for name in ("upper", "work", "root"):
+        (left / name).mkdir(parents=True)
+    (left / "lower").symlink_to(containers.image)
+    (left / "upper/stale").touch()
+    told = containers.printed(image, "bash", "-c", "echo $SLURM_STEP_ID; ls /")
+    assert told.split()[0] == str(step + 1)
+    assert "stale" not in told
+    assert not left.exists()
 
 
 def test_nothing_is_left_of_a_container_without_a_name(containers: Containers) -> None:

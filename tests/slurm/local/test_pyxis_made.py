@@ -101,3 +101,17 @@ def test_folders_that_are_closed_to_their_owner_can_be_removed(tmp_path: Path) -
     pyxis.make_removable(tmp_path)
     assert [path.stat().st_mode & 0o777 for path in (inner, tmp_path / "a/read-only")] == [0o700, 0o700]
     assert Path("/").stat().st_mode == mode
+
+
+@pytest.mark.programs
+def test_a_compiler_in_the_cache_finds_the_libraries_that_came_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    folder = cache / "debian/g++/compiler"
+    (folder / "bin").mkdir(parents=True)
+    program(folder / "bin", "gcc", 'while [ "$1" != -o ]; do shift; done; echo "$LD_LIBRARY_PATH" > "$2"')
+    monkeypatch.setattr(pyxis.shutil, "which", lambda name: name if name.startswith("/") else None)
+    plugin = tmp_path / "plugin.so"
+    pyxis._compile(cache, tmp_path, plugin)
+    assert plugin.read_text() == f"{folder / 'lib'}\n"

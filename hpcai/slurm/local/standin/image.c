@@ -136,15 +136,19 @@ static unsigned long long begun(pid_t pid)
     return ticks;
 }
 
-void container_mark_running(const struct container *it)
+int container_open_running(const struct container *it)
 {
     char path[PATH_SIZE + 16];
     snprintf(path, sizeof(path), "%s/running", it->folder);
-    FILE *file = fopen(path, "ae");
-    if (file == NULL)
-        return;
-    fprintf(file, "%d %llu\n", getpid(), begun(getpid()));
-    fclose(file);
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
+void container_mark_running(int running)
+{
+    if (running >= 0) {
+        dprintf(running, "%d %llu\n", getpid(), begun(getpid()));
+        close(running);
+    }
 }
 
 static pid_t running(const struct container *it)
@@ -216,8 +220,8 @@ static int unpacked(const char *file, const char *node_data, char *root, size_t 
     }
     snprintf(root, size, "%s/images", node_data);
     make_folders(root);
-    snprintf(root, size, "%s/images/%lx-%lx-%lx-%lx", node_data, (long)about.st_dev, (long)about.st_ino,
-             (long)about.st_mtime, (long)about.st_size);
+    snprintf(root, size, "%s/images/%lx-%lx-%lx.%lx-%lx", node_data, (long)about.st_dev, (long)about.st_ino,
+             (long)about.st_mtim.tv_sec, (long)about.st_mtim.tv_nsec, (long)about.st_size);
     snprintf(lock, sizeof(lock), "%s.lock", root);
     snprintf(draft, sizeof(draft), "%s.new", root);
     snprintf(tool, sizeof(tool), "%s/unsquashfs", site.tools);

@@ -101,11 +101,12 @@ static int enter_first(const struct job *job)
     /* One task is likely somebody who waits at a terminal; 0 is the batch script. */
     if (container_create(it, job->node, here.total <= 1) < 0)
         return -1;
-    container_mark_running(it);
+    int running = container_open_running(it);
     if ((it->running != 0 ? root_join(it->running) : root_enter_new(it, job)) < 0)
         return -1;
     if (start(job, here.environ_fd, here.shared->folder, sizeof(here.shared->folder)) < 0)
         return -1;
+    container_mark_running(running);
     here.shared->inside = getpid();
     return 0;
 }
@@ -123,8 +124,10 @@ static int enter(const struct job *job)
         if (!here.shared->refused)
             slurm_error("pyxis: container was not started successfully by another task");
     } else {
-        container_mark_running(&here.shared->container);
+        int running = container_open_running(&here.shared->container);
         result = root_join(here.shared->inside);
+        if (result == 0)
+            container_mark_running(running);
     }
     here.shared->joined++;
     pthread_mutex_unlock(&here.shared->lock);

@@ -60,11 +60,13 @@ struct container {
 };
 int container_find(struct container *it, const char *node, unsigned job, unsigned step);
 int container_create(struct container *it, const char *node, bool tell);
-void container_mark_running(const struct container *it);
+/* A task opens the list of those inside before it enters, and stands in it only when it has. */
+int container_open_running(const struct container *it);
+void container_mark_running(int running);
 int container_save(const struct container *it, const char *folder);
 void container_remove(const struct container *it);
 
-/* root.c: the namespaces and the mounts of a task. */
+/* root.c: the namespaces of a task. */
 struct job {
     char **env;
     const char *node, *user, *home;
@@ -76,6 +78,10 @@ int root_join(pid_t other);
 int overlay(const struct container *it);
 int new_namespaces(int more, bool as_root, const char **step);
 const char *why_refused(const char *step, int error);
+
+/* mounts.c: what is in the root. */
+int mounts_fill(int root, const char *path, const struct job *job, bool as_root);
+unsigned long mount_locked(const char *path);
 
 /* start.c: what runs in the new root before the first task does. */
 int start(const struct job *job, int environ_fd, char *folder, size_t size);
