@@ -16,7 +16,9 @@ LOG = logging.getLogger(__name__)
 
 AUTO = "auto"
 # cyclecloud-slurm keeps 5 % of a node's memory from Slurm, at least 1 GiB, and rounds (its README).
-_LEAST_SHARE, _MOST_SHARE = 0.92, 1.0
+_KEPT, _KEPT_LEAST_GIB, _ROUNDED = 0.05, 1.0, 0.006
+# Series without hyperthreading: their CPUs are cores.
+_CORES = ("standard_hb", "standard_hc", "standard_hx", "standard_nd")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ def _fits(size: VmSize, cpus: int, gpus: int, memory_mib: int) -> bool:
     if size.vcpus is None or size.memory_gib is None or (size.gpus or 0) != gpus:
         return False
     # By its settings CycleCloud counts cores, or what hyperthreading makes of them.
-    if cpus not in (size.vcpus, size.vcpus // 2):
+    halves = () if size.name.lower().startswith(_CORES) else (size.vcpus // 2,)
+    if cpus not in (size.vcpus, *halves):
         return False
-    return _LEAST_SHARE <= memory_mib / 1024 / size.memory_gib <= _MOST_SHARE
+    given_gib = size.memory_gib - max(_KEPT_LEAST_GIB, size.memory_gib * _KEPT)
+    has_gib = memory_mib / 1024
+    return any(abs(has_gib / known - 1) <= _ROUNDED for known in (given_gib, size.memory_gib))

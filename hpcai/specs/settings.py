@@ -1,7 +1,7 @@
 """Settings in layers: what the site, the user, the project and the environment say, and who said it.
 
 From low to high: built-in; `/etc/hpcai/config.yaml` (HPCAI_SITE_CONFIG names another); `site.yaml`, what
-`hpcai check` found out and may write again, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
+`hpcai check --write` found out, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
 names another folder); the nearest `hpcai.yaml` from the current folder upwards; the job's own file; the
 environment; `--set`.
 """
