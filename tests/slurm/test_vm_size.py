@@ -57,7 +57,7 @@ def test_sizes_of_the_same_counts_are_all_named() -> None:
     node = NodeInfo("n", "IDLE", cpus=96, gpus=8, memory_mib=int(1900 * 1024 * 0.95))
     found = size_of("main", {}, [node])
     assert found.name is None and found.is_judged
-    assert set(found.names) == {"Standard_ND96isr_H100_v5", "Standard_ND96is_H100_v5"}
+    assert set(found.names) == {"Standard_ND96isr_H100_v5", "Standard_ND96amsr_A100_v4"}
 
 
 def test_auto_is_known_whatever_stands_behind_it() -> None:
