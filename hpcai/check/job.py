@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
-from hpcai.check.told import NAMES, Told
+from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart
@@ -27,6 +30,9 @@ _LIKE_A_SECRET = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
 )
 
+# How long storage may take: when Slurm has used up the time, and at most.
+_LEAST_S, _DATA_S = 0.5, 30.0
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -37,6 +43,8 @@ class Surroundings:
     prices: Path
     """Where the prices are kept that Azure was asked for."""
     told: Told = field(default_factory=Told)
+    until: float = float("inf")
+    """When, by the monotonic clock, nothing is waited for any more."""
 
     @property
     def sight(self) -> places.Sight:
@@ -62,7 +70,7 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
     found += _folders(job, around)
     found += command.check_command(job, around.sight)
     found += container.check_container(job, told, around.sight, around.environ)
-    found += [finding for data in job.spec.data for finding in _data(data, around.environ)]
+    found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
     size = sizes.size_of(job.spec, told, site)
     found += sizes.check_size(job.spec, size, nodes_told=told.nodes is not None)
@@ -206,6 +214,25 @@ def _test_only(job: ResolvedJob, client: SlurmClient) -> ExpectedStart:
         script = Path(folder) / "script.sbatch"
         script.write_text(render_job(job, Path(folder)), encoding="utf-8")
         return client.test_only(script)
+
+
+def _data_sets(spec: JobSpec, around: Surroundings) -> Iterator[Finding]:
+    """What is found about the data sets, which are asked for all at once."""
+    if not spec.data:
+        return
+    calls = {data.name: partial(_findings_of, data, around.environ) for data in spec.data}
+    left_s = min(max(_LEAST_S, around.until - time.monotonic()), _DATA_S)
+    answers, errors = all_at_once(calls, left_s)
+    for data in spec.data:
+        yield from answers.get(data.name, ())
+        if data.name in errors:
+            what = f"{data.source} was not read: {errors[data.name].what}"
+            fix = f"hpcai data ls {shlex.quote(data.source)}  # tells"
+            yield Finding("data-unread", "warning", f"data {data.name}", what, fix)
+
+
+def _findings_of(data: DataSpec, environ: Mapping[str, str]) -> list[Finding]:
+    return list(_data(data, environ))
 
 
 def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:

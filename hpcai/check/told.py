@@ -58,7 +58,7 @@ def ask(client: SlurmClient, deadline_s: float = DEADLINE_S) -> Told:
     """Everything that a check of a job needs to know; takes no longer than its part of the deadline."""
     limit_s = deadline_s * _FOR_FACTS
     quick = client.within(limit_s)
-    answers, errors = _all_at_once(
+    answers, errors = all_at_once(
         {
             "partitions": quick.partitions,
             "nodes": quick.nodes,
@@ -76,10 +76,10 @@ def ask(client: SlurmClient, deadline_s: float = DEADLINE_S) -> Told:
     return Told(**answers, pyxis_release=release, errors=errors)
 
 
-def _all_at_once(
+def all_at_once(
     calls: Mapping[str, Callable[[], Any]], limit_s: float
 ) -> tuple[dict[str, Any], dict[str, HpcaiError]]:
-    """The answers by name, and the errors of those that gave none."""
+    """The answers by name, and the errors of those that gave none, or none in time."""
     answers: dict[str, Any] = {}
     errors: dict[str, HpcaiError] = {}
 

@@ -70,10 +70,13 @@ class _Check:
     @property
     def around(self) -> Surroundings:
         from hpcai.check.job import Surroundings
+        from hpcai.check.told import DEADLINE_S
         from hpcai.specs.site import cache_dir
 
         prices = cache_dir() / "prices.json"
-        return Surroundings(self.context.site, os.environ, prices, self.told)
+        told = self.told
+        until = self.begun + (self.timeout_s or DEADLINE_S)
+        return Surroundings(self.context.site, os.environ, prices, told, until)
 
     def file(self, file: Path, overrides: tuple[str, ...]) -> Look:
         from hpcai.check.job import findings_of_file

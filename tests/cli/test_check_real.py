@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from hpcai.slurm.local import cluster as embedded
+from tests.check.sbatch_cases import NAMES
 from tests.real_cluster import RealCluster
 
 pytestmark = pytest.mark.real
@@ -141,3 +143,27 @@ def test_a_hung_slurm_is_6_for_the_site(cluster: RealCluster, folder: Path) -> N
         rows = found(cluster, folder, status=6)
     assert rows["slurm"]["severity"] == "error"
     assert "runs-folder" in rows
+
+
+def test_lines_are_read_as_sbatch_reads_them(cluster: RealCluster, tmp_path: Path) -> None:
+    for line, name in NAMES:
+        script = tmp_path / "job.sh"
+        script.write_text(f"#!/bin/bash\n{line}\n")
+        argv = ["sbatch", "--parsable", "--hold", str(script)]
+        job = subprocess.run(
+            argv, env=cluster.environ, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        show = ["squeue", "-h", "-o", "%j", "-j", job.stdout.strip()]
+        told = subprocess.run(show, env=cluster.environ, capture_output=True, text=True, check=True).stdout
+        subprocess.run(["scancel", job.stdout.strip()], env=cluster.environ, check=True)
+        assert told.rstrip("\n") == name, line
+
+
+def test_storage_that_does_not_answer_is_not_waited_for(cluster: RealCluster, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/account/ccc/d"
+        (folder / "job.yaml").write_text(JOB + f"data: [{{name: d, source: '{source}'}}]\n")
+        begin = time.monotonic()
+        rows = found(cluster, folder, "job.yaml", status=0)
+        assert time.monotonic() - begin < 6
+    assert (rows["data-unread"]["severity"], rows["data-unread"]["place"]) == ("warning", "job.yaml:5:8")
