@@ -71,7 +71,15 @@ def write_files(folder: Path) -> None:
 def machine() -> dict[str, object]:
     words = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return {"cpus": os.cpu_count(), "platform": platform.platform(), "commit": commit}
+    return {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def measure(rounds: int, nodes: int) -> dict[str, list[float]]:
@@ -96,14 +104,15 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--record", type=Path, help="A folder for the dated result.")
     arguments = parser.parse_args()
+    record: dict[str, object] = {"schema_version": 1, "machine": machine(), "nodes": arguments.nodes}
     times = measure(arguments.rounds, arguments.nodes)
     print(f"| whole process, n={arguments.rounds} | median s | min | max |\n|---|---|---|---|")
     for name, values in times.items():
         print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |")
     if arguments.record is not None:
-        date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-        content = {"date": date, **machine(), "rounds": arguments.rounds, "seconds": times}
-        (arguments.record / f"check-{date}.json").write_text(json.dumps(content, indent=1) + "\n")
+        name = f"check_{os.cpu_count()}cores_{datetime.date.today().isoformat()}.json"
+        record["seconds"] = {key: [round(one, 3) for one in values] for key, values in times.items()}
+        (arguments.record / name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     checks = [max(values) for name, values in times.items() if name.startswith("check")]
     return 0 if max(checks) <= LIMIT_S else 1
 
