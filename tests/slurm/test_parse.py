@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.slurm import parse
-from hpcai.slurm.answers import JobInfo, is_final
+from hpcai.slurm.answers import Association, JobInfo, is_final
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
 CASES = Path(__file__).parent.parent / "cases" / "slurm"
@@ -279,3 +279,13 @@ def test_any_name_comes_back_from_squeue(name: str, comment: str) -> None:
 def test_another_number_of_fields_is_an_error() -> None:
     with pytest.raises(ValueError, match="fields"):
         parse.jobs_of_squeue(f"1{SEPARATOR}2{SEPARATOR}\n")
+
+
+def test_associations_of_sacctmgr() -> None:
+    text = "vision||high,normal|normal\ntext|gpu||\n"
+    assert parse.associations_of_sacctmgr(text) == [
+        Association("vision", None, ("high", "normal"), "normal"),
+        Association("text", "gpu", (), None),
+    ]
+    with pytest.raises(ValueError, match="unpack"):
+        parse.associations_of_sacctmgr("a|b\n")
