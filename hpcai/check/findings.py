@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +48,9 @@ class Known:
 @cache
 def known() -> Mapping[str, Known]:
     """Every id that a finding can have."""
+    # Who only has findings to tell reads no table.
+    import csv
+
     with Path(__file__).with_name("findings.csv").open(encoding="utf-8", newline="") as file:
         rows = [_known(line) for line in csv.DictReader(file)]
     return {row.id: row for row in rows}

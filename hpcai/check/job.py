@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.secrets import secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
@@ -25,10 +25,6 @@ from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.site import Site
 from hpcai.units import parse_array
-
-_LIKE_A_SECRET = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE
-)
 
 # How long storage may take: when Slurm has used up the time, and at most.
 _LEAST_S, _DATA_S = 0.5, 30.0
@@ -133,17 +129,6 @@ def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
     yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
     fix = " ".join(part for part in (error.allowed, error.next_step) if part)
     yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
-
-
-def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
-    """A warning per variable that is a secret by its name; those that surely are, no file may hold."""
-    for name in spec.env:
-        if _LIKE_A_SECRET.search(name):
-            what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
-            fix = (
-                "Leave it out and export it where you submit, or let setup: read it from a file of mode 0600."
-            )
-            yield Finding("secret-in-env", "warning", f"env.{name}", what, fix)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpcai.cli.output import say
 from hpcai.errors import NotFoundError, ToolError
-from hpcai.specs.site import Site, load_site
+from hpcai.specs.site import Site, cache_dir, load_site
 
 if TYPE_CHECKING:
     from hpcai.slurm.client import SlurmClient
@@ -78,12 +78,14 @@ def _has_slurm(environ: Mapping[str, str]) -> bool:
 
 
 def _adopt_default() -> None:
-    from hpcai.slurm.local.cluster import DEFAULT
+    from hpcai.slurm.local.places import DEFAULT, place
 
+    if not place(cache_dir(), DEFAULT).ready.exists():
+        # There is none, or it is down: nobody asked for it.
+        return
     try:
         _adopt(DEFAULT)
     except (NotFoundError, ToolError):
-        # There is none, or it is down: nobody asked for it.
         return
     say(f"Using the embedded cluster {DEFAULT!r}.")
 

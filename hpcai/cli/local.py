@@ -11,6 +11,7 @@ import click
 from hpcai.cli.complete import complete_cluster
 from hpcai.cli.groups import CommandGroup
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
+from hpcai.slurm.local.places import DEFAULT
 
 if TYPE_CHECKING:
     from hpcai.slurm.local.cluster import Status
@@ -101,7 +102,7 @@ def up(
         tell=say,
     )
     say(f"Cluster {name!r} is up." if started else f"Cluster {name!r} was up already, in this very shape.")
-    flag = "" if name == cluster.DEFAULT else f" --name {name}"
+    flag = "" if name == DEFAULT else f" --name {name}"
     say(f"hpcai local exec{flag} -- srun -N{nodes} hostname")
 
 
@@ -188,7 +189,7 @@ def execute(name: str, command: tuple[str, ...]) -> None:
     try:
         shell.become(command, env=environ)
     except shell.ProgramMissing as error:
-        flag = "" if name == cluster.DEFAULT else f" --name {name}"
+        flag = "" if name == DEFAULT else f" --name {name}"
         raise shell.ProgramMissing(
             error.what, next_step=f"hpcai local env{flag}  # prints the PATH that was searched"
         ) from error

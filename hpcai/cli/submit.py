@@ -118,8 +118,8 @@ class _Given(NamedTuple):
 
 def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
-    from hpcai.check.job import secrets_in_env
     from hpcai.check.marked import with_places
+    from hpcai.check.secrets import secrets_in_env
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import open_text
     from hpcai.specs.settings import load_settings

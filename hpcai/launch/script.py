@@ -20,7 +20,6 @@ from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
-from hpcai.slurm.vm_size import is_auto, with_profile
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
 
@@ -97,7 +96,7 @@ def resolve(
     Raises NotFoundError where `profile: auto` cannot be told.
     """
     site = site or load_site()
-    if is_auto(spec.profile):
+    if spec.profile is not None and spec.profile.lower().startswith("auto"):
         spec = _with_size(spec, site, where, client)
     has_pmix = True
     if spec.launcher == "horovod" and spec.horovod_controller is None:
@@ -108,7 +107,10 @@ def resolve(
 
 
 def _with_size(spec: JobSpec, site: Site, where: Where, client: SlurmClient | None) -> JobSpec:
-    if where == "local":
+    # Few jobs ask for it, and it reads the table of sizes.
+    from hpcai.slurm.vm_size import is_auto, with_profile
+
+    if where == "local" and is_auto(spec.profile):
         # This machine is no node of a partition.
         return spec.model_copy(update={"profile": None})
     if client is None or (spec.partition in site.partitions):

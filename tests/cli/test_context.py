@@ -10,6 +10,7 @@ import pytest
 from hpcai.cli import context
 from hpcai.errors import NotFoundError, ToolError
 from hpcai.slurm.local import cluster
+from hpcai.slurm.local.places import DEFAULT, place
 
 EMBEDDED = {
     "HPCAI_LOCAL": "default",
@@ -39,6 +40,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bin_dir = tmp_path / "embedded"
     bin_dir.mkdir()
     _program(bin_dir / "sbatch")
+    ready = place(tmp_path / "hpcai", DEFAULT).ready
+    ready.parent.mkdir(parents=True)
+    ready.touch()
     monkeypatch.setattr(
         cluster, "environment", lambda name: {**EMBEDDED, "HPCAI_LOCAL": name, "PATH": str(bin_dir)}
     )

@@ -14,11 +14,10 @@ from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, record, setup
 from hpcai.slurm.local.conf import Shape
-from hpcai.slurm.local.places import Place, place
+from hpcai.slurm.local.places import DEFAULT, Place, place
 from hpcai.specs.site import cache_dir
 from hpcai.specs.slurm_options import slurm_version
 
-DEFAULT = "default"
 # Far more than a machine can play: beyond them it is a typing error.
 LIMITS = {"nodes": (1, 64), "cpus_per_node": (1, 1024), "gpus_per_node": (0, 64)}
 

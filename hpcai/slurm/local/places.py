@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcai.errors import UsageError
 
+DEFAULT = "default"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 

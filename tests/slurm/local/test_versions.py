@@ -54,19 +54,22 @@ class Site:
     def run(self, *words: str) -> str:
         return subprocess.run(words, env=self.environ, capture_output=True, text=True, check=True).stdout
 
-    def hpcai(self, *words: str) -> str:
+    def hpcai(self, *words: str, status: int = 0) -> str:
         argv = [sys.executable, "-m", "hpcai", *words]
         done = subprocess.run(
             argv, env=self.environ, capture_output=True, text=True, check=False, timeout=120
         )
-        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def file(self, command: str, **fields: object) -> str:
+        file = self.cache / "job.yaml"
+        file.write_text(json.dumps({"kind": "job", "name": "job", "command": command, **fields}))
+        return str(file)
 
     def submit(self, command: str, **fields: object) -> str:
         """The name of the run."""
-        file = self.cache / "job.yaml"
-        file.write_text(json.dumps({"kind": "job", "name": "job", "command": command, **fields}))
-        return self.hpcai("submit", "-q", str(file)).strip()
+        return self.hpcai("submit", "-q", self.file(command, **fields)).strip()
 
     def log(self, run: str, attempt: int = 0) -> str:
         """What rank 0 of an attempt has printed so far."""
@@ -127,6 +130,16 @@ def test_slurms_own_commands(site: Site) -> None:
     if has_pmix:
         told = site.run("srun", "-N2", "--mpi=pmix", "printenv", "PMIX_RANK")
         assert sorted(told.split()) == ["0", "1"]
+
+
+def test_without_pmix_horovod_goes_by_gloo_and_mpi_is_refused(site: Site) -> None:
+    has_pmix = "pmix" in SlurmClient(site.environ).mpi_plugins()
+    horovod = site.hpcai("submit", "--dry-run", site.file("true", launcher="horovod", nodes=2))
+    assert f"export HOROVOD_CONTROLLER={'mpi' if has_pmix else 'gloo'}\n" in horovod
+    file = site.file("true", launcher="mpi", nodes=2)
+    findings = json.loads(site.hpcai("check", file, "-o", "json", status=0 if has_pmix else 3))["findings"]
+    errors = [one["what"] for one in findings if one["severity"] == "error"]
+    assert has_pmix == (errors == []) and all("PMIx" in what for what in errors)
 
 
 def test_a_plain_jobs_life(site: Site) -> None:
