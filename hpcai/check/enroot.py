@@ -63,8 +63,12 @@ def check_credentials(
             f"{str(file)!r} has no line for {' and '.join(missing)}: a private image ends with 401.",
             f"A public image needs none; else add a line: {lines}.",
         )
-    if not known:
-        return
+    if known:
+        yield from _of_file(file, where, sight)
+
+
+def _of_file(file: Path, where: str, sight: places.Sight) -> Iterator[Finding]:
+    """Whether others can read the passwords, and nodes cannot."""
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
         what = f"Others may read {str(file)!r} (mode {mode:04o})."

@@ -70,6 +70,11 @@ class Option:
     word: Word
     is_known: bool = True
 
+    @property
+    def at(self) -> str:
+        """Line and column."""
+        return f"{self.word.line}:{self.word.column}"
+
 
 @dataclass(frozen=True)
 class Script:

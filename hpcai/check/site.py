@@ -153,7 +153,10 @@ def _pyxis(told: Told, environ: Mapping[str, str]) -> Finding:
         plugin = pyxis_options(environ).get("plugin")
         where = f" ({plugin})" if plugin else ""
         has = "srun and sbatch have" if told.sbatch_takes_containers else "srun has"
-        return Finding("pyxis", "ok", "pyxis", f"{has} --container-image{where}.")
+        release = {"0.24": "; Pyxis 0.24 or later", "0.19": "; Pyxis before 0.20"}.get(
+            told.pyxis_release or "", ""
+        )
+        return Finding("pyxis", "ok", "pyxis", f"{has} --container-image{where}{release}.")
     what = "srun has no --container-image: a job with container: is refused here."
     fix = "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
     return Finding("pyxis", "note", "pyxis", what, fix)
