@@ -14,6 +14,11 @@ from hpcai.render.job import ResolvedJob
 
 _SCRIPTS = (".py", ".sh", ".bash", ".pl", ".r", ".R", ".jl")
 _READ_BY_SHELL = re.compile(r"[$`*?{}<>~\\]")
+# What starts a script that it is given; to any other program a name may mean anything.
+_STARTERS = re.compile(
+    r"(python|pypy)[\d.]*|(ba|da|k|z)?sh|torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun"
+    r"|Rscript|julia|perl|env|time|nice|nohup|numactl|taskset|stdbuf|timeout|nsys|ncu|coverage"
+)
 _ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
 
@@ -52,13 +57,14 @@ def script_of(command: str) -> str | None:
         return None
     while words and _ASSIGNMENT.fullmatch(words[0]):
         words = words[1:]
-    if not words or words[0] in ("cd", "pushd", "source", ".", "echo", "export"):
+    if not words:
         return None
-    if "/" in words[0] and not words[0].startswith("-"):
+    program = words[0]
+    if program.endswith(_SCRIPTS) or ("/" in program and not program.startswith("/")):
         # The program itself; one that only a shell can name is not known.
-        named: str | None = words[0]
-        if not words[0].startswith("/") or words[0].endswith(_SCRIPTS):
-            return None if _READ_BY_SHELL.search(words[0]) else named
+        return None if _READ_BY_SHELL.search(program) else program
+    if _STARTERS.fullmatch(program.rpartition("/")[2]) is None:
+        return None
     for word in words:
         if word in ("-m", "-c"):
             return None

@@ -109,13 +109,14 @@ def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
         yield Finding(
             "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
         )
-    said = {
-        error.what
-        for name, error in told.errors.items()
-        if name not in told.unanswered and name != "associations"
-    }
-    for what in sorted(said):
-        yield Finding("slurm-refuses", "error", "slurm", what, "sinfo  # shows whether Slurm works here")
+    said: dict[str, Severity] = {}
+    for name, error in told.errors.items():
+        if name not in told.unanswered and name != "associations":
+            # Without partitions and nodes nothing can be submitted; the rest is only not known.
+            severity: Severity = "error" if name in ("partitions", "nodes") else "warning"
+            said.setdefault(error.what, severity)
+    for what, severity in said.items():
+        yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
 
 
 def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:

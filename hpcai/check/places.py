@@ -76,7 +76,9 @@ class Sight:
             return True
         if any(path.is_relative_to(folder) for folder in _OF_EACH_MACHINE):
             return False
-        return filesystem(existing(path)) in _SHARED or path.is_relative_to(Path.home())
+        # A home that is a disk of this machine alone tells nothing of the nodes'.
+        is_home = path.is_relative_to(Path.home()) and not self.away()
+        return is_home or filesystem(existing(path)) in _SHARED
 
 
 def existing(path: Path) -> Path:

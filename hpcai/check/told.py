@@ -15,7 +15,7 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.specs.slurm_options import Version
 
 # With what comes before and after it, a check of a job ends within 3 s.
-DEADLINE_S = 2.2
+DEADLINE_S = 2.0
 # Of the deadline: the rest is for sbatch --test-only.
 _FOR_FACTS = 0.65
 # Answers -> what a person calls them.

@@ -27,7 +27,7 @@ COLUMNS = ("file", "id", "severity", "place", "where", "what", "fix")
     "--timeout-s",
     type=FiniteRange(min=0.1),
     default=None,
-    help="With FILE: how long Slurm and storage may take.  [default: 2.2]",
+    help="With FILE: how long Slurm and storage may take.  [default: 2]",
 )
 @click.option(
     "--nodes",
