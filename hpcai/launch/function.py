@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch.script import create_record, refuse_hopeless, removed_unless_accepted, resolve
+from hpcai.launch.script import create_record, refuse_hopeless, resolve, submit_run
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -168,16 +169,22 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         Files there are named by job numbers, and a Slurm whose state was thrown away gives them out again.
         """
         folder = self._make_folder()
+        jobs: list[FunctionJob] = []
+        is_accepted = False
+
+        def give(job_id: int) -> None:
+            nonlocal is_accepted
+            # From here on a job waits for its pickle.
+            is_accepted = True
+            jobs.extend(self._jobs(folder, job_id, pickles))
+
         try:
             pickles = [self._pickle(delayed, folder) for delayed in delayed_submissions]
-            run, job_id = self._submit_script(folder, len(pickles))
+            run = self._submit_script(folder, len(pickles), give)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not is_accepted:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        # From here on a job waits for its pickle.
-        idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
-        jobs = [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
-        run.append_event("submitted", job_id=job_id, where="slurm")
         jobs[0].paths.submission_file.symlink_to(run.paths.script)
         return jobs
 
@@ -205,14 +212,18 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
             next_step="Give a folder that all nodes see and that you may write to.",
         )
 
-    def _submit_script(self, folder: Path, functions: int) -> tuple[Run, int]:
-        """The run record of one sbatch, and its job."""
+    def _submit_script(self, folder: Path, functions: int, give: Callable[[int], None]) -> Run:
+        """The run record of one sbatch; its job is given to `give`."""
         resolved = resolve(self._load(self._fields, folder), self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
-        with removed_unless_accepted(run):
-            args = [f"--array=0-{functions - 1}"] if functions > 1 else []
-            return run, self._client.submit(run.paths.script, args=args)
+        args = [f"--array=0-{functions - 1}"] if functions > 1 else []
+        submit_run(run, self._client, args, when_accepted=give)
+        return run
+
+    def _jobs(self, folder: Path, job_id: int, pickles: Sequence[Path]) -> list[FunctionJob]:
+        idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
+        return [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
 
     def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
         job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))

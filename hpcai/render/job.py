@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,8 +178,6 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         log="torchrun-" if spec.launcher == "torchrun" else "",
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
-        # A bash that was given one command becomes it; any other stays beside what it runs.
-        has_several_commands=re.search(r"[\n;&|]", spec.command.strip()) is not None,
         heredoc=_heredoc(spec),
     )
 

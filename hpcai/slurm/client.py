@@ -124,8 +124,9 @@ class SlurmClient:
     def job(self, ident: int | str) -> JobInfo:
         """All that Slurm knows of a job, also for a while (MinJobAge) after its end.
 
-        `ident` is a job id, or 12_3 for a task of an array. An array goes on while a task of it does: under
-        its id stands what the task says that tells most, one that goes on, else one that did not complete.
+        `ident` is a job id, 12_3 for a task of an array, or 12_[4-9] for all its tasks that wait. An array
+        goes on while a task of it does: under its id stands what the task says that tells most, one that
+        runs, else one that waits, else one that did not complete.
         Raises NotFoundError when there is no such job.
         """
         ident = str(ident)
@@ -134,14 +135,16 @@ class SlurmClient:
             next_step="`hpcai queue` lists your jobs.",
         )
         try:
-            told = self._read(["scontrol", "show", "job", ident], parse.jobs_of_scontrol)
+            # scontrol does not take all forms in which Slurm itself names the tasks that wait.
+            asked = ident.partition("_[")[0]
+            told = self._read(["scontrol", "show", "job", asked], parse.jobs_of_scontrol)
         except NotFoundError as error:
             raise unknown from error
         # Slurm answers some ids that are none, such as 0, with every job that there is.
         found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
         if not found:
             raise unknown
-        most = min(found, key=lambda job: (job.is_final, job.state == "COMPLETED"))
+        most = min(found, key=lambda job: (job.is_final, job.state in ("PENDING", "COMPLETED")))
         if str(most.array_job_id) == ident:
             return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
         return most
@@ -279,7 +282,9 @@ class SlurmClient:
     def _query_environ(self) -> dict[str, str]:
         # Instants in UTC, in the one form that parse reads; no defaults of the user's own squeue and sinfo.
         kept = {name: value for name, value in self.environ.items() if not re.match("(SQUEUE|SINFO)_", name)}
-        return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8"}
+        # And a list of an array's waiting tasks to its end, which Slurm cuts at 64 characters.
+        plain = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+        return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
     def _submission_environ(self) -> dict[str, str]:
         # Inside a job, its own SLURM_* variables would become options and facts of the new job.
@@ -307,7 +312,8 @@ class _Submission:
         try:
             return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv).stdout)
         except UnreachableError as error:
-            self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
+            never_began = isinstance(error, shell.NoRoomToStart) or _NOT_ARRIVED.search(error.what)
+            self.in_doubt = self.in_doubt or not never_began
             raise
         except ValueError as error:
             raise SlurmError(f"sbatch did not name the job: {error}.") from error

@@ -244,6 +244,24 @@ def test_a_program_among_others_handles_a_signal(plainly_here: Here, name: str, 
 
 
 @pytest.mark.programs
+@pytest.mark.parametrize("form", ["{}", "cd . && {}", "{}\necho after\n", "{} || echo after"])
+def test_a_command_ends_at_sigterm_as_the_program_that_handles_it(plainly_here: Here, form: str) -> None:
+    (plainly_here.work / "saves.py").write_text(SAVES)
+    script = plainly_here.render(command=form.format(f"{quote(sys.executable)} saves.py SIGTERM"))
+    process = shell.start(["bash", script], new_session=True)
+    try:
+        log = plainly_here.run / "logs/0/0.out"
+        until(lambda: log.exists() and log.read_text(), 20, "the program is ready")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 1
+        assert (log.read_text(), plainly_here.log("0.err")) == ("ready\n", "saved\n")
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.programs
 def test_scratch_is_found_when_the_site_names_none(plainly_here: Here, tmp_path: Path) -> None:
     spec = JobSpec(name="here", command='echo "$HPCAI_SCRATCH"', workdir=tmp_path)
     resolved = resolve_job(spec, Site(tmp_path), interpreter=plainly_here.python)
