@@ -15,9 +15,11 @@ from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.nodes import awake
 from hpcai.check.probe import Probe, facts_of, probe_of
+from hpcai.check.site import SiteLook, check_site
 from hpcai.check.told import Told
-from hpcai.errors import StageError
+from hpcai.errors import SlurmError, StageError
 from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
+from hpcai.slurm.client import SlurmClient
 from hpcai.specs.settings import load_settings, mistakes_of
 from hpcai.specs.site import Site
 from hpcai.specs.yaml_text import parse
@@ -170,3 +172,92 @@ def test_only_a_node_that_is_switched_on_is_asked() -> None:
     nodes = [node("n1", "DOWN"), node("n2", "IDLE", "POWERED_DOWN"), node("n3", "ALLOCATED"), node("n4")]
     assert awake(PartitionInfo("a", node_list="n[1-4]"), nodes) == "n4"
     assert awake(PartitionInfo("a", node_list="n[1-3]"), nodes) is None
+
+
+class FarSlurm(SlurmClient):
+    """Answers of a Slurm whose nodes are other machines, without a process."""
+
+    def __init__(self, answer: str | None) -> None:
+        super().__init__({})
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def within(self, timeout_s: float) -> SlurmClient:  # noqa: ARG002
+        return self
+
+    def partitions(self) -> list[PartitionInfo]:
+        return [GPU, PartitionInfo("empty")]
+
+    def nodes(self, names: str | None = None) -> list[NodeInfo]:  # noqa: ARG002
+        return [NODE]
+
+    def config(self) -> dict[str, str]:
+        return {"SLURM_VERSION": "25.11.5", "ClusterName": "cc", "MaxArraySize": "1001"}
+
+    def version(self) -> tuple[int, int]:
+        return (25, 11)
+
+    def mpi_plugins(self) -> frozenset[str]:
+        return frozenset({"none", "pmix"})
+
+    def has_pyxis(self) -> bool:
+        return True
+
+    def sbatch_has_pyxis(self) -> bool:
+        return True
+
+    def pyxis_release(self) -> str | None:
+        return "0.24"
+
+    def associations(self, user: str) -> list[Association]:  # noqa: ARG002
+        raise SlurmError("sacctmgr refused: no accounting.")
+
+    def run_on(self, node: str, script: str, *, partition: str, within_s: float) -> str:  # noqa: ARG002
+        self.asked.append(f"{node} in {partition}")
+        if self.answer is None:
+            raise SlurmError("srun refused: Unable to allocate resources.")
+        return self.answer
+
+
+def of_far_site(answer: str | None, folder: Path, *, on_nodes: bool) -> tuple[SiteLook, FarSlurm]:
+    client = FarSlurm(answer)
+    site = Site(folder / "runs", scratch="/nvme")
+    return check_site(site, client, environ={"HOME": str(folder)}, on_nodes=on_nodes), client
+
+
+def test_a_real_site_is_looked_at_from_its_login_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        places, "mounts", lambda: [("disk", "/", "ext4"), ("server:/home", "/shared", "nfs4")]
+    )
+    seen, client = of_far_site(SOUND + GPUS + PORTS + "end=yes\n", tmp_path, on_nodes=True)
+    by_id = {finding.id: finding for finding in seen.findings}
+    assert client.asked == ["far-1 in gpu"]
+    assert "Standard_ND96isr_H100_v5; " in by_id["node"].what
+    assert by_id["node-unasked"].where == "partition empty"
+    assert "Pyxis 0.24 or later" in by_id["pyxis"].what
+    assert "/shared (server:/home)" in by_id["shared-folders"].what
+    assert by_id["folder-not-on-nodes"].severity == "warning"
+    assert {"limits", "fidelity"} <= set(by_id) and "nodes-unseen" not in by_id
+    assert seen.facts.values["partitions"] == {"gpu": "Standard_ND96isr_H100_v5"}
+    assert seen.facts.values["pyxis_version"] == "0.24"
+
+
+def test_a_real_site_without_its_nodes_says_so(tmp_path: Path) -> None:
+    seen, client = of_far_site(None, tmp_path, on_nodes=False)
+    by_id = {finding.id: finding for finding in seen.findings}
+    assert client.asked == []
+    assert by_id["nodes-unseen"].fix == "hpcai check --nodes"
+    assert "look like Standard_ND96amsr_A100_v4 or Standard_ND96isr_H100_v5" in " ".join(
+        finding.what for finding in seen.findings if finding.id == "partition"
+    )
+    assert "partitions" not in seen.facts.values
+
+
+def test_a_node_that_gives_no_answer_is_named(tmp_path: Path) -> None:
+    for answer in (None, "vm_size=x\n"):
+        seen, _ = of_far_site(answer, tmp_path, on_nodes=True)
+        [unasked] = [one for one in seen.findings if one.where == "node far-1"]
+        assert (unasked.id, unasked.severity) == ("node-unasked", "warning")
+        assert unasked.fix == "srun -w far-1 -p gpu hostname  # tells"
