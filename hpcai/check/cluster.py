@@ -17,11 +17,17 @@ def check_cluster(spec: ClusterSpec) -> list[Finding]:
     if still_open:
         what = f"Still to fill in before the cluster can start: {', '.join(still_open)}."
         found.append(
-            Finding("warning", "parameters", what, "Set them in the file, with --set, or in CycleCloud.")
+            Finding(
+                "cluster-open",
+                "warning",
+                "parameters",
+                what,
+                "Set them in the file, with --set, or in CycleCloud.",
+            )
         )
     lines, values = template.count("\n"), len(json.loads(parameters))
     arrays = ", ".join(array.name for array in spec.nodearrays)
     what = (
         f"Renders to {lines} lines and {values} parameters (nodearrays: {arrays}); CycleCloud was not asked."
     )
-    return [*found, Finding("ok", "template", what)]
+    return [*found, Finding("cluster-renders", "ok", "template", what)]

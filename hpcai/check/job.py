@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from hpcai.check import places
-from hpcai.check.findings import Finding, has_errors
+from hpcai.check import account, advice, command, container, enroot, places, price, sizes
+from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
-from hpcai.errors import HpcaiError
+from hpcai.check.told import NAMES, Told, all_at_once
+from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
-from hpcai.slurm.answers import ExpectedStart, NodeInfo
+from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
-from hpcai.slurm.limits import breaches
-from hpcai.specs.job import DataSpec
+from hpcai.slurm.limits import Breach, breaches
+from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.secrets import parse_reference
+from hpcai.specs.site import Site
+
+# How long storage may take: when Slurm has used up the time, and at most.
+_LEAST_S, _DATA_S = 0.5, 30.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that a check of a job knows beside the job."""
+
+    site: Site
+    environ: Mapping[str, str]
+    prices: Path
+    """Where the prices are kept that Azure was asked for."""
+    told: Told = field(default_factory=Told)
+    until: float = float("inf")
+    """When, by the monotonic clock, nothing is waited for any more."""
+
+    @property
+    def sight(self) -> places.Sight:
+        return places.Sight(self.told.nodes or (), self.site.shared_folders)
 
 
 @dataclass(frozen=True)
@@ -31,81 +56,137 @@ class Checked:
     expected: ExpectedStart | None = None
 
 
-def check_job(
-    job: ResolvedJob, client: SlurmClient | None, *, runs_root: Path, environ: Mapping[str, str]
-) -> Checked:
+def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Everything that can be known of a job before the queue; nothing is submitted or written.
 
-    Raises RenderError.
+    `client` answers within what is left of the time, or there is None.
     """
-    findings = [finding for data in job.spec.data for finding in _data(data, environ)]
-    findings += secrets_in_env(job.spec)
-    findings += secrets_by_reference(job.spec, environ)
-    refused = places.refuses_writing(runs_root)
-    findings += [refused] if refused else []
-    # Raises RenderError for what no script can carry; Slurm is not needed to see that.
-    render_job(job, runs_root / job.spec.experiment / job.spec.name)
-    if client is None:
-        findings.append(Finding("warning", "slurm", "There is no Slurm here: its limits were not looked at."))
-        return Checked(tuple(findings))
+    site, told = around.site, around.told
+    found = list(_refused_by_rendering(job, site.runs_root))
+    found += _told_by_slurm(job.spec, told, client)
+    found += _folders(job, around)
+    found += command.check_command(job, around.sight)
+    found += container.check_container(job, told, around.sight, around.environ)
+    found += _data_sets(job.spec, around)
+    found += secrets_in_env(job.spec)
+    found += secrets_by_reference(job.spec, around.environ)
+    size = sizes.size_of(job.spec, told, site)
+    found += sizes.check_size(job.spec, size, nodes_told=told.nodes is not None)
+    found += advice.advise(job, size.size, told)
+    expected = None
+    if client is not None and told.partitions is not None and not has_errors(found):
+        try:
+            expected = _test_only(job, client)
+        except HpcaiError as error:
+            found += refused_by_slurm(error)
+    found += price.check_price(job.spec, size.size, told, around.prices, site.region)
+    return Checked(tuple(found), expected)
+
+
+def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding]:
+    """What no script can carry; Slurm is not needed to see that."""
     try:
-        in_slurm = _in_slurm(job, client, runs_root)
-    except HpcaiError as error:
-        in_slurm = Checked((finding_of_error("slurm", error),))
-    return Checked((*in_slurm.findings, *findings), in_slurm.expected)
+        render_job(job, runs_root / job.spec.experiment / job.spec.name)
+    except RenderError as error:
+        fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+        yield Finding("file-refused", "error", "file", error.what, fix or None)
+
+
+def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
+    """What is to be said of Slurm once, however many jobs are checked."""
+    if not is_there:
+        what = "There is no Slurm here: its limits were not looked at."
+        yield Finding("no-slurm", "warning", "slurm", what)
+        return
+    for error in told.errors.values():
+        plugin = list(enroot.plugin_of_another_slurm("slurm", error))
+        if plugin:
+            yield from plugin
+            return
+    if told.unanswered:
+        names = ", ".join(NAMES[name] for name in told.unanswered)
+        what = (
+            f"Slurm is slow or away: it was asked in vain for {names}. What hangs on them was not looked at."
+        )
+        yield Finding(
+            "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
+        )
+    said: dict[str, Severity] = {}
+    for name, error in told.errors.items():
+        if name not in told.unanswered and name != "associations":
+            # Without partitions and nodes nothing can be submitted; the rest is only not known.
+            severity: Severity = "error" if name in ("partitions", "nodes") else "warning"
+            said.setdefault(error.what, severity)
+    for what, severity in said.items():
+        yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
+
+
+def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
+    """What it means when `sbatch --test-only` says no, or nothing."""
+    if isinstance(error, UnreachableError):
+        what = "When it would start is not known: sbatch --test-only got no answer in time."
+        yield Finding(
+            "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
+        )
+        return
+    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
+    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+    yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
     """A finding per mistake of a file."""
     return [
-        Finding(
-            "error", mistake.place, f"{mistake.key}: {mistake.message}" if mistake.key else mistake.message
-        )
+        Finding("file-mistake", "error", mistake.key or "file", mistake.message, place=mistake.place)
         for mistake in error.mistakes
     ]
 
 
-def finding_of_error(where: str, error: HpcaiError) -> Finding:
-    """An error as a finding."""
-    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-    return Finding("error", where, error.what, fix or None)
+def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Iterator[Finding]:
+    if told.version is not None:
+        yield from map(_of_breach, gate_breaches(spec, told.version))
+    if told.partitions is not None:
+        limits = breaches(
+            spec, told.partitions, told.nodes or (), told.mpi_plugins, told.srun_takes_containers
+        )
+        yield from map(_of_breach, limits)
+    if client is not None and told.partitions is not None:
+        try:
+            never = dependency_breach(spec.dependency, client)
+        except HpcaiError as error:
+            yield from refused_by_slurm(error)
+        else:
+            yield from [_of_breach(never)] if never else []
+    yield from map(_of_breach, array_breaches(spec, told.config or {}))
+    yield from account.check_account(spec, told) if told.partitions is not None else ()
 
 
-def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked:
-    nodes = client.nodes()
-    mpi_plugins = client.mpi_plugins() if job.spec.needs_pmix else None
-    has_pyxis = client.has_pyxis() if job.spec.container is not None else None
-    limits = breaches(job.spec, client.partitions(), nodes, mpi_plugins, has_pyxis)
-    of_array = array_breaches(job.spec, client.config()) if job.spec.array is not None else ()
-    found = [
-        Finding("error" if breach.is_certain else "warning", breach.key, breach.what, breach.fix)
-        for breach in (*gate_breaches(job.spec, client.version()), *of_array, *limits)
-    ]
-    never = dependency_breach(job.spec.dependency, client)
-    found += [Finding("error", never.key, never.what, never.fix)] if never else []
-    found += _places(job, runs_root, nodes)
-    if has_errors(found):
-        return Checked(tuple(found))
-    try:
-        return Checked(tuple(found), _test_only(job, client))
-    except HpcaiError as error:
-        return Checked((*found, finding_of_error("sbatch --test-only", error)))
+def _of_breach(breach: Breach) -> Finding:
+    severity: Severity = "error" if breach.is_certain else "warning"
+    return Finding(breach.id, severity, breach.key, breach.what, breach.fix)
 
 
-def _places(job: ResolvedJob, runs_root: Path, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
+    root, sight = around.site.runs_root, around.sight
+    refused = places.refuses_writing(root)
+    if refused:
+        yield refused
     if not job.workdir.is_dir():
-        yield Finding("error", "workdir", f"There is no folder {str(job.workdir)!r}.", "Correct workdir.")
-    by_name = [("workdir", job.workdir), ("HPCAI_RUNS_ROOT", runs_root)]
-    references = [parse_reference(text) for text in job.spec.secrets.values()]
-    if job.spec.data or any(one.scheme == "keyvault" for one in references):
+        what = f"There is no folder {str(job.workdir)!r}."
+        yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
+    by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]
+    references = {name: parse_reference(text) for name, text in job.spec.secrets.items()}
+    if job.spec.data or any(one.scheme == "keyvault" for one in references.values()):
         by_name.append(("interpreter", job.interpreter))
-    by_name += [("secrets", Path(one.place)) for one in references if one.scheme == "file"]
-    if job.own_secrets is not None and any(one.scheme == "env" for one in references):
+    by_name += [
+        (f"secrets.{name}", Path(one.place)) for name, one in references.items() if one.scheme == "file"
+    ]
+    if job.own_secrets is not None and any(one.scheme == "env" for one in references.values()):
         by_name.append(("HPCAI_SECRETS_FOLDER", job.own_secrets))
     for name, path in by_name:
-        finding = places.seen_by_nodes(name, path, nodes)
-        if finding is not None:
-            yield finding
+        only_here = sight.only_here(path)
+        if only_here:
+            yield Finding("folder-not-on-nodes", "warning", name, only_here, sight.show(path))
 
 
 def _test_only(job: ResolvedJob, client: SlurmClient) -> ExpectedStart:
@@ -113,6 +194,25 @@ def _test_only(job: ResolvedJob, client: SlurmClient) -> ExpectedStart:
         script = Path(folder) / "script.sbatch"
         script.write_text(render_job(job, Path(folder)), encoding="utf-8")
         return client.test_only(script)
+
+
+def _data_sets(spec: JobSpec, around: Surroundings) -> Iterator[Finding]:
+    """What is found about the data sets, which are asked for all at once."""
+    if not spec.data:
+        return
+    calls = {data.name: partial(_findings_of, data, around.environ) for data in spec.data}
+    left_s = min(max(_LEAST_S, around.until - time.monotonic()), _DATA_S)
+    answers, errors = all_at_once(calls, left_s)
+    for data in spec.data:
+        yield from answers.get(data.name, ())
+        if data.name in errors:
+            what = f"{data.source} was not read: {errors[data.name].what}"
+            fix = f"hpcai data ls {shlex.quote(data.source)}  # tells"
+            yield Finding("data-unread", "warning", f"data {data.name}", what, fix)
+
+
+def _findings_of(data: DataSpec, environ: Mapping[str, str]) -> list[Finding]:
+    return list(_data(data, environ))
 
 
 def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -123,14 +223,17 @@ def _data(data: DataSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         manifest = read_manifest(open_source(data.source, environ), lambda _, read: read())
     except HpcaiError as error:
-        yield finding_of_error(where, error)
+        fix = " ".join(part for part in (error.allowed, error.next_step) if part)
+        yield Finding("data-unread", "error", where, error.what, fix or None)
         return
     if data.version is not None and not manifest.has_version(data.version):
         yield Finding(
+            "data-version",
             "error",
             where,
             f"{data.source} holds version {manifest.version!r}, not {data.version!r}.",
             "Set version to what is there, or push the version that the job names.",
         )
         return
-    yield Finding("ok", where, f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}.")
+    what = f"{manifest.samples:,} samples, {manifest.bytes:,} bytes at {data.source}."
+    yield Finding("data", "ok", where, what)

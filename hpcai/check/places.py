@@ -1,4 +1,5 @@
-"""The folders that jobs need: whether the nodes see them too, and whether they can be written."""
+"""The folders that jobs need: whether they are there, whether the nodes see them too, whether they can be
+written."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.check.findings import Finding
@@ -20,9 +22,63 @@ _SHARED = frozenset(
         *("ceph", "fuse.ceph", "glusterfs", "fuse.glusterfs"),
     )
 )
-
+BLOB = ("fuse.blobfuse", "fuse.blobfuse2", "blobfuse", "blobfuse2")
+FILES = ("cifs", "smb3")
+# Where nodes of Azure have their own disks, and what every machine has for itself.
+_OF_EACH_MACHINE = (
+    *("/mnt/nvme", "/nvme", "/mnt/resource", "/mnt", "/tmp", "/var", "/dev", "/run", "/proc", "/sys"),
+    *("/opt", "/usr", "/etc"),
+)
 
 RUNS = "runs folder"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What this machine and the settings tell of who sees which folder."""
+
+    nodes: Sequence[NodeInfo] = ()
+    shared_folders: Sequence[str] = ()
+
+    def away(self) -> list[NodeInfo]:
+        """The nodes that are other machines than this one."""
+        here = ("localhost", socket.gethostname())
+        return [node for node in self.nodes if node.hostname and node.hostname not in here]
+
+    def is_shared(self, path: Path) -> bool:
+        """Whether the settings say that every node has what lies here."""
+        real = Path(os.path.realpath(path))
+        return any(
+            real.is_relative_to(os.path.realpath(folder)) or path.is_relative_to(folder)
+            for folder in self.shared_folders
+        )
+
+    def only_here(self, path: Path) -> str | None:
+        """Why the nodes may not see a path; None when they surely or probably do."""
+        if self.is_shared(path) or not self.away():
+            return None
+        kind = filesystem(path)
+        if kind is None or kind in _SHARED:
+            return None
+        node = min(node.hostname or node.name for node in self.away())
+        # What kind it is was seen; that the nodes have no such folder of their own is a judgement.
+        return f"{str(path)!r} lies on a disk of this machine ({kind}); {node} may not see it."
+
+    def show(self, path: Path) -> str:
+        """The command that tells."""
+        away = self.away()
+        name = min(away, key=lambda node: node.hostname or "").name if away else "NODE"
+        return f"srun -w {name} ls {shlex.quote(str(path))}  # tells"
+
+    def absent_for_sure(self, path: Path) -> bool:
+        """Whether what is not here is not on the nodes either."""
+        if self.is_shared(path) or (self.nodes and not self.away()):
+            return True
+        if any(path.is_relative_to(folder) for folder in _OF_EACH_MACHINE):
+            return False
+        # A home that is a disk of this machine alone tells nothing of the nodes'.
+        is_home = path.is_relative_to(Path.home()) and not self.away()
+        return is_home or filesystem(existing(path)) in _SHARED
 
 
 def existing(path: Path) -> Path:
@@ -36,6 +92,7 @@ def refuses_writing(root: Path) -> Finding | None:
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None
     return Finding(
+        "runs-not-writable",
         "error",
         RUNS,
         f"{str(root)!r} cannot be written: {str(folder)!r} is not a folder that you may write to.",
@@ -48,7 +105,9 @@ def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
     where = "scratch"
     if place is None:
         what = "HPCAI_SCRATCH is not set: each node takes the first of /mnt/nvme, /nvme, /mnt/resource, /mnt."
-        yield Finding("note", where, what, "srun ls -ld /mnt/nvme /nvme /mnt/resource /mnt  # tells")
+        yield Finding(
+            "scratch-unseen", "note", where, what, "srun ls -ld /mnt/nvme /nvme /mnt/resource /mnt  # tells"
+        )
         return
     here = [node.name for node in nodes if node.hostname in ("localhost", socket.gethostname())]
     elsewhere = [node.name for node in nodes if node.name not in here]
@@ -56,6 +115,7 @@ def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
     bad = [folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
     for folder in bad:
         yield Finding(
+            "scratch-not-writable",
             "error",
             where,
             f"{folder!r} is not a folder that you may write to (HPCAI_SCRATCH).",
@@ -63,47 +123,44 @@ def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
         )
     if folders and not bad:
         free = min(shutil.disk_usage(folder).free for folder in folders)
-        yield Finding("ok", where, f"{place} can be written on {_names(here)}; {free / 1e9:.1f} GB are free.")
+        what = f"{place} can be written on {_names(here)}; {free / 1e9:.1f} GB are free."
+        yield Finding("scratch", "ok", where, what)
     if elsewhere or not nodes:
         name = elsewhere[0] if elsewhere else "NODE"
         what = f"{place} (HPCAI_SCRATCH) was not looked at: it is on the nodes' own disks."
         show = f"srun -w {name} df -h {shlex.quote(place.replace('%n', name))}  # tells"
-        yield Finding("note", where, what, show)
+        yield Finding("scratch-unseen", "note", where, what, show)
 
 
 def _names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more nodes" if len(names) > most else "")
 
 
-def seen_by_nodes(what: str, path: Path, nodes: Sequence[NodeInfo]) -> Finding | None:
-    """A warning when `path` lies on a disk of this machine alone and the nodes are other machines."""
-    elsewhere = sorted(
-        {node.hostname for node in nodes if node.hostname} - {"localhost", socket.gethostname()}
-    )
-    kind = filesystem(path)
-    if not elsewhere or kind is None or kind in _SHARED:
-        return None
-    name = next(node.name for node in nodes if node.hostname == elsewhere[0])
-    return Finding(
-        "warning",
-        what,
-        f"{str(path)!r} lies on a disk of this machine ({kind}); {elsewhere[0]} may not see it.",
-        f"srun -w {name} ls {shlex.quote(str(path))}  # tells",
-    )
+def mounts() -> list[tuple[str, str, str]]:
+    """Source, target and kind of every mounted file system; none where /proc does not tell."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        source, target, kind, *_ = line.split(" ")
+        # A space in a mount point is written as \040.
+        target = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), target)
+        found.append((source, target, kind))
+    return found
+
+
+def shared_mounts() -> dict[str, str]:
+    """Where this machine has mounted what other machines can mount too -> what it is."""
+    return {target: source for source, target, kind in mounts() if kind in _SHARED and kind not in BLOB}
 
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return None
     real = os.path.realpath(path)
     longest, found = 0, None
-    for line in lines:
-        _, target, kind, *_ = line.split(" ")
-        # A space in a mount point is written as \040.
-        target = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), target)
+    for _, target, kind in mounts():
         holds = real == target or real.startswith(target.rstrip("/") + "/")
         if holds and len(target) >= longest:
             longest, found = len(target), kind

@@ -21,7 +21,7 @@ def secrets_in_env(spec: JobSpec) -> Iterator[Finding]:
         if _LIKE_A_SECRET.search(name):
             what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
             fix = f"Put it under secrets:, such as {name}: file:/PATH (of mode 0600) or {name}: env:NAME."
-            yield Finding("warning", "env", what, fix)
+            yield Finding("secret-in-env", "warning", f"env.{name}", what, fix)
 
 
 def secrets_by_reference(spec: JobSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -31,10 +31,11 @@ def secrets_by_reference(spec: JobSpec, environ: Mapping[str, str]) -> Iterator[
     from hpcai.staging.secrets import read_here
 
     for variable, text in spec.secrets.items():
-        where = f"secrets {variable}"
+        where = f"secrets.{variable}"
         try:
             if read_here(variable, parse_reference(text), environ) is None:
-                yield Finding("note", where, f"Whether {text} opens, only the node that reads it can tell.")
+                what = f"Whether {text} opens, only the node that reads it can tell."
+                yield Finding("secret-only-on-nodes", "note", where, what)
         except HpcaiError as error:
             fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-            yield Finding("error", where, error.what, fix or None)
+            yield Finding("secret-unreadable", "error", where, error.what, fix or None)

@@ -4,33 +4,71 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.catalog.sizes import vm_sizes
 from hpcai.check import places
+from hpcai.check.enroot import plugin_of_another_slurm, pyxis_options
+from hpcai.check.fidelity import assertions_of
 from hpcai.check.findings import Finding
+from hpcai.check.job import Surroundings
+from hpcai.check.nodes import Probed, ask_nodes
+from hpcai.check.site_file import Facts, facts_of_site
 from hpcai.check.storage import check_storage
-from hpcai.errors import HpcaiError
+from hpcai.check.told import Told, ask
+from hpcai.errors import SlurmError, UnreachableError
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.vm_size import SizeOfNodes, size_of
 from hpcai.specs.site import Site
 from hpcai.units import format_duration
 
 # Without accounting, Slurm forgets an ended job after MinJobAge; what ended it must be read before.
 _SHORT_MEMORY_S = 300
+# Nobody waits for a job here: a busy slurmctld may take its time.
+SITE_DEADLINE_S = 30.0
 
 
-def check_site(site: Site, client: SlurmClient, *, environ: Mapping[str, str]) -> list[Finding]:
-    """What is there and what is missing, part by part."""
-    found: list[Finding] = []
-    nodes: Sequence[NodeInfo] = ()
-    try:
-        nodes = client.nodes()
-        found += _slurm(client)
-        found += _partitions(client.partitions(), nodes)
-        found.append(_pyxis(client))
-    except HpcaiError as error:
-        found.append(Finding("error", "slurm", error.what, error.next_step))
-    return found + check_without_slurm(site, nodes, environ=environ)
+@dataclass(frozen=True)
+class SiteLook:
+    """What was found of a site, and the facts that other commands can use."""
+
+    findings: list[Finding]
+    facts: Facts
+    is_silent: bool = False
+    """Whether Slurm did not answer."""
+
+
+def check_site(
+    site: Site, client: SlurmClient, *, environ: Mapping[str, str], on_nodes: bool = False
+) -> SiteLook:
+    """What is there and what is missing, part by part; `on_nodes` runs a small task on some nodes."""
+    told = ask(client, SITE_DEADLINE_S)
+    away = told.errors.get("partitions") or told.errors.get("nodes") or told.errors.get("config")
+    if away is not None or told.partitions is None or told.nodes is None:
+        words = away or SlurmError("Slurm told of no partition.")
+        slurm = Finding("slurm", "error", "slurm", words.what, words.next_step)
+        plugin = list(plugin_of_another_slurm("slurm", words))
+        rest = check_without_slurm(site, environ=environ)
+        return SiteLook([*(plugin or [slurm]), *rest], Facts(), isinstance(words, UnreachableError))
+    around = Surroundings(site, environ, Path(), told)
+    found = [*_slurm(told), *_partitions(told.partitions, told.nodes, site), _pyxis(told, environ)]
+    probed = Probed()
+    if on_nodes:
+        probed = ask_nodes(client, around)
+        found += probed.findings
+    found += _shared_folders(around)
+    found += check_without_slurm(site, told.nodes, environ=environ)
+    if around.sight.away():
+        found += assertions_of(around, probed.probes)
+        found += [] if on_nodes else [_nodes_unseen()]
+    return SiteLook(found, facts_of_site(around, probed.probes))
+
+
+def _nodes_unseen() -> Finding:
+    what = "No task was run on a node: what is there was not looked at."
+    return Finding("nodes-unseen", "note", "nodes", what, "hpcai check --nodes")
 
 
 def check_without_slurm(
@@ -39,19 +77,24 @@ def check_without_slurm(
     """What can be seen of a site without a word from Slurm; `nodes` are those that it has told of."""
     found: list[Finding] = []
     found += places.scratch(site.scratch, nodes)
-    found += _runs_folder(site.runs_root, nodes)
-    found += _interpreter(nodes)
+    sight = places.Sight(nodes, site.shared_folders)
+    found += _runs_folder(site.runs_root, sight)
+    found += _interpreter(sight)
     found.append(check_storage(site, environ))
     return found
 
 
-def _slurm(client: SlurmClient) -> Iterator[Finding]:
-    config = client.config()
+def _slurm(told: Told) -> Iterator[Finding]:
+    config = told.config or {}
     version, name = config.get("SLURM_VERSION", "?"), config.get("ClusterName", "?")
-    yield Finding("ok", "slurm", f"Slurm {version} answers (cluster {name!r}).")
+    yield Finding("slurm", "ok", "slurm", f"Slurm {version} answers (cluster {name!r}).")
+    limits = [f"{key} {config[key]}" for key in ("MaxArraySize", "MaxJobCount") if key in config]
+    if limits:
+        yield Finding("limits", "ok", "limits", f"{', '.join(limits)}.")
     memory_s = int(config.get("MinJobAge", "300").partition(" ")[0])
     if config.get("AccountingStorageType", "").endswith("/none") and memory_s < _SHORT_MEMORY_S:
         yield Finding(
+            "slurm-forgets",
             "warning",
             "slurm",
             f"Accounting is off, and Slurm forgets a job {memory_s} s after its end (MinJobAge).",
@@ -59,22 +102,28 @@ def _slurm(client: SlurmClient) -> Iterator[Finding]:
         )
 
 
-def _partitions(partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+def _partitions(
+    partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo], site: Site
+) -> Iterator[Finding]:
     if not partitions:
-        yield Finding("error", "partitions", "There is no partition that you may see.", "sinfo -a lists all.")
+        what = "There is no partition that you may see."
+        yield Finding("no-partitions", "error", "partitions", what, "sinfo -a lists all.")
     for partition in partitions:
         names = set(partition.node_names)
         members = [node for node in nodes if node.name in names]
         away = [node for node in members if node.is_down or "DRAIN" in node.flags]
         yield Finding(
+            "partition",
             "warning" if members and len(away) == len(members) else "ok",
             f"partition {partition.name}",
-            _partition(partition, members, away),
+            _partition(partition, members, away, site),
             "sinfo -R  # tells why nodes are away" if away else None,
         )
 
 
-def _partition(partition: PartitionInfo, nodes: Sequence[NodeInfo], away: Sequence[NodeInfo]) -> str:
+def _partition(
+    partition: PartitionInfo, nodes: Sequence[NodeInfo], away: Sequence[NodeInfo], site: Site
+) -> str:
     parts = [f"{partition.total_nodes} nodes" + (f" ({len(away)} down or drained)" if away else "")]
     if nodes:
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
@@ -83,26 +132,66 @@ def _partition(partition: PartitionInfo, nodes: Sequence[NodeInfo], away: Sequen
         )
     longest = partition.max_time_s
     parts.append(f"time limit {format_duration(longest)}" if longest is not None else "no time limit")
-    return ", ".join(parts) + (", the default." if partition.is_default else ".")
+    if partition.is_default:
+        parts.append("the default")
+    return f"{', '.join(parts)}{_size_in_words(size_of(partition.name, site.partitions, nodes))}."
 
 
-def _pyxis(client: SlurmClient) -> Finding:
-    if client.has_pyxis():
-        return Finding("ok", "pyxis", "srun has --container-image.")
+def _size_in_words(found: SizeOfNodes) -> str:
+    """What is to be added to what is said of a partition."""
+    if found.name is None:
+        return f"; its nodes look like {' or '.join(found.names[:4])}" if found.names else ""
+    size = vm_sizes().get(found.name)
+    rails = size.infiniband_rails if size is not None else None
+    gbit_per_s = size.infiniband_gbit_per_s if size is not None else None
+    fabric = f", InfiniBand {rails} x {gbit_per_s:g} Gb/s" if rails and gbit_per_s else ""
+    return f"; {found.name} by {found.how}{fabric}"
+
+
+def _pyxis(told: Told, environ: Mapping[str, str]) -> Finding:
+    if told.srun_takes_containers:
+        plugin = pyxis_options(environ).get("plugin")
+        where = f" ({plugin})" if plugin else ""
+        has = "srun and sbatch have" if told.sbatch_takes_containers else "srun has"
+        release = {"0.24": "; Pyxis 0.24 or later", "0.19": "; Pyxis before 0.20"}.get(
+            told.pyxis_release or "", ""
+        )
+        return Finding("pyxis", "ok", "pyxis", f"{has} --container-image{where}{release}.")
     what = "srun has no --container-image: a job with container: is refused here."
-    return Finding(
-        "note", "pyxis", what, "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
-    )
+    fix = "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
+    return Finding("pyxis", "note", "pyxis", what, fix)
 
 
-def _runs_folder(root: Path, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+def _shared_folders(around: Surroundings) -> Iterator[Finding]:
+    """What every node has, by the settings or by what this machine has mounted; nodes here need nothing."""
+    if not around.sight.away():
+        return
+    told = around.site.shared_folders
+    if told:
+        what = f"{', '.join(told)}, as the settings say."
+        yield Finding("shared-folders", "ok", "shared folders", what)
+        return
+    here = ", ".join(f"{target} ({source})" for target, source in places.shared_mounts().items())
+    what = f"By what is mounted here, nodes see {here or 'nothing of this machine'}."
+    fix = "Say shared_folders in a config file, or let hpcai check --nodes --write find out."
+    yield Finding("shared-folders", "note", "shared folders", what, fix)
+
+
+def _runs_folder(root: Path, sight: places.Sight) -> Iterator[Finding]:
     refused = places.refuses_writing(root)
-    shared = None if refused else places.seen_by_nodes(places.RUNS, places.existing(root), nodes)
-    yield refused or shared or Finding("ok", places.RUNS, f"{root} can be written.")
+    shared = None if refused else _seen(places.RUNS, places.existing(root), sight)
+    yield refused or shared or Finding("runs-folder", "ok", places.RUNS, f"{root} can be written.")
 
 
-def _interpreter(nodes: Sequence[NodeInfo]) -> Iterator[Finding]:
+def _interpreter(sight: places.Sight) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     path = Path(sys.executable)
-    shared = places.seen_by_nodes("interpreter", path, nodes)
-    yield shared or Finding("ok", "interpreter", f"{path} (Python {version}).")
+    shared = _seen("interpreter", path, sight)
+    yield shared or Finding("interpreter", "ok", "interpreter", f"{path} (Python {version}).")
+
+
+def _seen(where: str, path: Path, sight: places.Sight) -> Finding | None:
+    only_here = sight.only_here(path)
+    return (
+        Finding("folder-not-on-nodes", "warning", where, only_here, sight.show(path)) if only_here else None
+    )

@@ -26,13 +26,15 @@ _MAY_NOT_LIST = (
 def check_storage(site: Site, environ: Mapping[str, str]) -> Finding:
     """What one small request with the site's credentials tells of its account."""
     if site.storage_account is None and site.storage_endpoint is None:
-        return Finding("note", _WHERE, "No account is set (AZURE_STORAGE_ACCOUNT); azure:// needs one.")
+        return Finding(
+            "storage", "note", _WHERE, "No account is set (AZURE_STORAGE_ACCOUNT); azure:// needs one."
+        )
     try:
         # Any container does: the account alone is asked.
         location = parse_location("azure://any", environ)
         credentials = find_credentials(environ)
     except HpcaiError as error:
-        return Finding("error", _WHERE, error.what, _fix(error))
+        return Finding("storage", "error", _WHERE, error.what, _fix(error))
     assert isinstance(location, BlobLocation)
     return _tried(location, credentials, environ)
 
@@ -48,20 +50,21 @@ def _tried(location: BlobLocation, credentials: Credentials, environ: Mapping[st
     except RefusedError as error:
         if error.code in _MAY_NOT_LIST or _is_of_one_container(credentials):
             return Finding(
+                "storage",
                 "note",
                 _WHERE,
                 f"{location.endpoint} answers; {what} may not list containers, and was not tried on one.",
                 "hpcai data ls azure://CONTAINER  # tells",
             )
         refused = f"{location.endpoint} refuses {what} ({error.code or 'no reason given'})."
-        return Finding("error", _WHERE, refused, _what_to_set(location, environ))
+        return Finding("storage", "error", _WHERE, refused, _what_to_set(location, environ))
     except UnreachableError as error:
         reason = error.what.partition(f" for {location.url}: ")[2] or error.what
         fix = "Correct HPCAI_STORAGE_ENDPOINT or AZURE_STORAGE_ACCOUNT, or start what listens there."
-        return Finding("error", _WHERE, f"{location.endpoint} does not answer: {reason}", fix)
+        return Finding("storage", "error", _WHERE, f"{location.endpoint} does not answer: {reason}", fix)
     except HpcaiError as error:
-        return Finding("error", _WHERE, error.what, _fix(error))
-    return Finding("ok", _WHERE, f"{location.endpoint} is opened by {what}.")
+        return Finding("storage", "error", _WHERE, error.what, _fix(error))
+    return Finding("storage", "ok", _WHERE, f"{location.endpoint} is opened by {what}.")
 
 
 def _is_of_one_container(credentials: Credentials) -> bool:

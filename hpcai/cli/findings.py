@@ -13,7 +13,9 @@ _COLORS = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
 
 
 def in_words(finding: Finding) -> str:
-    """One line, and its fix on a second one."""
+    """One line that ends with its id, and its fix on a second one."""
     severity = click.style(f"{finding.severity:<8}", fg=_COLORS[finding.severity])
     fix = f"\n{'':<8} {finding.fix}" if finding.fix else ""
-    return f"{severity} {finding.where}: {finding.what}{fix}"
+    where = f"{finding.place}: {finding.where}" if finding.place else finding.where
+    ident = click.style(f"[{finding.id}]", dim=True)
+    return f"{severity} {where}: {finding.what} {ident}{fix}"

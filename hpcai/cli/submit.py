@@ -140,15 +140,17 @@ class _Given(NamedTuple):
 
 def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
+    from hpcai.check.marked import with_places
     from hpcai.check.secrets import secrets_in_env
     from hpcai.specs.job import JobSpec
-    from hpcai.specs.load import load_text
+    from hpcai.specs.load import open_text
     from hpcai.specs.settings import load_settings
 
     base = file.absolute().parent
-    spec = load_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
+    opened = open_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
+    spec = opened.spec
     assert isinstance(spec, JobSpec)
-    for finding in secrets_in_env(spec):
+    for finding in with_places(secrets_in_env(spec), opened.document):
         say(in_words(finding))
     return _Given(spec, text, overrides)
 

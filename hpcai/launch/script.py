@@ -98,14 +98,31 @@ def start_here(
 def resolve(
     spec: JobSpec, site: Site | None = None, *, where: Where = "slurm", client: SlurmClient | None = None
 ) -> ResolvedJob:
-    """The spec with every default explicit, for this interpreter and the Slurm of `client`."""
+    """The spec with every default explicit, for this interpreter and the Slurm of `client`.
+
+    Raises NotFoundError where `profile: auto` cannot be told.
+    """
+    site = site or load_site()
+    if spec.profile is not None and spec.profile.lower().startswith("auto"):
+        spec = _with_size(spec, site, where, client)
     has_pmix = True
     if spec.launcher == "horovod" and spec.horovod_controller is None:
         has_pmix = _has_pmix(client) if where == "slurm" else shutil.which("mpirun") is not None
-    site = site or load_site()
     if spec.container is not None and site.pyxis_version is None and where == "slurm":
         site = replace(site, pyxis_version=_pyxis_release(client))
     return resolve_job(spec, site, interpreter=Path(sys.executable), has_pmix=has_pmix)
+
+
+def _with_size(spec: JobSpec, site: Site, where: Where, client: SlurmClient | None) -> JobSpec:
+    # Few jobs ask for it, and it reads the table of sizes.
+    from hpcai.slurm.vm_size import is_auto, with_profile
+
+    if where == "local" and is_auto(spec.profile):
+        # This machine is no node of a partition.
+        return spec.model_copy(update={"profile": None})
+    if client is None or (spec.partition in site.partitions):
+        return with_profile(spec, site.partitions, None, None)
+    return with_profile(spec, site.partitions, client.partitions(), client.nodes())
 
 
 def _has_pmix(client: SlurmClient | None) -> bool:

@@ -146,3 +146,13 @@ class ExpectedStart:
     start_time: float
     node_list: str
     partition: str
+
+
+@dataclass(frozen=True)
+class Association:
+    """Under what a user may run jobs; `partition` None is any."""
+
+    account: str
+    partition: str | None
+    qos: tuple[str, ...]
+    default_qos: str | None

@@ -18,7 +18,7 @@ from typing import TypeVar
 from hpcai import shell
 from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
 from hpcai.slurm import parse
-from hpcai.slurm.answers import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -228,6 +228,29 @@ class SlurmClient:
         """One call of sbatch, without retry, and without these variables."""
         environ = self._submission_environ()
         return self._run(argv, env={name: environ[name] for name in environ if name not in without})
+
+    def sbatch_has_pyxis(self) -> bool:
+        """Whether sbatch takes them too: an administrator may have switched that off."""
+        return "--container-image" in self._run(["sbatch", "--help"]).stdout
+
+    def associations(self, user: str) -> list[Association]:
+        """What accounting lets this user run under. Raises SlurmError where there is no accounting."""
+        argv = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", "associations"]
+        wanted = [f"user={user}", f"format={parse.ASSOCIATION_FORMAT}"]
+        return self._read([*argv, *wanted], parse.associations_of_sacctmgr)
+
+    def run_on(self, node: str, script: str, *, partition: str, within_s: float) -> str:
+        """What a shell script prints on a node, as a step of a job of its own that ends with it.
+
+        Raises SlurmError, also when the node is not free at once.
+        """
+        wanted = [f"--nodelist={node}", f"--partition={partition}", "--nodes=1", "--ntasks=1", "--time=2"]
+        argv = ["srun", *wanted, f"--immediate={max(1, int(within_s / 2))}", "--quiet", "bash", "-c", script]
+        return self.within(within_s)._run(argv, env=self._submission_environ()).stdout
+
+    def within(self, timeout_s: float) -> SlurmClient:
+        """The same Slurm, asked once, and given up on after so many seconds."""
+        return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""

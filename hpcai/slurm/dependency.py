@@ -30,7 +30,10 @@ def dependency_breach(dependency: str | None, client: SlurmClient) -> Breach | N
         return None
     what = ", ".join(each for one in broken for each in one)
     return Breach(
-        "dependency", f"`{dependency}` cannot come true: {what}.", "Correct or leave out dependency."
+        "dependency-never",
+        "dependency",
+        f"`{dependency}` cannot come true: {what}.",
+        "Correct or leave out dependency.",
     )
 
 

@@ -28,10 +28,18 @@ def gate_breaches(job: JobSpec, version: Version) -> Iterator[Breach]:
         given = getattr(job, row.field)
         if given is not None and given is not False:
             yield Breach(
-                row.field, f"{_named(version)} has no --{row.option}: {_when(row)}.", "Leave it out."
+                "option-not-here",
+                row.field,
+                f"{_named(version)} has no --{row.option}: {_when(row)}.",
+                "Leave it out.",
             )
     if job.requeue == "expedite" and version < (25, 11):
-        yield Breach("requeue", f"{_named(version)} has no --requeue=expedite.", "Set requeue to true.")
+        yield Breach(
+            "option-not-here",
+            "requeue",
+            f"{_named(version)} has no --requeue=expedite.",
+            "Set requeue to true.",
+        )
 
 
 def _named(version: Version) -> str:

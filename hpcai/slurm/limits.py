@@ -16,6 +16,8 @@ from hpcai.units import format_duration
 class Breach:
     """One thing that a partition does not have or allow."""
 
+    id: str
+    """Which of the known things it is: a finding's id."""
     key: str
     """The key of the job's file that asks for it."""
     what: str
@@ -93,14 +95,18 @@ def _unknown_partitions(job: JobSpec, partitions: Sequence[PartitionInfo]) -> li
     if job.partition is None:
         fix = f"Set partition to one of: {listed}."
         is_there = any(partition.is_default for partition in partitions)
-        return [] if is_there else [Breach("partition", "This cluster has no default partition.", fix)]
+        return (
+            []
+            if is_there
+            else [Breach("no-partition", "partition", "This cluster has no default partition.", fix)]
+        )
     return [_no_partition(name, names, listed) for name in job.partition.split(",") if name not in names]
 
 
 def _no_partition(name: str, names: Sequence[str], listed: str) -> Breach:
     hint = did_you_mean(name, names)
     fix = f"The partitions are: {listed}.{' ' + hint if hint else ''}"
-    return Breach("partition", f"There is no partition {name!r}.", fix)
+    return Breach("no-partition", "partition", f"There is no partition {name!r}.", fix)
 
 
 def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> list[Breach]:
@@ -111,12 +117,17 @@ def _launcher_breaches(job: JobSpec, mpi_plugins: Collection[str] | None) -> lis
     if job.launcher == "horovod":
         return [
             Breach(
+                "no-pmix",
                 "horovod_controller",
                 f"horovod_controller: mpi {without}",
                 "Set horovod_controller to gloo, or leave it out.",
             )
         ]
-    return [Breach("launcher", f"launcher: mpi {without}", "Ask who runs this Slurm for the PMIx plugin.")]
+    return [
+        Breach(
+            "no-pmix", "launcher", f"launcher: mpi {without}", "Ask who runs this Slurm for the PMIx plugin."
+        )
+    ]
 
 
 def _container_breaches(job: JobSpec, has_pyxis: bool | None) -> list[Breach]:
@@ -124,7 +135,12 @@ def _container_breaches(job: JobSpec, has_pyxis: bool | None) -> list[Breach]:
         return []
     what = "A container needs Pyxis, and srun --help of this Slurm has no --container-image."
     return [
-        Breach("container", what, "Ask who runs this Slurm for Pyxis and Enroot, or leave container out.")
+        Breach(
+            "no-pyxis",
+            "container",
+            what,
+            "Ask who runs this Slurm for Pyxis and Enroot, or leave container out.",
+        )
     ]
 
 
@@ -137,7 +153,7 @@ def _closed(partition: PartitionInfo) -> Breach | None:
     if partition.state not in ("INACTIVE", "DRAIN"):
         return None
     what = f"Partition {partition.name!r} is {partition.state}: it takes no jobs."
-    return Breach("partition", what, "Name another.")
+    return Breach("partition-closed", "partition", what, "Name another.")
 
 
 def _nodes_breach(job: JobSpec, partition: PartitionInfo) -> Breach | None:
@@ -148,13 +164,13 @@ def _nodes_breach(job: JobSpec, partition: PartitionInfo) -> Breach | None:
     is_certain = job.qos is None
     if job.nodes > total:
         what = f"Partition {name} has {_nodes(total)}, and the job asks for {job.nodes}."
-        return Breach("nodes", what, lower.format(total))
+        return Breach("partition-nodes", "nodes", what, lower.format(total))
     if most is not None and job.nodes > most:
         what = f"Partition {name} allows {_nodes(most)} per job, not {job.nodes}."
-        return Breach("nodes", what, lower.format(most), is_certain)
+        return Breach("partition-nodes", "nodes", what, lower.format(most), is_certain)
     if job.nodes < least:
         what = f"Partition {name} takes jobs of {_nodes(least)} or more, not {job.nodes}."
-        return Breach("nodes", what, "Raise nodes, or name another partition.", is_certain)
+        return Breach("partition-nodes", "nodes", what, "Raise nodes, or name another partition.", is_certain)
     return None
 
 
@@ -162,6 +178,7 @@ def _time_breach(job: JobSpec, partition: PartitionInfo) -> Breach | None:
     if partition.max_time_s is None or (job.time_min or 0) * 60 <= partition.max_time_s:
         return None
     return Breach(
+        "partition-time",
         "time_min",
         f"Partition {partition.name!r} allows {format_duration(partition.max_time_s)}, "
         f"not {job.time_min} minutes.",
@@ -199,7 +216,12 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
 
 def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
     return [
-        Breach(need.key, _too_little(need, job, partition, nodes), "Ask for less, or name another partition.")
+        Breach(
+            "node-too-small",
+            need.key,
+            _too_little(need, job, partition, nodes),
+            "Ask for less, or name another partition.",
+        )
         for need in _needs(job, partition)
         if nodes and _fitting(need, nodes) < min(job.nodes, len(nodes))
     ]
@@ -230,6 +252,7 @@ def _availability_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequen
     why = "; ".join(f"{node.name} is {_state(node)}" for node in away[:3])
     return [
         Breach(
+            "nodes-away",
             "nodes",
             f"Only {len(nodes) - len(away)} of the {_nodes(len(nodes))} of partition {partition.name!r} "
             f"can take jobs now ({why}).",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 
-from hpcai.slurm.answers import ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 from hpcai.units import parse_duration_s
 
 # Values of `scontrol show` that may hold anything; each stands alone on its line.
@@ -43,6 +43,7 @@ JOB_FIELDS = (
     "Comment",
     "Name",
 )
+ASSOCIATION_FORMAT = "Account,Partition,QOS,DefaultQOS"
 JOB_FORMAT = ",".join(f"{name}:{SEPARATOR}" for name in JOB_FIELDS)
 
 
@@ -232,6 +233,19 @@ def _partition_of_block(block: Mapping[str, str]) -> PartitionInfo:
         default_time_s=_duration(block.get("DefaultTime", "")),
         max_cpus_per_node=_count(block.get("MaxCPUsPerNode", "")),
     )
+
+
+def associations_of_sacctmgr(text: str) -> list[Association]:
+    """What `sacctmgr --parsable2 show associations format=ASSOCIATION_FORMAT` prints.
+
+    Raises ValueError.
+    """
+    found = []
+    for line in text.splitlines():
+        if line.strip():
+            account, partition, qos, default = line.split("|")
+            found.append(Association(account, _nothing(partition), _words(qos), _nothing(default)))
+    return found
 
 
 def config_of_scontrol(text: str) -> dict[str, str]:

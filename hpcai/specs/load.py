@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -88,11 +89,35 @@ def load_text(
 
     With `only`, a file of another kind raises UsageError before anything else in it is looked at.
     """
+    return open_text(
+        text, origin, overrides, settings=settings, base=base, check_paths=check_paths, only=only
+    ).spec
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A spec, and the document that tells where each of its values stands."""
+
+    spec: Spec
+    document: Document
+
+
+def open_text(
+    text: str,
+    origin: str,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    base: Path | None = None,
+    check_paths: bool = True,
+    only: type[BaseModel] | None = None,
+) -> Opened:
+    """As `load_text`, with the places of the values."""
     document = document_of(text, origin)
     lay(document, settings, overrides)
     if only is not None:
         _require_kind(document, origin, only)
-    return validated(document, base or Path.cwd(), check_paths=check_paths)
+    return Opened(validated(document, base or Path.cwd(), check_paths=check_paths), document)
 
 
 def kind_of(text: str, origin: str) -> str | None:
@@ -204,7 +229,8 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
 
 def _unknown_profile(document: Document) -> Iterator[Mistake]:
     name = document.data.get("profile")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name.split("+")[0].strip().lower() == "auto":
+        # Which size that is, the partition's nodes tell.
         return
     try:
         profile(name)

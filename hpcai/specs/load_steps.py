@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpcai.errors import NotFoundError
 from hpcai.specs.job import JobSpec
-from hpcai.specs.load import document_of, lay, load_as, validated
+from hpcai.specs.load import Opened, document_of, lay, open_text, read, validated
 from hpcai.specs.mistakes import Mistake, SpecFileError
 from hpcai.specs.settings import Settings
 from hpcai.specs.steps import Step, Steps, StepSpec, StepsSpec
@@ -31,7 +31,7 @@ def load_steps(
     found: list[Step] = []
     for index, step in enumerate(spec.steps):
         try:
-            job = _job(document, index, step, base, settings)
+            opened = _job(document, index, step, base, settings)
         except SpecFileError as error:
             mistakes += error.mistakes
             continue
@@ -41,6 +41,8 @@ def load_steps(
                 document.place(path).mistake(key_text(path), f"got {str(step.file)!r}: {error.what}")
             )
             continue
+        job = opened.spec
+        assert isinstance(job, JobSpec)
         if job.dependency is not None and spec.before(index):
             path = ("steps", index)
             what = f"has dependency {job.dependency!r} in its job, which the order of steps sets"
@@ -55,21 +57,22 @@ def load_steps(
             )
             mistakes.append(document.place(path).mistake(key_text(path), what))
         named = job.model_copy(update={"name": f"{spec.name}-{step.name}", "experiment": spec.experiment})
-        found.append(Step(step.name, named, spec.before(index), step.when))
+        found.append(Step(step.name, named, spec.before(index), step.when, opened.document))
     if mistakes:
         raise SpecFileError(mistakes)
     return Steps(spec.name, spec.experiment, tuple(found), spec.schedule)
 
 
-def _job(document: Document, index: int, step: StepSpec, base: Path, settings: Settings | None) -> JobSpec:
+def _job(document: Document, index: int, step: StepSpec, base: Path, settings: Settings | None) -> Opened:
     if step.file is not None:
-        return load_as(JobSpec, base / step.file.expanduser(), step.set, settings=settings)
+        path = base / step.file.expanduser()
+        return open_text(
+            read(path), str(path), step.set, settings=settings, base=path.absolute().parent, only=JobSpec
+        )
     inside = _inner(document, ("steps", index, "job"))
     inside.data = {"kind": "job", "name": step.name, **inside.data}
     lay(inside, settings, ())
-    spec = validated(inside, base)
-    assert isinstance(spec, JobSpec)
-    return spec
+    return Opened(validated(inside, base), inside)
 
 
 def _inner(document: Document, path: KeyPath) -> Document:

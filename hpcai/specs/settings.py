@@ -1,7 +1,7 @@
 """Settings in layers: what the site, the user, the project and the environment say, and who said it.
 
 From low to high: built-in; `/etc/hpcai/config.yaml` (HPCAI_SITE_CONFIG names another); `site.yaml`, what
-`hpcai check` found out and may write again, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
+`hpcai check --write` found out, and `config.yaml` in `$XDG_CONFIG_HOME/hpcai` (HPCAI_CONFIG_HOME
 names another folder); the nearest `hpcai.yaml` from the current folder upwards; the job's own file; the
 environment; `--set`.
 """
@@ -48,6 +48,7 @@ SETTINGS: Mapping[str, Setting] = {
         "your own folder, on a shared file system, for secrets that wait for their job",
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
+    "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),

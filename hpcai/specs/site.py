@@ -28,6 +28,7 @@ class Site:
     secrets_folder: Path | None = None
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
+    region: str | None = None
     shared_folders: tuple[str, ...] = ()
     pyxis_version: str | None = None
     enroot_version: str | None = None
@@ -62,6 +63,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         image_cache=_path(values.get("image_cache")),
         secrets_folder=_path(values.get("secrets_folder")),
         partitions=values.get("partitions", {}),
+        region=values.get("region"),
         shared_folders=tuple(values.get("shared_folders", ())),
         pyxis_version=values.get("pyxis_version"),
         enroot_version=values.get("enroot_version"),

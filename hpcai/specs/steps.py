@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from hpcai.specs.job import JobSpec
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.schedule import Schedule
 from hpcai.specs.slurm_fields import OneLine
+from hpcai.specs.yaml_text import Document
 
 When = Literal["completed", "failed", "ended"]
 ALIASES = {"jobs": "steps", "stages": "steps", "tasks": "steps"}
@@ -95,6 +96,8 @@ class Step:
     job: JobSpec
     after: tuple[str, ...]
     when: When
+    document: Document = field(repr=False, compare=False, default_factory=lambda: Document(""))
+    """Where each value of the job stands."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.check.job import check_job
+from hpcai.check.job import Surroundings, check_job
 from hpcai.render.job import ResolvedJob
 from hpcai.specs.job import JobSpec
+from hpcai.specs.site import Site
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,8 @@ def test_a_variable_that_looks_like_a_secret_is_a_warning(tmp_path: Path, name: 
     job = ResolvedJob(
         JobSpec(name="a", command="true", env={name: "hush"}), tmp_path, Path("/usr/bin/python3")
     )
-    found = check_job(job, None, runs_root=tmp_path, environ={}).findings
-    told = [finding for finding in found if finding.where == "env"]
+    around = Surroundings(Site(tmp_path), {}, tmp_path / "prices.json")
+    found = check_job(job, around, None).findings
+    told = [finding for finding in found if finding.id == "secret-in-env"]
     assert [finding.severity for finding in told] == ["warning"] * is_told
     assert "hush" not in str(found)

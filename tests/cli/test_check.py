@@ -43,14 +43,14 @@ def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
     done = hpcai(folder, "check", "good.yaml", "bad.yaml", "goood.yaml", "-o", "json")
     assert done.returncode == 5, done.stderr
     found = [
-        (row["file"], row["severity"], row["where"], row["what"])
+        (row["file"], row["severity"], row["place"], row["where"], row["what"])
         for row in json.loads(done.stdout)["findings"]
-        if row["where"] != "slurm"
+        if row["id"] not in ("no-slurm", "no-time-limit", "price-unknown")
     ]
     assert found == [
-        ("good.yaml", "ok", "script", "Renders; when it would start only Slurm can tell."),
-        ("bad.yaml", "error", "bad.yaml:3:8", "nodes: got 'two'; a whole number"),
-        ("goood.yaml", "error", "file", "There is no file 'goood.yaml'."),
+        ("good.yaml", "ok", None, "script", "Renders; when it would start only Slurm can tell."),
+        ("bad.yaml", "error", "bad.yaml:3:8", "nodes", "got 'two'; a whole number"),
+        ("goood.yaml", "error", None, "file", "There is no file 'goood.yaml'."),
     ]
 
 
@@ -128,10 +128,52 @@ def test_a_site_without_slurm_is_looked_at_all_the_same(folder: Path) -> None:
 def test_submit_warns_of_a_secret_as_check_does_and_goes_on(folder: Path, words: list[str]) -> None:
     key = ["--set", "env.WANDB_API_KEY=hush"]
     checked = hpcai(folder, "check", "good.yaml", *key).stdout.splitlines()
-    (first,) = (number for number, line in enumerate(checked) if line.startswith("warning  env: 'WANDB_API"))
+    (first,) = (
+        number
+        for number, line in enumerate(checked)
+        if line.startswith("warning  --set: env.WANDB_API_KEY: 'WANDB_API")
+    )
     done = hpcai(folder, "submit", "good.yaml", *key, *words, PATH=os.environ["PATH"])
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[:2] == checked[first : first + 2]
     assert "hush" not in done.stderr
     plain = hpcai(folder, "submit", "good.yaml", "--set", "env.SORT_KEY=a", *words, PATH=os.environ["PATH"])
     assert (plain.returncode, "looks like a secret" in plain.stderr) == (0, False)
+
+
+def test_profile_auto_without_slurm(folder: Path) -> None:
+    auto = ("good.yaml", "--set", "profile=auto")
+    checked = json.loads(hpcai(folder, "check", *auto, "-o", "json").stdout)["findings"]
+    [untold] = [row for row in checked if row["id"] == "profile-untold"]
+    assert (untold["severity"], untold["place"]) == ("warning", "--set")
+    refused = hpcai(folder, "submit", "--dry-run", *auto)
+    assert (refused.returncode, "`profile: auto`" in refused.stderr) == (5, True)
+    (folder / "hpcai.yaml").write_text("partitions: {gpu: nd96isr_h100_v5}\n")
+    assert "--gpus-per-node=8" in hpcai(folder, "submit", "--dry-run", *auto).stdout
+    # This machine is no node of a partition.
+    here = hpcai(folder, "submit", *auto, "--where", "local", "-q", PATH=os.environ["PATH"])
+    assert here.returncode == 0, here.stderr
+
+
+def test_a_script_is_checked_without_slurm(folder: Path) -> None:
+    (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH --container-image=reg#ml/demo:1\nhostname\n")
+    done = hpcai(folder, "check", "job.sh")
+    assert done.returncode == 3
+    assert "error    job.sh:2:30: #SBATCH: sbatch stops reading at a raw #" in done.stdout
+    assert "[hash-cuts-line]" in done.stdout
+
+
+def test_every_step_is_named_at_its_place(folder: Path) -> None:
+    step = "- {name: a, job: {command: python none.py}}\n- {name: b, file: good.yaml}\n"
+    (folder / "steps.yaml").write_text(f"kind: steps\nname: s\nsteps:\n{step}")
+    found = json.loads(hpcai(folder, "check", "steps.yaml", "-o", "json").stdout)["findings"]
+    at = {(row["where"], row["id"]): row["place"] for row in found}
+    assert at["a: command", "script-missing"] == "steps.yaml:4:28"
+    assert at["b: time_min", "no-time-limit"] == f"{folder}/good.yaml:1:1"
+
+
+def test_a_table_and_csv_carry_the_ids(folder: Path) -> None:
+    assert "[file-mistake]" in hpcai(folder, "check", "bad.yaml").stdout
+    lines = hpcai(folder, "check", "bad.yaml", "-o", "csv").stdout.splitlines()
+    assert lines[0] == "file,id,severity,place,where,what,fix"
+    assert lines[1].startswith("bad.yaml,file-mistake,error,bad.yaml:3:8,nodes,")

@@ -470,16 +470,18 @@ def test_check_of_this_site_and_of_files(cli: Cli) -> None:
     site = {row["where"]: row for row in cli.json("check")["findings"]}
     assert site["partition main"]["severity"] == "ok" and "3 nodes" in site["partition main"]["what"]
     assert site["storage"]["what"].endswith("is opened by the account key.")
+    assert site["limits"]["what"] == "MaxArraySize 1001, MaxJobCount 10000."
     assert site["pyxis"]["what"] == "srun has no --container-image: a job with container: is refused here."
     assert {row["severity"] for name, row in site.items() if name != "pyxis"} == {"ok"}, site
     good = cli.json("check", cli.file("true", nodes=2))["findings"]
-    assert [(row["severity"], row["where"]) for row in good] == [("ok", "start")]
+    assert {row["id"] for row in good} == {"start", "no-time-limit", "price-unknown"}
     bad = cli("check", cli.file("true", nodes=9, gpus_per_node=3), status=3).stdout
-    assert "error    nodes: Partition 'main' has 3 nodes" in bad and "error    gpus_per_node:" in bad
+    assert ": nodes: Partition 'main' has 3 nodes" in bad and ": gpus_per_node: The job asks for" in bad
+    assert "[partition-nodes]" in bad and "[node-too-small]" in bad
     missing = cli.file("true", data=[{"name": "d", "source": "azure://no-such-container/d"}])
-    assert "error    data d: " in cli("check", missing, status=3).stdout
+    assert ": data d: " in cli("check", missing, status=3).stdout
     contained = cli.file("true", container={"image": "ubuntu"}, experiment="contained")
-    assert "error    container: A container needs Pyxis" in cli("check", contained, status=3).stdout
+    assert ": container: A container needs Pyxis" in cli("check", contained, status=3).stdout
     assert "A container needs Pyxis" in cli("submit", contained, status=4).stderr
     assert not (cli.runs_root / "contained").exists()
     assert "--container-image=ubuntu" in cli("submit", contained, "--dry-run").stdout

@@ -116,7 +116,7 @@ def test_steps_are_checked_each(environ: dict[str, str], tmp_path: Path) -> None
     argv = [sys.executable, "-m", "hpcai", "check", str(tmp_path / "steps here/s.yaml")]
     argv += ["--set", "steps.1.job.nodes=99"]
     done = subprocess.run(argv, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
-    assert done.returncode == 3 and "error    train: nodes:" in done.stdout
+    assert done.returncode == 3 and ": train: nodes:" in done.stdout
 
 
 def test_local_is_refused(environ: dict[str, str], tmp_path: Path) -> None:

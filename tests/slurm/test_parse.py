@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.slurm import parse
-from hpcai.slurm.answers import JobInfo, is_final
+from hpcai.slurm.answers import Association, JobInfo, is_final
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
 CASES = Path(__file__).parent.parent / "cases" / "slurm"
@@ -285,3 +285,13 @@ def test_the_expected_start_of_a_heterogeneous_job_names_no_partition() -> None:
     told = "sbatch: Job 10 to start at 2026-11-21T16:19:43 using 4 processors on n[1-2]"
     assert parse.expected_start(told).node_list == "n[1-2]"
     assert parse.expected_start(told).partition == ""
+
+
+def test_associations_of_sacctmgr() -> None:
+    text = "vision||high,normal|normal\ntext|gpu||\n"
+    assert parse.associations_of_sacctmgr(text) == [
+        Association("vision", None, ("high", "normal"), "normal"),
+        Association("text", "gpu", (), None),
+    ]
+    with pytest.raises(ValueError, match="unpack"):
+        parse.associations_of_sacctmgr("a|b\n")

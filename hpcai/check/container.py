@@ -1,0 +1,144 @@
+"""What would keep a job's container from starting, as far as it can be known before the queue."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hpcai.check import enroot
+from hpcai.check.findings import Finding, Severity
+from hpcai.check.places import Sight
+from hpcai.check.told import Told
+from hpcai.render.job import ResolvedJob
+from hpcai.specs.container import is_file
+
+_SQUASHFS = b"hsqs"
+# What settings of communication libraries begin with.
+TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
+_EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
+MPIRUN = re.compile(r"(?:^|[\s;&|(])(mpirun|mpiexec|horovodrun)(?=\s)")
+
+
+def check_container(
+    job: ResolvedJob, told: Told, sight: Sight, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Findings for a job with a container; nothing for one without."""
+    container = job.spec.container
+    if container is None:
+        yield from batch_in_container(environ)
+        return
+    if is_file(container.image):
+        path = Path(os.path.normpath(job.workdir / container.image))
+        yield from check_image(path, "container.image", told, sight, environ)
+    else:
+        yield from enroot.check_credentials(container.image, "container.image", sight, environ)
+    for index, mount in enumerate(container.mounts):
+        source = mount.partition(":")[0]
+        if source not in ("tmpfs", "umount") and "nofail" not in mount:
+            path = Path(os.path.normpath(job.workdir / source))
+            yield from check_source(path, f"container.mounts[{index}]", sight)
+    yield from _variables(job)
+    yield from batch_in_container(environ)
+    yield from enroot.check_data_path("container", environ)
+    if told.srun_takes_containers and told.sbatch_takes_containers is False:
+        yield not_in_sbatch()
+
+
+def check_image(
+    path: Path, where: str, told: Told, sight: Sight, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Whether a file is there, is an image, is seen by the nodes, and fits where it is unpacked."""
+    if path.is_dir():
+        return
+    if not path.exists():
+        severity, what = _absent(path, sight)
+        fix = "Correct the path, or import it: enroot import -o FILE.sqsh docker://IMAGE."
+        yield Finding("image-missing", severity, where, what, fix)
+        return
+    with path.open("rb") as file:
+        begin = file.read(len(_SQUASHFS))
+    if begin != _SQUASHFS:
+        what = f"{str(path)!r} is no squashfs image: it begins with {begin!r}."
+        yield Finding("image-no-image", "error", where, what, "enroot import writes one.")
+        return
+    only_here = sight.only_here(path)
+    if only_here:
+        fix = f"Copy it to a folder that all nodes see; {sight.show(path)}"
+        yield Finding("image-not-on-nodes", "warning", where, only_here, fix)
+    yield from enroot.check_room(path, where, tuple(told.nodes or ()), environ)
+
+
+def check_source(path: Path, where: str, sight: Sight) -> Iterator[Finding]:
+    """Whether what is mounted is there, here and on the nodes."""
+    if not path.exists():
+        severity, what = _absent(path, sight)
+        yield Finding("mount-missing", severity, where, what, "Correct the source, or add the flag nofail.")
+        return
+    only_here = sight.only_here(path)
+    if only_here:
+        fix = f"Name a folder that all nodes see; {sight.show(path)}"
+        yield Finding("mount-not-on-nodes", "warning", where, only_here, fix)
+
+
+def batch_in_container(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What a variable of Pyxis in this shell would do to a job."""
+    if environ.get("PYXIS_CONTAINER_IMAGE"):
+        what = "PYXIS_CONTAINER_IMAGE is set here: the batch script itself would run inside that image."
+        fix = "Type `unset PYXIS_CONTAINER_IMAGE` before you submit."
+        yield Finding("batch-in-container", "error", "PYXIS_CONTAINER_IMAGE", what, fix)
+
+
+def not_in_sbatch() -> Finding:
+    """For a Slurm whose srun has Pyxis and whose sbatch has not."""
+    what = "sbatch here has no --container-image, though srun has (sbatch_support=0 in plugstack.conf)."
+    fix = "Options of srun inside the script work; #SBATCH lines with --container do not."
+    return Finding("pyxis-not-in-sbatch", "note", "pyxis", what, fix)
+
+
+def _absent(path: Path, sight: Sight) -> tuple[Severity, str]:
+    if sight.absent_for_sure(path):
+        return "error", f"There is no {str(path)!r}."
+    return "warning", f"There is no {str(path)!r} on this machine; the nodes may have one."
+
+
+def _variables(job: ResolvedJob) -> Iterator[Finding]:
+    spec = job.spec
+    assert spec.container is not None
+    named = {*spec.env, *spec.container.env}
+    exported = {name: index for index, line in enumerate(spec.setup) for name in _EXPORT.findall(line)}
+    for name, index in exported.items():
+        if TUNING.fullmatch(name) and name not in named:
+            what = f"{name} is exported in setup: where the image sets it too, the image's value wins."
+            fix = "Set it under env, or name it under container.env."
+            yield Finding("image-wins", "warning", f"setup[{index}]", what, fix)
+    yield from gpus_in_container(spec.env, _has_gpus(job))
+    if MPIRUN.search(spec.command):
+        program = MPIRUN.findall(spec.command)[0]
+        what = f"{program} inside a container starts ranks in it alone, on one node."
+        fix = "Leave it out: with launcher: mpi each rank is a task of its own."
+        yield Finding("mpirun-in-container", "error" if spec.nodes > 1 else "warning", "command", what, fix)
+
+
+def _has_gpus(job: ResolvedJob) -> bool:
+    spec = job.spec
+    # A profile says what its GPUs need; those of AMD need another variable.
+    is_told = spec.profile is not None and "NVIDIA_VISIBLE_DEVICES" not in spec.env
+    return not is_told and bool(spec.gpus_per_node or spec.gpus or spec.gpus_per_task)
+
+
+def gpus_in_container(env: Mapping[str, str], has_gpus: bool, where: str = "env") -> Iterator[Finding]:
+    """Whether the image would be shown the GPUs that the job has."""
+    visible = env.get("NVIDIA_VISIBLE_DEVICES")
+    if not has_gpus or visible == "all":
+        return
+    if visible is None:
+        what = "NVIDIA_VISIBLE_DEVICES is not set: an image that does not set it either gets no GPU."
+    else:
+        what = (
+            f"NVIDIA_VISIBLE_DEVICES is {visible!r}: Slurm numbers the GPUs of a job anew, and some would be "
+            "missing."
+        )
+    fix = "Set it to all; a profile does so."
+    yield Finding("gpus-not-in-image", "warning", where, what, fix)

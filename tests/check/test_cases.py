@@ -1,0 +1,100 @@
+"""Every id of a finding, by its cases; the page that lists them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcai.check import findings, places
+from hpcai.check.pages import page
+from tests.check import cases
+
+ROOT = Path(__file__).parents[2]
+IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
+# These come from Slurm, from services, from reading a file or from looking at a whole site: other tests
+# make them come.
+ELSEWHERE = {
+    *("file-mistake", "file-unread", "file-refused", "profile-untold", "no-slurm", "refused"),
+    *("start-unknown", "start", "script-renders", "dependency-never", "workdir-missing"),
+    *("data", "data-version", "cluster-open", "cluster-renders", "node-unasked"),
+}
+
+
+def every(kind: str) -> list[Any]:
+    return [
+        pytest.param(ident, given, id=f"{ident}-{number}")
+        for ident in IDENTS
+        for number, given in enumerate(cases.load(ident).get(kind) or [])
+    ]
+
+
+def look(given: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[findings.Finding]:
+    case = cases.Case(given, folder)
+    monkeypatch.setattr(places, "mounts", case.mounts)
+    monkeypatch.setattr(Path, "home", lambda: folder)
+    monkeypatch.chdir(folder)
+    return case.found()
+
+
+@pytest.mark.parametrize(("ident", "given"), every("bad"))
+def test_what_is_bad_is_found(
+    ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_one = look(given, tmp_path, monkeypatch)
+    found = [finding for finding in every_one if finding.id == ident]
+    assert found, [finding.id for finding in every_one]
+    [one, *_] = found
+    known = findings.known()[ident]
+    assert {finding.severity for finding in found} <= set(known.severity.split(", "))
+    if "severity" in given:
+        assert one.severity == given["severity"]
+    if "place" in given:
+        assert given["place"] in {str(each.place).partition(":")[2] for each in found}
+    assert given.get("what", "") in " ".join(each.what for each in found)
+    assert given.get("fix", "") in str(one.fix)
+    # Whoever is told of something bad is told what to do.
+    assert one.severity == "ok" or one.fix
+    assert {finding.id for finding in every_one} <= findings.known().keys()
+
+
+@pytest.mark.parametrize(("ident", "given"), every("good"))
+def test_what_is_good_is_not_found(
+    ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [finding for finding in look(given, tmp_path, monkeypatch) if finding.id == ident]
+    assert found == []
+
+
+def test_every_id_of_a_job_has_its_cases() -> None:
+    of_site = {one.id for one in findings.known().values() if one.of == "site"}
+    assert set(IDENTS) | ELSEWHERE | of_site >= findings.known().keys()
+    assert set(IDENTS) <= findings.known().keys()
+    assert not set(IDENTS) & ELSEWHERE
+
+
+def test_each_of_the_fifteen_failures_of_containers_has_an_id_with_cases() -> None:
+    told = {one.failure for one in findings.known().values() if one.failure and one.id in IDENTS}
+    assert told == set(range(1, 16))
+
+
+def test_every_id_that_the_code_names_is_known_and_every_known_one_is_named() -> None:
+    named = set()
+    for path in (ROOT / "hpcai").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                "Finding",
+                "Breach",
+                "_of_error",
+            ):
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    named.add(first.value)
+    assert named == set(findings.known())
+
+
+def test_the_page_on_checks_lists_every_id(golden: Callable[[Path, str], None]) -> None:
+    golden(ROOT / "docs/checks.md", page())

@@ -1,0 +1,263 @@
+"""This site: what a node tells, the facts that are kept, and the assertions that a real site is held to."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcai.check import places, site_file
+from hpcai.check.fidelity import ASSERTIONS, assertions_of
+from hpcai.check.findings import Finding
+from hpcai.check.job import Surroundings
+from hpcai.check.nodes import awake
+from hpcai.check.probe import Probe, facts_of, probe_of
+from hpcai.check.site import SiteLook, check_site
+from hpcai.check.told import Told
+from hpcai.errors import SlurmError, StageError
+from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
+from hpcai.slurm.client import SlurmClient
+from hpcai.specs.settings import load_settings, mistakes_of
+from hpcai.specs.site import Site
+from hpcai.specs.yaml_text import parse
+
+ROOT = Path(__file__).parents[2]
+NODE = NodeInfo("far-1", "IDLE", cpus=96, gpus=8, memory_mib=1_848_320, hostname="far-1")
+GPU = PartitionInfo("gpu", is_default=True, node_list="far-1", total_nodes=1)
+SOUND = """
+vm_size=Standard_ND96isr_H100_v5
+region=eastus
+enroot=4.0.1
+mpi=none pmi2 pmix
+launch_address=10.0.0.4
+own_address=10.0.0.5
+mounted=/dev/md0 /nvme xfs
+mounted=server:/home /shared nfs4
+scratch=/nvme 1000000
+hpcai=0.1
+runs=yes
+"""
+GPUS = "".join(f"gpu=/dev/nvidia{index}\n" for index in range(8))
+PORTS = "".join(f"port=mlx5_ib{index} 4: ACTIVE 400 Gb/sec (4X NDR)\n" for index in range(8))
+
+
+def told(**fields: object) -> Told:
+    config = {"TaskPlugin": "task/cgroup,task/affinity", "ProctrackType": "proctrack/cgroup"}
+    known: dict[str, object] = {
+        "partitions": [GPU],
+        "nodes": [NODE],
+        "config": config,
+        "version": (24, 11),
+        "mpi_plugins": frozenset({"none", "pmix"}),
+        "srun_takes_containers": True,
+        "associations": [Association("a", None, (), None)],
+    }
+    return Told(**{**known, **fields})  # type: ignore[arg-type]
+
+
+def around(site: Site | None = None, **fields: object) -> Surroundings:
+    return Surroundings(site or Site(Path("/shared/runs")), {}, Path("/none"), told(**fields))
+
+
+def probe(text: str = SOUND + GPUS + PORTS) -> Probe:
+    return probe_of(text + "end=yes\n")
+
+
+def held(where: Surroundings, probes: dict[str, Probe]) -> dict[str, Finding]:
+    return {finding.where.removeprefix("fidelity "): finding for finding in assertions_of(where, probes)}
+
+
+@pytest.fixture(autouse=True)
+def _names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+    yield
+
+
+def test_a_sound_site_shows_what_can_be_shown() -> None:
+    found = held(around(), {"gpu": probe()})
+    unseen = {"allreduce", "throttling", "stale-sockets", "import", "accuracy"}
+    assert {name for name, one in found.items() if one.severity == "note"} == unseen
+    assert {one.severity for name, one in found.items() if name not in unseen} == {"ok"}, found
+
+
+@pytest.mark.parametrize(
+    ("ident", "fields", "text"),
+    [
+        ("slurm-release", {"version": (25, 11)}, SOUND),
+        ("cgroups", {"config": {"TaskPlugin": "task/none"}}, SOUND),
+        ("requeue", {"config": {"JobRequeue": "0"}}, SOUND),
+        ("accounting", {"associations": None}, SOUND),
+        ("pmix-on-nodes", {}, SOUND.replace(" pmix", "")),
+        ("scratch", {}, SOUND.replace("/nvme xfs", "/nvme nfs4")),
+        ("vm-size", {}, SOUND.replace("H100", "H200")),
+        ("gpus", {}, SOUND + "gpu=/dev/nvidia0\n"),
+        ("infiniband", {}, SOUND + PORTS.replace("ACTIVE", "DOWN", 1).replace("4: DOWN", "1: DOWN")),
+        ("addresses", {}, SOUND.replace("10.0.0.4", "127.0.0.1")),
+        ("containers", {}, SOUND.replace("enroot=4.0.1\n", "")),
+    ],
+)
+def test_what_a_real_site_does_not_show_is_a_warning(
+    ident: str, fields: dict[str, object], text: str
+) -> None:
+    site = Site(Path("/shared/runs"), partitions={"gpu": "Standard_ND96isr_H100_v5"})
+    found = held(around(site, **fields), {"gpu": probe(text)})[ident]
+    assert (found.severity, found.what.startswith("Not as ")) == ("warning", True), found
+
+
+def test_without_a_node_it_is_said_what_was_not_looked_at() -> None:
+    found = held(around(), {})
+    assert "no node was asked" in found["gpus"].what
+    assert found["scratch"].severity == "note"
+
+
+def test_the_page_on_fidelity_lists_every_assertion() -> None:
+    text = (ROOT / "docs/fidelity.md").read_text().partition("asserts on a real site")[2]
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", text.partition("\n## ")[0], flags=re.MULTILINE)
+    assert rows == [(one.id, one.what) for one in ASSERTIONS]
+
+
+def test_facts_become_a_file_that_settings_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "mounts", lambda: [("server:/home", "/shared", "nfs4"), ("a", "/b", "nfs4")])
+    facts = site_file.facts_of_site(around(), {"gpu": probe()})
+    path = tmp_path / "conf" / "site.yaml"
+    site_file.write(facts, path, 0.0)
+    text = path.read_text()
+    assert list(mistakes_of(parse(text, "site.yaml"))) == []
+    assert "1970-01-01" in text and "# Azure's metadata service on a node" in text
+    settings = load_settings({"HPCAI_CONFIG_HOME": str(path.parent), "HPCAI_SITE_CONFIG": "/none"}, tmp_path)
+    assert settings.values["partitions"] == {"gpu": "Standard_ND96isr_H100_v5"}
+    assert settings.values["shared_folders"] == ["/shared"]
+    assert (settings.values["region"], settings.values["scratch"]) == ("eastus", "/nvme")
+    assert settings.values["enroot_version"] == "4.0.1"
+    assert settings.origins["region"].startswith(str(path))
+    site_file.write(facts, path, 1.0)
+
+
+def test_a_size_that_only_fits_by_its_counts_is_written_as_judged() -> None:
+    node = NodeInfo("n", "IDLE", cpus=96, gpus=8, memory_mib=int(900 * 1024 * 0.95), hostname="n")
+    one = PartitionInfo("a", node_list="n", total_nodes=1)
+    facts = site_file.facts_of_site(around(partitions=[one], nodes=[node]), {})
+    assert facts.values["partitions"] == {"a": "Standard_ND96asr_v4"}
+    assert facts.origins["partitions.a"].startswith("judged by ")
+
+
+def test_a_file_of_the_users_own_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("kind: config\n")
+    with pytest.raises(StageError, match="was not written by"):
+        site_file.write(site_file.Facts(), path, 0.0)
+    assert path.read_text() == "kind: config\n"
+    (tmp_path / "a").write_text("")
+    with pytest.raises(StageError, match="cannot be written"):
+        site_file.write(site_file.Facts(), tmp_path / "a" / "site.yaml", 0.0)
+
+
+def test_what_nodes_tell_differently_is_no_fact() -> None:
+    other = probe(SOUND.replace("4.0.1", "3.5.0").replace("eastus", "westeurope"))
+    assert facts_of({"a": probe(), "b": other}) == {"scratch": "/nvme"}
+
+
+def test_an_answer_that_is_cut_off_is_none() -> None:
+    with pytest.raises(ValueError, match="did not end"):
+        probe_of(SOUND)
+
+
+def test_only_a_node_that_is_switched_on_is_asked() -> None:
+    def node(name: str, state: str = "IDLE", *flags: str) -> NodeInfo:
+        return NodeInfo(name, state, frozenset(flags))
+
+    nodes = [node("n1", "DOWN"), node("n2", "IDLE", "POWERED_DOWN"), node("n3", "ALLOCATED"), node("n4")]
+    assert awake(PartitionInfo("a", node_list="n[1-4]"), nodes) == "n4"
+    assert awake(PartitionInfo("a", node_list="n[1-3]"), nodes) is None
+
+
+class FarSlurm(SlurmClient):
+    """Answers of a Slurm whose nodes are other machines, without a process."""
+
+    def __init__(self, answer: str | None) -> None:
+        super().__init__({})
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def within(self, timeout_s: float) -> SlurmClient:  # noqa: ARG002
+        return self
+
+    def partitions(self) -> list[PartitionInfo]:
+        return [GPU, PartitionInfo("empty")]
+
+    def nodes(self, names: str | None = None) -> list[NodeInfo]:  # noqa: ARG002
+        return [NODE]
+
+    def config(self) -> dict[str, str]:
+        return {"SLURM_VERSION": "25.11.5", "ClusterName": "cc", "MaxArraySize": "1001"}
+
+    def version(self) -> tuple[int, int]:
+        return (25, 11)
+
+    def mpi_plugins(self) -> frozenset[str]:
+        return frozenset({"none", "pmix"})
+
+    def has_pyxis(self) -> bool:
+        return True
+
+    def sbatch_has_pyxis(self) -> bool:
+        return True
+
+    def pyxis_release(self) -> str | None:
+        return "0.24"
+
+    def associations(self, user: str) -> list[Association]:  # noqa: ARG002
+        raise SlurmError("sacctmgr refused: no accounting.")
+
+    def run_on(self, node: str, script: str, *, partition: str, within_s: float) -> str:  # noqa: ARG002
+        self.asked.append(f"{node} in {partition}")
+        if self.answer is None:
+            raise SlurmError("srun refused: Unable to allocate resources.")
+        return self.answer
+
+
+def of_far_site(answer: str | None, folder: Path, *, on_nodes: bool) -> tuple[SiteLook, FarSlurm]:
+    client = FarSlurm(answer)
+    site = Site(folder / "runs", scratch="/nvme")
+    return check_site(site, client, environ={"HOME": str(folder)}, on_nodes=on_nodes), client
+
+
+def test_a_real_site_is_looked_at_from_its_login_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        places, "mounts", lambda: [("disk", "/", "ext4"), ("server:/home", "/shared", "nfs4")]
+    )
+    seen, client = of_far_site(SOUND + GPUS + PORTS + "end=yes\n", tmp_path, on_nodes=True)
+    by_id = {finding.id: finding for finding in seen.findings}
+    assert client.asked == ["far-1 in gpu"]
+    assert "Standard_ND96isr_H100_v5; " in by_id["node"].what
+    assert by_id["node-unasked"].where == "partition empty"
+    assert "Pyxis 0.24 or later" in by_id["pyxis"].what
+    assert "/shared (server:/home)" in by_id["shared-folders"].what
+    assert by_id["folder-not-on-nodes"].severity == "warning"
+    assert {"limits", "fidelity"} <= set(by_id) and "nodes-unseen" not in by_id
+    assert seen.facts.values["partitions"] == {"gpu": "Standard_ND96isr_H100_v5"}
+    assert seen.facts.values["pyxis_version"] == "0.24"
+
+
+def test_a_real_site_without_its_nodes_says_so(tmp_path: Path) -> None:
+    seen, client = of_far_site(None, tmp_path, on_nodes=False)
+    by_id = {finding.id: finding for finding in seen.findings}
+    assert client.asked == []
+    assert by_id["nodes-unseen"].fix == "hpcai check --nodes"
+    assert "look like Standard_ND96amsr_A100_v4 or Standard_ND96isr_H100_v5" in " ".join(
+        finding.what for finding in seen.findings if finding.id == "partition"
+    )
+    assert "partitions" not in seen.facts.values
+
+
+def test_a_node_that_gives_no_answer_is_named(tmp_path: Path) -> None:
+    for answer in (None, "vm_size=x\n"):
+        seen, _ = of_far_site(answer, tmp_path, on_nodes=True)
+        [unasked] = [one for one in seen.findings if one.where == "node far-1"]
+        assert (unasked.id, unasked.severity) == ("node-unasked", "warning")
+        assert unasked.fix == "srun -w far-1 -p gpu hostname  # tells"
