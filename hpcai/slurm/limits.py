@@ -247,7 +247,8 @@ def _too_little(need: _Need, job: JobSpec, partition: PartitionInfo, nodes: Sequ
 
 def _availability_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
     away = [node for node in nodes if node.is_down or "DRAIN" in node.flags]
-    if len(nodes) - len(away) >= job.nodes:
+    # Nothing is known of nodes that nobody has told of.
+    if not nodes or len(nodes) - len(away) >= job.nodes:
         return []
     why = "; ".join(f"{node.name} is {_state(node)}" for node in away[:3])
     return [
