@@ -12,6 +12,7 @@ from hpcai.check.findings import Finding, has_errors
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.errors import HpcaiError
 from hpcai.render.job import ResolvedJob, render_job
+from hpcai.slurm import scrontab
 from hpcai.slurm.answers import ExpectedStart, NodeInfo
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
@@ -83,6 +84,7 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
     ]
     never = dependency_breach(job.spec.dependency, client)
     found += [Finding("error", never.key, never.what, never.fix)] if never else []
+    found += schedule_findings(job.spec.schedule, client)
     found += _places(job, runs_root, nodes)
     if has_errors(found):
         return Checked(tuple(found))
@@ -90,6 +92,17 @@ def _in_slurm(job: ResolvedJob, client: SlurmClient, runs_root: Path) -> Checked
         return Checked(tuple(found), _test_only(job, client))
     except HpcaiError as error:
         return Checked((*found, finding_of_error("sbatch --test-only", error)))
+
+
+def schedule_findings(schedule: str | None, client: SlurmClient | None) -> list[Finding]:
+    """Whether this Slurm takes the schedule of a file."""
+    if schedule is None or client is None:
+        return []
+    try:
+        scrontab.read(client)
+    except HpcaiError as error:
+        return [finding_of_error("schedule", error)]
+    return []
 
 
 def _places(job: ResolvedJob, runs_root: Path, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:

@@ -124,8 +124,10 @@ def _look_at(file: Path, overrides: tuple[str, ...], context: Context) -> _Look:
 
 
 def _check_steps(steps: Steps, context: Context) -> list[Finding]:
-    """What is found for the job of each step, which is named."""
-    return [
+    """What is found for the schedule, and for the job of each step, which is named."""
+    from hpcai.check.job import schedule_findings
+
+    return schedule_findings(steps.schedule, context.slurm) + [
         dataclasses.replace(finding, where=f"{step.name}: {finding.where}")
         for step in steps.steps
         for finding in _check_spec(step.job, context)
