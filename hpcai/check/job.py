@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
@@ -158,6 +159,7 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
         else:
             yield from [_of_breach(never)] if never else []
     yield from map(_of_breach, array_breaches(spec, told.config or {}))
+    yield from check_schedule(spec.schedule, client)
     yield from account.check_account(spec, told) if told.partitions is not None else ()
 
 
