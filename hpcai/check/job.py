@@ -12,19 +12,20 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
-from hpcai.check.secrets import secrets_in_env
+from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import ResolvedJob, render_job
 from hpcai.slurm.answers import ExpectedStart
+from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import Breach, breaches
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
+from hpcai.specs.secrets import parse_reference
 from hpcai.specs.site import Site
-from hpcai.units import parse_array
 
 # How long storage may take: when Slurm has used up the time, and at most.
 _LEAST_S, _DATA_S = 0.5, 30.0
@@ -68,6 +69,7 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
     found += container.check_container(job, told, around.sight, around.environ)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
+    found += secrets_by_reference(job.spec, around.environ)
     size = sizes.size_of(job.spec, told, site)
     found += sizes.check_size(job.spec, size, nodes_told=told.nodes is not None)
     found += advice.advise(job, size.size, told)
@@ -155,27 +157,14 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
             yield from refused_by_slurm(error)
         else:
             yield from [_of_breach(never)] if never else []
-    yield from _array(spec, told)
+    if told.config is not None:
+        yield from map(_of_breach, array_breaches(spec, told.config))
     yield from account.check_account(spec, told) if told.partitions is not None else ()
 
 
 def _of_breach(breach: Breach) -> Finding:
     severity: Severity = "error" if breach.is_certain else "warning"
     return Finding(breach.id, severity, breach.key, breach.what, breach.fix)
-
-
-def _array(spec: JobSpec, told: Told) -> Iterator[Finding]:
-    if spec.array is None or told.config is None:
-        return
-    ids, _ = parse_array(spec.array)
-    most_id, most_jobs = (int(told.config.get(key, 0) or 0) for key in ("MaxArraySize", "MaxJobCount"))
-    if most_id and max(ids) >= most_id:
-        what = f"The array goes to {max(ids)}, and here to {most_id - 1} (MaxArraySize {most_id})."
-        fix = "Let each task do several of its parts, or submit several arrays."
-        yield Finding("array-too-large", "error", "array", what, fix)
-    elif most_jobs and len(ids) > most_jobs:
-        what = f"The array has {len(ids)} tasks, and Slurm here holds {most_jobs} jobs (MaxJobCount)."
-        yield Finding("array-too-large", "error", "array", what, "Submit it in parts.")
 
 
 def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
@@ -187,8 +176,12 @@ def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
         what = f"There is no folder {str(job.workdir)!r}."
         yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
     by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]
-    if job.spec.data:
+    references = [parse_reference(text) for text in job.spec.secrets.values()]
+    if job.spec.data or any(one.scheme == "keyvault" for one in references):
         by_name.append(("interpreter", job.interpreter))
+    by_name += [("secrets", Path(one.place)) for one in references if one.scheme == "file"]
+    if job.own_secrets is not None and any(one.scheme == "env" for one in references):
+        by_name.append(("HPCAI_SECRETS_FOLDER", job.own_secrets))
     for name, path in by_name:
         only_here = sight.only_here(path)
         if only_here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from hpcai.cli.output import say
 from hpcai.cli.target import Target, client_of, find_target
 
 if TYPE_CHECKING:
+    from hpcai.cli.context import Context
     from hpcai.errors import ToolError
     from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
@@ -25,19 +27,23 @@ WAIT_S = 60.0
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
 @click.pass_context
 def cancel(ctx: click.Context, ident: str) -> None:
-    """End a job.
+    """End a job, or the schedule of a file.
 
-    ID is a Slurm job id (of an array: all its tasks; 12_3 is one of them), a run's name,
-    experiment/run, or @last.
+    ID is a Slurm job id, a run's name, experiment/run, or @last; of an array all its tasks, or with the
+    number of one behind it that task (12_3, @last_3); or the file whose schedule is to end.
 
     \b
     Waits until the job has really ended. Exit status: 0 it has, 2 the name fits two runs,
-    4 it had ended before, or there is no Slurm here, 5 no such job, 6 Slurm does not answer,
-    8 it is still ending after a minute, 130 no longer waiting after Ctrl-C; it ends all the same.
+    4 it had ended before, or there is no Slurm or scrontab here, 5 no such job or schedule,
+    6 Slurm does not answer, 8 it is still ending after a minute, 130 no longer waiting after
+    Ctrl-C; it ends all the same.
     """
     from hpcai.cli.context import find_context
 
     context = find_context()
+    if _is_file(ident):
+        _end_schedule(Path(ident), context)
+        return
     target = find_target(context, ident)
     _require_alive(target)
     client = client_of(context, target.run)
@@ -46,6 +52,18 @@ def cancel(ctx: click.Context, ident: str) -> None:
     elif target.run is not None:
         _end_processes(target.run)
     say(f"{target.name} has ended.")
+
+
+def _is_file(ident: str) -> bool:
+    """Whether a file is meant, which may be gone, and no run, whose name may hold a slash or a dot too."""
+    return ident.endswith((".yaml", ".yml")) or Path(ident).is_file()
+
+
+def _end_schedule(file: Path, context: Context) -> None:
+    from hpcai.launch import schedule
+
+    schedule.remove(file.absolute(), context.client)
+    say(f"{file} is no longer submitted; what it has submitted goes on.")
 
 
 def _require_alive(target: Target) -> None:
@@ -74,7 +92,8 @@ def _cancel_job(ctx: click.Context, client: SlurmClient, target: Target) -> None
     if target.job is None:
         raise _cannot_be_cancelled(target, "Slurm knows no job of it")
     if target.run is not None:
-        target.run.append_event("cancel_requested")
+        of_task = {} if target.run.task is None else {"task": target.run.task}
+        target.run.append_event("cancel_requested", **of_task)
     client.cancel(target.job.ident)
     try:
         _wait_for_end(client, target.job)

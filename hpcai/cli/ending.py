@@ -60,4 +60,6 @@ def suggest(*commands: str) -> None:
 
 def commands_after_submit(run: Run) -> tuple[str, ...]:
     """What to type next about a job that waits or runs."""
-    return (f"hpcai logs -f {run.name}", f"hpcai show {run.name}", f"hpcai cancel {run.name}")
+    tasks = run.task_ids()
+    one = run.of_task(tasks[0]) if tasks else run
+    return (f"hpcai logs -f {one.name}", f"hpcai show {run.name}", f"hpcai cancel {run.name}")

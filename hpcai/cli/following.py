@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from hpcai.cli import narrate
+from hpcai.cli import arrays, narrate
 from hpcai.cli.ending import suggest
 from hpcai.cli.output import say
 from hpcai.cli.words import span
@@ -15,7 +15,7 @@ from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
 from hpcai.launch.local import LocalJob
-from hpcai.launch.watch import LONGEST_INTERVAL_S, RunFollower
+from hpcai.launch.watch import LONGEST_INTERVAL_S, ArrayFollower, RunFollower
 from hpcai.runs.record import Run
 from hpcai.runs.tails import tail
 from hpcai.slurm.answers import JobInfo
@@ -35,12 +35,21 @@ class Detached(click.exceptions.Exit):
 
 
 def follow(run: Run, client: SlurmClient) -> Outcome:
-    """How the run's job ended, told while it goes on. Ctrl-C leaves it running and raises Detached."""
-    follower = RunFollower(run, client)
+    """How the run's job ended, told while it goes on, of an array task by task.
+
+    Ctrl-C leaves it running and raises Detached.
+    """
+    follower: RunFollower = RunFollower(run, client)
     try:
+        if run.task_ids():
+            follower = ArrayFollower(run, client)
+            return _until_end(follower, arrays.teller(follower))
         return _watch(follower, run)
     except KeyboardInterrupt:
-        tell_detached(f"job {run.job_id}", run.name, "following")
+        tasks = run.task_ids()
+        tell_detached(
+            f"job {run.job_id}", run.name, "following", run.of_task(tasks[0]).name if tasks else None
+        )
         # That Slurm has taken the job is known before its first answer to a question.
         raise Detached(_state(follower) or "PENDING") from None
 
@@ -78,7 +87,8 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     except KeyboardInterrupt:
         # A run without a job is of another process of this machine.
         job = f"job {run.job_id}" if follower.is_in_slurm else run.name
-        tell_detached(job, run.name)
+        tasks = run.task_ids()
+        tell_detached(job, run.name, logs_of=run.of_task(tasks[0]).name if tasks else None)
         raise Detached(_state(follower)) from None
 
 
@@ -183,7 +193,11 @@ def wait_for_job(client: SlurmClient, job: JobInfo, timeout_s: float | None) -> 
         raise Detached(job.state) from None
 
 
-def tell_detached(what: str, ident: str, doing: str = "waiting") -> None:
-    """That a job goes on without whoever stayed with it, and what to type next."""
+def tell_detached(what: str, ident: str, doing: str = "waiting", logs_of: str | None = None) -> None:
+    """That a job goes on without whoever stayed with it, and what to type next.
+
+    `logs_of` is what has logs, default: `ident`.
+    """
+    name = logs_of or ident
     say(f"\nNo longer {doing}; {what} goes on.")
-    suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {ident}", f"hpcai cancel {ident}")
+    suggest(f"hpcai show {ident} --wait", f"hpcai logs -f {name}", f"hpcai cancel {ident}")

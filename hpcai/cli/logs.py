@@ -39,15 +39,16 @@ def logs(
 ) -> None:
     """Print what a job printed.
 
-    ID is a Slurm job id (12_3 is one task of an array), a run's name, experiment/run, or @last.
-    What a rank wrote to its stdout goes to stdout, what it wrote to its stderr to stderr. --batch is
-    of all attempts.
+    ID is a Slurm job id, a run's name, experiment/run, or @last; of an array with the number of
+    one task behind it (12_3, @last_3). What a rank wrote to its stdout goes to stdout, what it wrote
+    to its stderr to stderr. --batch is of all attempts.
 
     \b
     Exit status: 0, 2 the name fits two runs, or --batch with --rank or --attempt, 4 no such rank
-    or attempt, or no output yet, 5 no such job, 6 Slurm does not answer. With -f, as with
-    `hpcai show --wait`: 0 the job completed, else its own status (128 + signal, or 9, when it
-    has none), 4 also where there is no Slurm, 130 no longer following after Ctrl-C.
+    or attempt, no output yet, or an array without the number of a task, 5 no such job, 6 Slurm does
+    not answer. With -f, as with `hpcai show --wait`: 0 the job completed, else its own status
+    (128 + signal, or 9, when it has none), 4 also where there is no Slurm, 130 no longer following
+    after Ctrl-C.
     """
     from hpcai.cli.context import find_context
 
@@ -56,6 +57,8 @@ def logs(
             raise click.UsageError(f"--batch and {option} both say what to print. Give one of them.")
     context = find_context()
     target = find_target(context, ident, ask_slurm=False)
+    if target.run is not None and (tasks := target.run.task_ids()):
+        raise _which_task(target.run, tasks)
     if target.run is None:
         _print_job(ctx, context, target, follow, has_choice=(rank, attempt) != (None, None))
     elif follow:
@@ -64,6 +67,18 @@ def logs(
         _print_batch(context, target.run)
     else:
         _print(context, target.run, rank, attempt)
+
+
+def _which_task(run: Run, tasks: tuple[int, ...]) -> ToolError:
+    from hpcai.errors import ToolError
+    from hpcai.units import format_array
+
+    name = run.of_task(tasks[0]).name
+    return ToolError(
+        f"{run.name} is an array, and each of its tasks has logs of its own.",
+        allowed=f"Its tasks are {format_array(tasks)}.",
+        next_step=f"hpcai logs {name}",
+    )
 
 
 def _print(context: Context, run: Run, rank: int | None, attempt: int | None) -> None:

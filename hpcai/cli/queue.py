@@ -12,6 +12,7 @@ from hpcai.cli.context import find_context
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
+    from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
 
 SHOWN = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
@@ -50,9 +51,9 @@ def _place(job: JobInfo) -> tuple[int, int]:
 def _row(job: JobInfo, now: float) -> dict[str, Any]:
     from hpcai.slurm.reasons import in_words
 
-    folder = run_folder(job)
+    run = run_of(job)
     return {
-        "run": folder.name if folder else job.name,
+        "run": run.name if run else job.name,
         "job": job.ident,
         "job_id": job.job_id,
         "state": job.state,
@@ -63,7 +64,7 @@ def _row(job: JobInfo, now: float) -> dict[str, Any]:
         "why": in_words(job),
         "reason": job.reason,
         "restarts": job.restarts,
-        "record": str(folder) if folder else None,
+        "record": str(run.paths.own) if run else None,
     }
 
 
@@ -79,13 +80,14 @@ def _for_people(job: JobInfo, now: float) -> dict[str, Any]:
     }
 
 
-def run_folder(job: JobInfo) -> Path | None:
-    """The record of the run that this job belongs to, None for a job that hpcai did not submit."""
+def run_of(job: JobInfo) -> Run | None:
+    """The run that this job belongs to, or the task of a run; None for a job that hpcai did not submit."""
+    from hpcai.runs.record import Run
+
     if job.command is None:
         return None
     script = Path(job.command)
-    return (
-        script.parent
-        if script.name == "script.sbatch" and (script.parent / "resolved.json").exists()
-        else None
-    )
+    if script.name != "script.sbatch" or not (script.parent / "resolved.json").exists():
+        return None
+    # Tasks that wait together are the run's.
+    return Run(script.parent, job.array_task_ids[0] if len(job.array_task_ids) == 1 else None)

@@ -9,10 +9,12 @@ import click
 
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
-from hpcai.errors import StageError
+from hpcai.errors import StageError, ToolError
+from hpcai.units import format_array
 
 if TYPE_CHECKING:
     from hpcai.report.build import Report
+    from hpcai.runs.record import Run
 
 
 @click.command("report", short_help="Make the report of one or more runs.")
@@ -34,16 +36,20 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str, quiet: boo
     report of the same runs. The paths of the page and of the Markdown go to stdout. A file of a record
     that cannot be read is told at the top of the page and on stderr; the rest is reported.
 
+    Of an array, name the tasks to report, such as 12_3 or @last_3.
+
     \b
-    Exit status: 0, 2 no ID, or one that fits two runs, 5 no such run, 7 a record cannot be
-    read or the folder cannot be written.
+    Exit status: 0, 2 no ID, or one that fits two runs, 4 an array without the number of
+    a task, 5 no such run, 7 a record cannot be read or the folder cannot be written.
     """
     from hpcai.report.build import build_report, default_folder
-    from hpcai.runs.record import find_run
+    from hpcai.runs.find import find_run
     from hpcai.specs.site import load_site
 
     runs_root = load_site().runs_root
     runs = list(dict.fromkeys(find_run(runs_root, ident) for ident in ids))
+    for run in runs:
+        _refuse_array(run)
     made = build_report(runs, directory.absolute() if directory else default_folder(runs))
     paths = {"html": str(made.html_path), "markdown": str(made.markdown_path)}
     if quiet:
@@ -56,6 +62,17 @@ def report(ids: tuple[str, ...], directory: Path | None, output: str, quiet: boo
         figures = [str(path) for path in made.figure_paths]
         emit_object({**paths, "figures": figures, "runs": [run.ident for run in runs]}, output)
     _require_whole(made)
+
+
+def _refuse_array(run: Run) -> None:
+    tasks = run.task_ids()
+    if tasks:
+        names = [run.of_task(task).name for task in tasks[:3]]
+        raise ToolError(
+            f"{run.name} is an array, and a report is of its tasks, one or several, not of all that it is.",
+            allowed=f"Its tasks are {format_array(tasks)}; `hpcai show {run.name}` counts them.",
+            next_step=" ".join(["hpcai report", *names]),
+        )
 
 
 def _require_whole(made: Report) -> None:

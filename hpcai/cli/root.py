@@ -16,12 +16,13 @@ from hpcai.errors import HpcaiError
 # Word -> (module below hpcai.cli, the line in `hpcai --help`). Each module holds a click command
 # named like the word; a test keeps the line equal to that command's own short help.
 COMMANDS = {
-    "cancel": ("cancel", "End a job."),
+    "cancel": ("cancel", "End a job, or the schedule of a file."),
     "check": ("check", "Tell what is wrong with this site or a file, before the queue does."),
     "cluster": ("cluster", "CycleCloud clusters as code."),
     "config": ("config", "Show the settings that hold here, and who said each."),
     "data": ("data", "Pack, push, pull and list data sets."),
     "diff": ("diff", "Tell what differs between two VM sizes."),
+    "init": ("init", "Write a job's file to begin with."),
     "local": ("local", "A real Slurm cluster on this machine."),
     "logs": ("logs", "Print what a job printed."),
     "queue": ("queue", "List your jobs."),

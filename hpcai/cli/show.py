@@ -34,7 +34,8 @@ def show(
 ) -> None:
     """Show one job in full.
 
-    ID is a Slurm job id (12_3 is one task of an array), a run's name, experiment/run, or @last.
+    ID is a Slurm job id, a run's name, experiment/run, or @last; with the number of a task behind
+    it (12_3, @last_3) one task of an array. Of a whole array its tasks are counted by how they ended.
 
     \b
     Exit status: 0, 2 the name fits two runs, 5 no such job. With --wait: 0 it completed,
@@ -102,7 +103,7 @@ def _facts(target: Target, outcome: Outcome | None = None) -> dict[str, Any]:
     run, job, outcome = target.run, target.job, target.outcome or outcome
     facts: dict[str, Any] = {}
     if run is not None:
-        facts |= {"run": run.name, "experiment": run.experiment, "record": str(run.path)}
+        facts |= {"run": run.name, "experiment": run.experiment, "record": str(run.paths.own)}
     facts |= {"job": job.ident if job else None, "job_id": target.job_id}
     facts |= {"state": None, "cause": None, "exit_status": None}
     if outcome is not None:
@@ -139,8 +140,11 @@ def _of_slurm(job: JobInfo) -> dict[str, Any]:
 
 
 def _of_record(run: Run) -> dict[str, Any]:
+    from hpcai.cli.arrays import facts_of_tasks
+
     resolved = run.resolved()
     return {
+        **facts_of_tasks(run),
         "command": resolved.get("command"),
         "nodes": resolved.get("nodes"),
         "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),
@@ -164,13 +168,14 @@ def _attempt(attempt: RunAttempt) -> dict[str, Any]:
 
 def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     """The same facts as a person reads them."""
+    from hpcai.cli.arrays import lines_of_tasks
     from hpcai.cli.words import moment, span
 
     now = time.time()
     shown = {
         key: value
         for key, value in facts.items()
-        if value is not None and key not in ("attempts", "restarts")
+        if value is not None and key not in ("attempts", "restarts", "tasks", "not_completed")
     }
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":
@@ -186,6 +191,8 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         shown["time limit"] = span(shown.pop("time_limit_s"))
     if "command" in shown:
         shown["command"] = " ".join(str(shown["command"]).split())
+    if "tasks" in facts:
+        shown |= lines_of_tasks(facts)
     for attempt in facts.get("attempts", ()):
         shown[f"attempt {attempt['attempt']}"] = _attempt_line(attempt, now)
     return {key.replace("_", " "): value for key, value in shown.items()}

@@ -53,7 +53,8 @@ def submit(
 
     FILE is of `kind: job` or `kind: steps`; `-` is stdin. With steps, all are submitted at once and
     Slurm starts one after the other; --follow stays with each in turn and ends with the first
-    bad status.
+    bad status. A file with `schedule:` is not submitted now: Slurm's scrontab submits it anew at each
+    of its times, until `hpcai cancel FILE`; submitted again, it replaces its schedule.
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
@@ -78,9 +79,17 @@ def submit(
         )
         return
     given = _given(text, file, overrides)
+    if given.spec.schedule is not None:
+        from hpcai.cli import submit_schedule
+
+        submit_schedule.refuse_options(file, where, follow=follow)
+        if dry_run:
+            submit_schedule.tell(given.spec.schedule)
     context = find_context()
     if dry_run:
         _print_script(given.spec, where, context, output)
+    elif given.spec.schedule is not None:
+        _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
         _run_here(ctx, given, context, output, quiet)
     else:
@@ -90,6 +99,19 @@ def submit(
                 _follow(ctx, context, run, output, quiet)
             else:
                 _tell_submitted(run, output, quiet)
+
+
+def _schedule(
+    spec: JobSpec, file: Path, overrides: Sequence[str], context: Context, output: str, quiet: bool
+) -> None:
+    from hpcai.cli import submit_schedule
+    from hpcai.cli.submit_steps import Manner
+
+    assert spec.schedule is not None
+    manner = Manner(dry_run=False, follow=False, output=output, quiet=quiet)
+    submit_schedule.submit(
+        file, spec.name, spec.experiment, spec.schedule, [spec], overrides, context, manner
+    )
 
 
 class _Given(NamedTuple):
@@ -256,9 +278,9 @@ def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, 
 
 
 def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
-    from hpcai.cli.ending import tell_end
+    from hpcai.cli import arrays, ending
 
-    tell_end(run, outcome)
+    (arrays if run.task_ids() else ending).tell_end(run, outcome)
     _emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from hpcai.cli import submit_schedule
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.output import emit_object, emit_rows, put, say
 
@@ -38,9 +39,19 @@ def submit(
     if where == "local":
         raise click.UsageError("Steps run through Slurm; submit each job with --where local instead.")
     steps = load_steps(text, str(file), tuple(overrides), load_settings())
+    if steps.schedule is not None:
+        submit_schedule.refuse_options(file, where, follow=manner.follow)
+        if manner.dry_run:
+            submit_schedule.tell(steps.schedule)
     context = find_context()
     if manner.dry_run:
         _print_scripts(steps, context, manner.output)
+        return
+    if steps.schedule is not None:
+        jobs = [step.job for step in steps.steps]
+        submit_schedule.submit(
+            file, steps.name, steps.experiment, steps.schedule, jobs, overrides, context, manner
+        )
         return
     from hpcai.launch import chain
 
@@ -93,17 +104,18 @@ def _tell(steps: Steps, runs: Sequence[Run], manner: Manner) -> None:
 
 
 def _follow(ctx: click.Context, steps: Steps, runs: Sequence[Run], context: Context) -> None:
-    from hpcai.cli.ending import tell_end
+    from hpcai.cli import arrays, ending
     from hpcai.cli.following import follow
 
     first_bad = 0
     for step, run in zip(steps.steps, runs, strict=True):
         say(f"{run.name} is job {run.job_id}.")
         outcome = follow(run, context.client)
-        never_began = all(attempt.start is None for attempt in run.attempts())
+        tasks = [run.of_task(task) for task in run.task_ids()] or [run]
+        never_began = all(attempt.start is None for task in tasks for attempt in task.attempts())
         if step.after and outcome.state == "CANCELLED" and never_began:
             say(f"{run.name} was left out: it starts {_waits(step)}.")
             continue
-        tell_end(run, outcome)
+        (arrays if run.task_ids() else ending).tell_end(run, outcome)
         first_bad = first_bad or outcome.status
     ctx.exit(first_bad)

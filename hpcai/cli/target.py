@@ -43,9 +43,9 @@ class Target:
         """How it ended, None while it goes on."""
         from hpcai.launch import ends
 
-        if self.job is not None:
-            return ends.outcome_of_job(self.job)
-        return ends.outcome_of_record(self.run) if self.run else None
+        if self.run is not None:
+            return ends.outcome_of_run(self.run, self.job)
+        return ends.outcome_of_job(self.job) if self.job is not None else None
 
 
 def client_of(context: Context, run: Run | None) -> SlurmClient | None:
@@ -83,8 +83,8 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
     """
     from hpcai.errors import NotFoundError
     from hpcai.launch import ends
+    from hpcai.runs.find import find_run
     from hpcai.runs.names import slurm_id_of
-    from hpcai.runs.record import find_run
 
     try:
         run = find_run(context.site.runs_root, ident)

@@ -23,6 +23,12 @@ def submit_again(run: Run) -> str | None:
     if isinstance(workdir, str):
         # The author's file may say none, or one beside itself; the copy in the record lies elsewhere.
         overrides = [one for one in overrides if not one.startswith("workdir=")] + [f"workdir={workdir}"]
+    if run.paths.code.is_dir():
+        # As it was then; the folder itself has gone on.
+        overrides = [one for one in overrides if not one.startswith("code=")]
+        overrides.append(f"code={run.paths.code.resolve()}")
+    if run.task is not None:
+        overrides = [one for one in overrides if not one.startswith("array=")] + [f"array={run.task}"]
     for override in overrides:
         words += ["--set", override]
     if run.is_local:

@@ -68,8 +68,14 @@ def _submit(step: Step, steps: Steps, before: dict[str, Run], site: Site, client
 
 
 def job_of(step: Step, before: dict[str, Run]) -> JobSpec:
-    """The step's job with the places of what the steps above it leave behind."""
-    places = {variable(name): str(run.paths.outputs) for name, run in before.items()}
+    """The step's job with the places of what the steps above it leave behind.
+
+    Of an array that is the folder of its tasks, with outputs/ in each.
+    """
+    places = {
+        variable(name): str(run.paths.tasks_dir if run.task_ids() else run.paths.outputs)
+        for name, run in before.items()
+    }
     return step.job.model_copy(update={"env": {**places, **step.job.env}})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from hpcai.errors import NotFoundError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
 from hpcai.slurm.answers import JobInfo
-from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.client import SlurmClient, most_telling
 
 # What waiting for a job answers when Slurm names neither a status nor a signal (a node failed).
 NO_STATUS = 9
@@ -77,12 +78,55 @@ def outcome_of_job(job: JobInfo) -> Outcome | None:
 
 def outcome_of_record(run: Run) -> Outcome | None:
     """How the run ended by its record alone, None when the record does not tell."""
+    if run.task_ids():
+        return outcome_of_tasks(outcomes_of_tasks(run))
     attempts = run.attempts()
     if not attempts or attempts[-1].cause is None:
         return None
     last = attempts[-1]
     state = last.state or ("COMPLETED" if last.cause == "completed" else "FAILED")
     return Outcome(state, str(last.cause), last.exit_status, last.signal)
+
+
+def outcome_of_run(run: Run, job: JobInfo | None) -> Outcome | None:
+    """How the run ended by Slurm, or by the record where Slurm does not know or forgets the first to end."""
+    outcome = outcome_of_job(job) if job is not None else outcome_of_record(run)
+    if job is None or outcome is None or not run.task_ids():
+        return outcome
+    return outcome_of_record(run) or outcome
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """How a task of an array stands."""
+
+    task: int
+    outcome: Outcome | None
+    """None while it waits or runs."""
+    start: float | None
+    """When it first began; None while it waits."""
+    end: float | None
+
+
+def outcomes_of_tasks(run: Run) -> list[TaskEnd]:
+    """How each task of an array stands, by its record alone."""
+    found = []
+    for number in run.task_ids():
+        task = run.of_task(number)
+        attempts = task.attempts()
+        starts = [attempt.start for attempt in attempts if attempt.start is not None]
+        end = attempts[-1].end if attempts else None
+        found.append(TaskEnd(number, outcome_of_record(task), min(starts, default=None), end))
+    return found
+
+
+def outcome_of_tasks(ends: Sequence[TaskEnd]) -> Outcome | None:
+    """How an array ended: as the first of its tasks that did not complete; None while one goes on."""
+    told = [(end.end or math.inf, end.task, end.outcome) for end in ends if end.outcome is not None]
+    if len(told) < len(ends):
+        return None
+    bad = [one for one in told if one[2].state != "COMPLETED"]
+    return min(bad or told, key=lambda one: one[:2])[2]
 
 
 @dataclass(frozen=True)
@@ -94,10 +138,14 @@ class Evidence:
     a_node_is_down: bool
     exit_status: int | None
     """What the batch part wrote at its end; None when it did not come to it."""
+    noted: Cause | None = None
+    """The cause that the batch part noted, when the job's retries are counted."""
 
 
 def cause_of_requeue(evidence: Evidence) -> Cause:
     """Why an attempt ended that Slurm followed by another."""
+    if evidence.noted is not None:
+        return evidence.noted
     if evidence.last_word is not None:
         return evidence.last_word
     # A batch part that came to its own end was put back by somebody's requeue;
@@ -134,18 +182,52 @@ def collect(run: Run, client: SlurmClient) -> JobInfo | None:
 
     None for a run that Slurm never had or has forgotten.
     """
-    job_id = run.job_id
-    if job_id is None:
+    if run.task_ids():
+        tasks = collect_tasks(run, client)
+        return most_telling(tasks, str(run.slurm_id)) if tasks else None
+    jobs = _told(run, client)
+    if not jobs:
+        if run.task is not None:
+            # Perhaps cancelled before its start: only the whole array tells.
+            collect_tasks(Run(run.path), client)
         return None
-    try:
-        job = client.job(job_id)
-    except NotFoundError:
-        return None
-    if not job.is_of(run.paths.script):
-        # Slurm began to count anew, and this number is another job's.
-        return None
+    job = most_telling(jobs, str(run.slurm_id))
     record(run, job, client)
     return job
+
+
+def collect_tasks(run: Run, client: SlurmClient) -> list[JobInfo]:
+    """What Slurm says of the tasks of an array now; ends that it tells of are added to their records."""
+    tasks = _told(run, client)
+    for task in tasks:
+        # Those that wait together have nothing to tell, unless they were cancelled together.
+        for number in task.array_task_ids if task.is_final or task.restarts else ():
+            record(run.of_task(number), task, client)
+    _record_left_out(run, tasks)
+    return tasks
+
+
+def _record_left_out(run: Run, tasks: Sequence[JobInfo]) -> None:
+    """Slurm keeps nothing of a task that was cancelled before its start; it is just no part of its array."""
+    told = [task.array_task_ids for task in tasks]
+    if not all(told):
+        return
+    for number in {*run.task_ids()} - {number for numbers in told for number in numbers}:
+        task = run.of_task(number)
+        if not task.attempts():
+            task.append_end(0, "CANCELLED", None, None, "cancelled")
+
+
+def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
+    """What Slurm says of a run's jobs; nothing for a run that it never had or has forgotten."""
+    if run.slurm_id is None:
+        return []
+    try:
+        jobs = client.tasks(run.slurm_id)
+    except NotFoundError:
+        return []
+    # Where Slurm began to count anew, this number is another job's.
+    return jobs if jobs[0].is_of(run.paths.script) else []
 
 
 def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
@@ -158,7 +240,15 @@ def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
         _record_requeued(run, job, earlier, client)
     cause = cause_of(job.state)
     if job.is_final and (job.restarts, cause) not in known:
-        run.append_end(job.restarts, job.state, job.exit_status, job.signal or None, cause, end=job.end_time)
+        run.append_end(
+            job.restarts,
+            job.state,
+            job.exit_status,
+            job.signal or None,
+            cause,
+            end=job.end_time,
+            job_id=job.job_id,
+        )
 
 
 def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: SlurmClient) -> None:
@@ -169,13 +259,18 @@ def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: Slu
         attempt = attempts.get(number, RunAttempt(number))
         said_at, last_word = words.get(number, (None, None))
         nodes = client.nodes(attempt.node_list) if attempt.node_list and last_word is None else []
-        cause = cause_of_requeue(
-            Evidence(last_word, any(node.is_down for node in nodes), attempt.exit_status)
-        )
+        is_down = any(node.is_down for node in nodes)
+        cause = cause_of_requeue(Evidence(last_word, is_down, attempt.exit_status, attempt.noted))
         # A requeue is a new submission for Slurm.
         end = said_at or (job.submit_time if number == job.restarts - 1 else None)
         run.append_end(
-            number, _STATE_OF_CAUSE.get(cause, "REQUEUED"), attempt.exit_status, None, cause, end=end
+            number,
+            _STATE_OF_CAUSE.get(cause, "REQUEUED"),
+            attempt.exit_status,
+            None,
+            cause,
+            end=end,
+            job_id=job.job_id,
         )
 
 

@@ -125,6 +125,15 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
                 "The function is the command here: `command` cannot be given.",
                 next_step="`hpcai.submit` takes a job with a command.",
             )
+        if "array" in fields:
+            raise UsageError(
+                "`array` cannot be given: functions that are submitted together are tasks of one array.",
+                next_step="`map_array(function, values)` submits an array.",
+            )
+        if any("command" in part for part in fields.get("components", ()) if isinstance(part, dict)):
+            raise UsageError(
+                "A part of `components` has the same function as the others: `command` cannot be given."
+            )
         self._spec = self._load(fields, self.folder)
         self._fields = fields
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
@@ -159,7 +168,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {quoted}"
 
     def _num_tasks(self) -> int:
-        return self._spec.nodes * (self._spec.ntasks_per_node or 1)
+        return sum(part.ntasks or part.nodes * (part.ntasks_per_node or 1) for part in self._spec.parts)
 
     def _internal_process_submissions(
         self, delayed_submissions: list[utils.DelayedSubmission]
@@ -214,11 +223,12 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     def _submit_script(self, folder: Path, functions: int, give: Callable[[int], None]) -> Run:
         """The run record of one sbatch; its job is given to `give`."""
-        resolved = resolve(self._load(self._fields, folder), self._site, client=self._client)
+        array = f"0-{functions - 1}" if functions > 1 else None
+        spec = self._load(self._fields, folder).model_copy(update={"array": array})
+        resolved = resolve(spec, self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
-        args = [f"--array=0-{functions - 1}"] if functions > 1 else []
-        submit_run(run, self._client, args, when_accepted=give)
+        submit_run(run, resolved, self._client, when_accepted=give)
         return run
 
     def _jobs(self, folder: Path, job_id: int, pickles: Sequence[Path]) -> list[FunctionJob]:

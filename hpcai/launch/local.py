@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 from types import TracebackType
 
 from hpcai import processes, shell
@@ -64,9 +65,16 @@ class LocalJob:
         self.run.append_end(0, state, exit_status, number, cause_of(state), end=time.time())
 
 
-def start(run: Run) -> LocalJob:
-    """The run's script, running. The caller must leave the job's `with` block."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI"))}
+def start(run: Run, *, without: Collection[str] = ()) -> LocalJob:
+    """The run's script, running, and none of the variables `without`.
+
+    The caller must leave the job's `with` block.
+    """
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM_", "PMI")) and name not in without
+    }
     with run.paths.batch_log.open("ab") as log:
         # A session of its own: Ctrl-C is for hpcai, which then ends the processes in their order.
         process = shell.start(

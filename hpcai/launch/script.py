@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from hpcai.errors import HpcaiError, SlurmError, StageError, ToolError, UnreachableError
-from hpcai.launch import local
+from hpcai.errors import HpcaiError, SlurmError, StageError, ToolError, UnreachableError, UsageError
+from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
 from hpcai.runs.record import Run, create_run
+from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
@@ -71,8 +72,9 @@ def hand_over(
     overrides: Sequence[str] = (),
 ) -> Run:
     """The record of a job that Slurm has accepted; when Slurm refuses, no record stays."""
+    secrets.sweep(resolved.own_secrets, client)
     run = create_record(resolved, "slurm", site, spec_text, overrides)
-    submit_run(run, client)
+    submit_run(run, resolved, client)
     return run
 
 
@@ -84,11 +86,12 @@ def start_here(
     overrides: Sequence[str] = (),
 ) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
-    run = create_record(resolve(spec, site, where="local"), "local", site, spec_text, overrides)
+    resolved = resolve(spec, site, where="local")
+    run = create_record(resolved, "local", site, spec_text, overrides)
     try:
-        return local.start(run)
+        return local.start(run, without=secrets.taken(spec))
     except HpcaiError:
-        _remove(run)
+        _remove(run, resolved)
         raise
 
 
@@ -158,6 +161,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
     never = dependency_breach(spec.dependency, client)
     found = [breach for breach in limits if breach.is_certain] + ([never] if never else [])
     found += gate_breaches(spec, client.version())
+    found += array_breaches(spec, client.config()) if spec.array is not None else ()
     if found:
         raise SlurmError(
             " ".join(breach.what for breach in found),
@@ -175,23 +179,37 @@ def create_record(
 ) -> Run:
     """The record of a job that is about to be submitted, its script in it.
 
-    Raises NotFoundError for data that certainly is not there.
+    Raises NotFoundError for data and secrets that certainly are not there.
     """
+    if resolved.spec.schedule is not None:
+        raise UsageError(
+            "A job with a schedule is submitted by its file, which Slurm reads anew each time.",
+            next_step="Call `hpcai submit FILE`, or leave schedule out.",
+        )
     refuse_missing_data(resolved, where)
-    spec = resolved.spec
+    secrets.refuse_missing(resolved.spec)
+    spec, root = resolved.spec, (site or load_site()).runs_root
+    resolved, noted = code.kept(resolved, root.absolute() / spec.experiment)
 
     def script(run_dir: Path) -> str:
         return render_job(resolved, run_dir, where=where)
 
-    return create_run(
-        (site or load_site()).runs_root,
+    run = create_run(
+        root,
         spec.experiment,
         spec.name,
         spec_text=spec_text or text_of(spec),
         overrides=overrides,
         resolved=resolved.to_json(),
         script=script,
+        code=noted,
     )
+    try:
+        secrets.keep(resolved, run)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return run
 
 
 def text_of(spec: JobSpec) -> str:
@@ -201,8 +219,8 @@ def text_of(spec: JobSpec) -> str:
 
 def submit_run(
     run: Run,
+    job: ResolvedJob,
     client: SlurmClient,
-    args: Sequence[str] = (),
     *,
     when_accepted: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -213,7 +231,7 @@ def submit_run(
     """
     job_id = None
     try:
-        job_id = client.submit(run.paths.script, args=args)
+        job_id = client.submit(run.paths.script, without=secrets.taken(job.spec))
         when_accepted(job_id)
         run.append_event("submitted", job_id=job_id, where="slurm")
     except SubmissionInDoubt:
@@ -223,7 +241,7 @@ def submit_run(
         if job_id is not None:
             what = f"{run.name} is job {job_id}, which its record does not tell: {error.what}"
             raise StageError(what, next_step=f"hpcai cancel {job_id}") from error
-        _remove(run)
+        _remove(run, job)
         raise
     except KeyboardInterrupt as interrupt:
         # Nor may a second Ctrl-C hide that there is a job.
@@ -241,7 +259,8 @@ def _note_interrupt(run: Run, job_id: int | None) -> None:
         run.append_event("submitted", job_id=job_id, where="slurm")
 
 
-def _remove(run: Run) -> None:
+def _remove(run: Run, job: ResolvedJob) -> None:
+    secrets.forget(job, run)
     shutil.rmtree(run.path, ignore_errors=True)
     with suppress(OSError):
         run.path.parent.rmdir()

@@ -18,7 +18,7 @@ from hpcai.runs.metrics import parse_value
 from hpcai.runs.record import Run
 from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
-from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.client import SlurmClient, most_telling
 
 # Slurm is asked at this interval at first, and less and less often while nothing changes.
 FIRST_INTERVAL_S = 1.0
@@ -97,7 +97,7 @@ class RunFollower:
         self._files = _Files(run)
         self.state = RunState.of(run.resolved())
         self.state.submitted = submitted_at(run)
-        self._question = _Question(lambda: ends.collect(run, _without_retry(client))) if client else None
+        self._question = _Question(lambda: self._collect(_without_retry(client))) if client else None
         self._interval_s = FIRST_INTERVAL_S
         self._next_ask = 0.0
         self._last_answer = time.monotonic()
@@ -149,12 +149,36 @@ class RunFollower:
         if self.state.job is None or answer.state != self.state.job.state:
             self._interval_s = FIRST_INTERVAL_S
         self.state.job = answer
-        self.state.outcome = ends.outcome_of_job(answer)
+        self.state.outcome = ends.outcome_of_run(self.run, answer)
+
+    def _collect(self, client: SlurmClient) -> JobInfo | None:
+        return ends.collect(self.run, client)
 
     def _silent_s(self) -> float:
         silent_s = time.monotonic() - self._last_answer
         # One answer may take a while, and nobody was asked in the meantime.
         return silent_s if silent_s > LONGEST_INTERVAL_S + 2 and self.is_in_slurm else 0.0
+
+
+class ArrayFollower(RunFollower):
+    """An array as it goes on: beside what tells of all its tasks, each task as it ends."""
+
+    def __init__(self, run: Run, client: SlurmClient) -> None:
+        super().__init__(run, client)
+        self._tasks: list[JobInfo] = []
+        self._ended: set[int] = set()
+
+    def new_ends(self) -> list[tuple[int, JobInfo]]:
+        """The tasks that ended since this was last asked, in the order of their ends."""
+        found = [(number, job) for job in self._tasks if job.is_final for number in job.array_task_ids]
+        new = [one for one in found if one[0] not in self._ended]
+        self._ended.update(number for number, _ in new)
+        return sorted(new, key=lambda one: (one[1].end_time or 0.0, one[0]))
+
+    def _collect(self, client: SlurmClient) -> JobInfo | None:
+        tasks = ends.collect_tasks(self.run, client)
+        self._tasks = tasks or self._tasks
+        return most_telling(tasks, str(self.run.slurm_id)) if tasks else None
 
 
 def _without_retry(client: SlurmClient) -> SlurmClient:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcai.errors import RenderError
 from hpcai.specs.job import JobSpec
+from hpcai.specs.slurm_fields import ComponentFields
 from hpcai.specs.slurm_options import slurm_options
 
 # What a person looks for first, in that order; everything else follows in the order of the fields.
@@ -18,12 +19,25 @@ _FIRST = (
     *("nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "gpus", "gpus_per_node", "mem_gib", "time_min"),
     *("exclusive", "requeue"),
 )
+# The line between the parts of a heterogeneous job; it is no option.
+HETJOB = "hetjob"
 _YES_NO = {"kill_on_invalid_dep": ("no", "yes"), "oom_kill_step": ("0", "1"), "wait_all_nodes": ("0", "1")}
 
 
-def tasks_per_node(job: JobSpec) -> int:
-    """How many tasks Slurm starts on a node; torchrun starts its ranks itself, from one task."""
-    return 1 if job.launcher == "torchrun" else job.ntasks_per_node or 1
+def tasks_per_node(job: JobSpec) -> int | None:
+    """How many tasks Slurm starts on a node; torchrun starts its ranks itself, from one task.
+
+    None where `ntasks` is no whole number per node: then Slurm lays them out.
+    """
+    if job.launcher == "torchrun":
+        return 1
+    return job.ntasks_per_node or (None if job.ntasks is not None else 1)
+
+
+def tasks(job: JobSpec) -> int:
+    """How many tasks Slurm starts in all."""
+    per_node = tasks_per_node(job)
+    return job.nodes * per_node if per_node is not None else job.ntasks or 1
 
 
 def cpus_per_task(job: JobSpec) -> int | None:
@@ -36,12 +50,36 @@ def cpus_per_task(job: JobSpec) -> int | None:
 def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, str | None]]:
     """Each option of the #SBATCH lines with its value; None for an option that takes none.
 
+    Of a heterogeneous job those of each part follow, with HETJOB between them.
     Without a run's folder the output goes to a file in the folder that sbatch is called from.
     """
+    of_parts = ComponentFields.model_fields if job.components else {}
     for field in fields_in_order():
-        yield from option_of(job, field)
-    yield "output", f"{job.name}-%j.out" if run_dir is None else f"{log_path(run_dir)}/logs/batch.out"
+        if field not in of_parts:
+            yield from option_of(job, field)
+    yield "output", _output(job, run_dir)
     yield "open-mode", "append"
+    for number, part in enumerate(job.parts if job.components else ()):
+        if number:
+            yield HETJOB, None
+        for field in fields_in_order():
+            if field in of_parts:
+                yield from option_of(part, field)
+
+
+def _output(job: JobSpec, run_dir: Path | None) -> str:
+    """Where Slurm writes what the batch part prints; each task of an array has a file of its own."""
+    if run_dir is None:
+        return f"{job.name}-{'%j' if job.array is None else '%A_%a'}.out"
+    if job.array is None:
+        return f"{log_path(run_dir)}/logs/batch.out"
+    if "%" in str(run_dir):
+        # The backslash that saves this sign would take the meaning of %a away, too.
+        raise RenderError(
+            f"{str(run_dir)!r} holds '%': there Slurm cannot give each task of an array a file of its own.",
+            next_step="Choose another runs folder: export HPCAI_RUNS_ROOT=...",
+        )
+    return f"{log_path(run_dir)}/logs/batch-%a.out"
 
 
 @cache
@@ -77,13 +115,10 @@ def option_of(job: JobSpec, field: str) -> Iterator[tuple[str, str | None]]:
         yield option, None if value is True else str(value)
 
 
-def _ntasks_per_node(job: JobSpec) -> int | None:
-    # A total that was given stands for itself.
-    return None if job.ntasks is not None and job.ntasks_per_node is None else tasks_per_node(job)
-
-
 _VALUES: Mapping[str, Callable[[JobSpec], Any]] = {
-    "ntasks_per_node": _ntasks_per_node,
+    # Of torchrun, ranks; Slurm starts one task on each node.
+    "ntasks": lambda job: None if job.launcher == "torchrun" else job.ntasks,
+    "ntasks_per_node": lambda job: tasks_per_node(job),
     "cpus_per_task": lambda job: cpus_per_task(job),
     "gpus_per_node": lambda job: job.gpus_per_node or None,
 }

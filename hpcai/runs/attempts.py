@@ -38,6 +38,8 @@ class RunAttempt:
     signal: int | None = None
     state: str | None = None
     cause: str | None = None
+    noted: Cause | None = None
+    """The cause by which the batch part itself says that it was put back into the queue."""
 
 
 def join(attempts: Iterable[Record], ends: Iterable[Record]) -> list[RunAttempt]:
@@ -74,6 +76,8 @@ def _add_line(found: dict[tuple[int | None, int], RunAttempt], record: Record) -
         attempt = replace(attempt, start=instant, node_list=node_list if isinstance(node_list, str) else None)
     elif event == "staged":
         attempt = replace(attempt, staged=instant)
+    elif event == "requeue" and record.get("cause") in CAUSES:
+        attempt = replace(attempt, noted=record["cause"])
     elif event == "end":
         attempt = replace(attempt, end=instant, exit_status=_integer(record, "exit_status"))
     found[key] = attempt
@@ -101,6 +105,8 @@ def _add_end(found: dict[tuple[int | None, int], RunAttempt], record: Record) ->
 def _with_cause(attempt: RunAttempt, is_last: bool) -> RunAttempt:
     if attempt.cause is not None:
         return attempt
+    if attempt.noted is not None:
+        return replace(attempt, cause=attempt.noted)
     if not is_last:
         return replace(attempt, cause="unknown" if attempt.exit_status is None else "requeued")
     if attempt.exit_status is None:

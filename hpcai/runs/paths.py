@@ -10,9 +10,23 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The files of one run. `docs/run-record.md` says what is in each and who writes it."""
+    """The files of one run, or of one task of a run that is an array: what it was made from is the run's.
+
+    `docs/run-record.md` says what is in each and who writes it.
+    """
 
     root: Path
+    task: int | None = None
+
+    @property
+    def own(self) -> Path:
+        """The folder of what is written while it runs, which no other task writes to."""
+        return self.root if self.task is None else self.tasks_dir / str(self.task)
+
+    @property
+    def tasks_dir(self) -> Path:
+        """The folders of an array's tasks."""
+        return self.root / "tasks"
 
     @property
     def spec(self) -> Path:
@@ -32,28 +46,42 @@ class RunPaths:
 
     @property
     def attempts(self) -> Path:
-        return self.root / "attempts.jsonl"
+        return self.own / "attempts.jsonl"
 
     @property
     def ends(self) -> Path:
-        return self.root / "ends.jsonl"
+        return self.own / "ends.jsonl"
 
     @property
     def environment(self) -> Path:
-        return self.root / "environment.json"
+        return self.own / "environment.json"
+
+    @property
+    def code(self) -> Path:
+        """The link to the snapshot that the job runs from."""
+        return self.root / "code"
+
+    @property
+    def code_facts(self) -> Path:
+        """Where the snapshot comes from."""
+        return self.root / "code.json"
+
+    @property
+    def code_diff(self) -> Path:
+        return self.root / "code.diff"
 
     @property
     def outputs(self) -> Path:
-        return self.root / "outputs"
+        return self.own / "outputs"
 
     @property
     def logs_dir(self) -> Path:
-        return self.root / "logs"
+        return self.own / "logs"
 
     @property
     def batch_log(self) -> Path:
         """What Slurm itself prints for the batch part, over all attempts."""
-        return self.logs_dir / "batch.out"
+        return self.root / "logs" / ("batch.out" if self.task is None else f"batch-{self.task}.out")
 
     def log(self, attempt: int, rank: int, stream: Literal["out", "err"] = "out") -> Path:
         return self.logs_dir / str(attempt) / f"{rank}.{stream}"
@@ -69,14 +97,14 @@ class RunPaths:
 
     @property
     def metrics_dir(self) -> Path:
-        return self.root / "metrics"
+        return self.own / "metrics"
 
     def metrics(self, rank: int = 0) -> Path:
         return self.metrics_dir / f"rank-{rank}.jsonl"
 
     @property
     def data_dir(self) -> Path:
-        return self.root / "data"
+        return self.own / "data"
 
     def data(self, node: str) -> Path:
         return self.data_dir / f"{node}.jsonl"

@@ -1,4 +1,4 @@
-"""Run records: make one, find one, list them, read and extend one."""
+"""Run records: make one, read and extend one."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from hpcai import __version__
-from hpcai.errors import NotFoundError, StageError, UsageError, nearest
+from hpcai.errors import StageError, UsageError
 from hpcai.runs import attempts as attempts_of_record
 from hpcai.runs import files, jsonl, metrics
 from hpcai.runs.attempts import CAUSES, RunAttempt
 from hpcai.runs.jsonl import Record
 from hpcai.runs.metrics import Mark, Series
-from hpcai.runs.names import job_id_of, list_names, made_ns, stamp_of, unstamped
 from hpcai.runs.paths import RunPaths
+from hpcai.units import parse_array
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's record. Nothing is kept in memory: each call reads the files as they are now."""
+    """One run's record, or one task's of a run that is an array.
+
+    Nothing is kept in memory: each call reads the files as they are now.
+    """
 
     path: Path
+    task: int | None = None
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The run's name; of a task of an array with its number behind it, `sweep-20261121-120000_3`."""
+        return self.path.name if self.task is None else f"{self.path.name}_{self.task}"
 
     @property
     def experiment(self) -> str:
@@ -39,21 +44,42 @@ class Run:
 
     @property
     def ident(self) -> str:
-        """The name that fits this run only: experiment/run."""
+        """The name that fits this run, or this task, only: experiment/run."""
         return f"{self.experiment}/{self.name}"
 
     @property
     def paths(self) -> RunPaths:
-        return RunPaths(self.path)
+        return RunPaths(self.path, self.task)
+
+    def task_ids(self) -> tuple[int, ...]:
+        """The tasks of a run that is an array; none for one task, another run, and where nothing tells."""
+        try:
+            array = None if self.task is not None else self.resolved().get("array")
+        except StageError:
+            # Whoever needs more of a damaged record is told there.
+            return ()
+        return tuple(parse_array(array)[0]) if isinstance(array, str) else ()
+
+    def of_task(self, task: int) -> Run:
+        """One task of this run, which is an array."""
+        return Run(self.path, task)
+
+    @property
+    def slurm_id(self) -> str | None:
+        """What Slurm's commands call it: `12`, or `12_3` for a task of an array."""
+        job_id = self.job_id
+        return None if job_id is None else str(job_id) if self.task is None else f"{job_id}_{self.task}"
 
     @property
     def job_id(self) -> int | None:
-        """Slurm's id of the job, None before it was submitted.
+        """Slurm's id of the job, of a task that of its array; None before it was submitted.
 
         The batch part knows it too, should the client have been killed before it wrote it down.
         """
         submitted = [event.get("job_id") for event in self.events() if event.get("event") == "submitted"]
-        started = [] if submitted else [line.get("job_id") for line in jsonl.read(self.paths.attempts)]
+        # What a task writes down is its own number, not its array's.
+        asks = not submitted and self.task is None
+        started = [line.get("job_id") for line in jsonl.read(self.paths.attempts)] if asks else []
         known = [job_id for job_id in submitted or started if isinstance(job_id, int)]
         return known[-1] if known else None
 
@@ -118,19 +144,22 @@ class Run:
         cause: str,
         *,
         end: float | None = None,
+        job_id: int | None = None,
     ) -> None:
         """Note what Slurm says of an attempt's end; the last line of an attempt counts.
 
         `end` is when Slurm says it ended: an attempt whose node died did not write that itself.
+        `job_id` is the number that the attempt knows itself by, default: the run's.
         Raises StageError when it cannot be written, ValueError for a cause that is none.
         """
         if cause not in CAUSES:
             raise ValueError(f"{cause!r} is no end cause; they are {', '.join(CAUSES)}")
+        self._make_own_folder()
         jsonl.append(
             self.paths.ends,
             {
                 "attempt": attempt,
-                "job_id": self.job_id,
+                "job_id": self.job_id if job_id is None else job_id,
                 "state": state,
                 "exit_status": exit_status,
                 "signal": signal,
@@ -139,6 +168,13 @@ class Run:
                 "time": time.time(),
             },
         )
+
+    def _make_own_folder(self) -> None:
+        # A task that ended before its start has made none.
+        try:
+            self.paths.own.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise jsonl.cannot_write(self.paths.own, error) from error
 
 
 def create_run(
@@ -150,10 +186,11 @@ def create_run(
     overrides: Sequence[str] = (),
     resolved: Mapping[str, Any],
     script: str | Callable[[Path], str],
+    code: Callable[[RunPaths], None] | None = None,
 ) -> Run:
     """A new run named <name>-<UTC time>; `script` may be a function of the run's folder.
 
-    `overrides` are what was laid over the spec's text, such as `nodes=4`.
+    `overrides` are what was laid over the spec's text, such as `nodes=4`; `code` notes what code it runs.
     Either the whole record stands or nothing of it.
     Raises UsageError for a name that cannot be a folder, StageError when the folder cannot be written,
     and what `script` raises.
@@ -162,6 +199,8 @@ def create_run(
         _require_folder_name(what, value)
     run = Run(_make_folder(runs_root.absolute() / experiment, name))
     try:
+        if code is not None:
+            code(run.paths)
         _fill(run, spec_text, overrides, resolved, script)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -212,81 +251,3 @@ def _fill(
     run.append_event("created", hpcai=__version__, overrides=list(overrides))
     # Last, because a folder is a run once this file stands.
     files.write_json(run.paths.resolved, resolved)
-
-
-def list_runs(runs_root: Path) -> list[Run]:
-    """Every run below the root that may be read, newest first; no root is no runs."""
-    runs = (Run(runs_root / experiment / name) for experiment, name in list_names(runs_root))
-    made = [(stamp_of(run.name) or ("", 0), at, run) for run in runs if (at := made_ns(run.path)) is not None]
-    # Of one second, the time that its record came to stand tells which was first.
-    made.sort(key=lambda one: (one[0][0], one[1]), reverse=True)
-    return [run for *_, run in made]
-
-
-def find_run(runs_root: Path, ident: str) -> Run:
-    """The run that `ident` names: Slurm job id, run name, experiment/run, a beginning of either that
-    fits one run only, or `@last`.
-
-    A job id that Slurm has used again means its newest run, as in sacct.
-    Raises NotFoundError with the nearest name, UsageError when two runs fit.
-    """
-    runs = list_runs(runs_root)
-    if not runs:
-        raise NotFoundError(
-            f"There is no run {_in_short(ident)!r}: {str(runs_root)!r} holds no runs.",
-            next_step="`hpcai submit FILE` makes one; HPCAI_RUNS_ROOT names another place to look.",
-        )
-    if ident == "@last":
-        return runs[0]
-    fitting = _fitting(runs, ident)
-    if not fitting:
-        raise _not_found(runs, ident)
-    if len(fitting) > 1:
-        raise _ambiguous(ident, fitting)
-    return fitting[0]
-
-
-def _fitting(runs: Sequence[Run], ident: str) -> list[Run]:
-    exact = [run for run in runs if ident in (run.name, run.ident)]
-    if exact:
-        return exact
-    job_id = job_id_of(ident)
-    if job_id is not None:
-        return next(([run] for run in runs if _job_id(run) == job_id), [])
-    of_name = [run for run in runs if unstamped(run.name) == ident]
-    if of_name:
-        return of_name
-    return [run for run in runs if ident and (run.name.startswith(ident) or run.ident.startswith(ident))]
-
-
-def _job_id(run: Run) -> int | None:
-    try:
-        return run.job_id
-    except StageError:
-        # Another user's file that may not be read: not the run that is looked for.
-        return None
-
-
-def _not_found(runs: Sequence[Run], ident: str) -> NotFoundError:
-    if job_id_of(ident) is not None:
-        return NotFoundError(
-            f"No run has the Slurm job id {ident}.",
-            next_step=f"The newest run is {runs[0].ident!r}; @last names it.",
-        )
-    known = {name: run for run in reversed(runs) for name in (unstamped(run.name), run.name, run.ident)}
-    near = nearest(ident, known)
-    hint = f"Did you mean {known[near].name!r}?" if near else f"The newest run is {runs[0].ident!r}."
-    return NotFoundError(f"There is no run {_in_short(ident)!r}.", next_step=hint)
-
-
-def _in_short(ident: str, most: int = 80) -> str:
-    return ident if len(ident) <= most else f"{ident[: most - 3]}..."
-
-
-def _ambiguous(ident: str, fitting: Sequence[Run], shown: int = 4) -> UsageError:
-    names = ", ".join(repr(run.ident) for run in fitting[:shown])
-    more = f" and {len(fitting) - shown} more" if len(fitting) > shown else ""
-    return UsageError(
-        f"{ident!r} fits {len(fitting)} runs: {names}{more}.",
-        next_step="Give the whole name; @last is the newest run of all.",
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcai.units import parse_hostlist
+from hpcai.units import parse_array, parse_hostlist
 
 # After these a job never runs again under this id.
 FINAL_STATES = frozenset(
@@ -72,6 +72,14 @@ class JobInfo:
         if not self.array_task_id.isdecimal():
             return f"{self.array_job_id}_[{self.array_task_id.partition('%')[0]}]"
         return f"{self.array_job_id}_{self.array_task_id}"
+
+    @property
+    def array_task_ids(self) -> tuple[int, ...]:
+        """The tasks of an array that this is: one, or several that wait, or ended, together."""
+        try:
+            return tuple(parse_array(self.array_task_id)[0]) if self.array_task_id else ()
+        except ValueError:
+            return ()
 
     def is_of(self, script: Path) -> bool:
         """Whether it runs this script, by whatever path: a link and an automount lead to the same file."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -96,13 +97,15 @@ class SlurmClient:
         self._pause_s = pause_s
         self._timeout_s = timeout_s
 
-    def submit(self, script: Path, *, args: Sequence[str] = ()) -> int:
+    def submit(self, script: Path, *, args: Sequence[str] = (), without: Collection[str] = ()) -> int:
         """The id of the job that now waits in the queue. The script's path must be of this job alone.
+
+        Slurm keeps the environment of a submission for the job: `without` are variables that it must not get.
 
         A job is never submitted twice: when sbatch got no answer, Slurm is asked for a job of this script
         before sbatch is asked again. Raises SubmissionInDoubt when that cannot be found out.
         """
-        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)])
+        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)], without)
         try:
             return self._with_retries(submission.attempt)
         except UnreachableError as error:
@@ -130,6 +133,14 @@ class SlurmClient:
         Raises NotFoundError when there is no such job.
         """
         ident = str(ident)
+        return most_telling(self.tasks(ident), ident)
+
+    def tasks(self, ident: int | str) -> list[JobInfo]:
+        """All that Slurm knows of a job, task by task of an array; those that wait stand in one together.
+
+        Raises NotFoundError when there is no such job.
+        """
+        ident = str(ident)
         unknown = NotFoundError(
             f"Slurm knows no job {ident}; an ended job it forgets after a while.",
             next_step="`hpcai queue` lists your jobs.",
@@ -143,11 +154,10 @@ class SlurmClient:
         # Slurm answers some ids that are none, such as 0, with every job that there is.
         found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
         if not found:
+            found = [dataclasses.replace(job, array_task_id=task) for job, task in _one_of_many(told, ident)]
+        if not found:
             raise unknown
-        most = min(found, key=lambda job: (job.is_final, job.state in ("PENDING", "COMPLETED")))
-        if str(most.array_job_id) == ident:
-            return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
-        return most
+        return found
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
@@ -237,9 +247,10 @@ class SlurmClient:
         """The same Slurm, asked once, and given up on after so many seconds."""
         return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
 
-    def run_sbatch(self, argv: Sequence[str]) -> shell.Completed:
-        """One call of sbatch, without retry."""
-        return self._run(argv, env=self._submission_environ())
+    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
+        """One call of sbatch, without retry, and without these variables."""
+        environ = self._submission_environ()
+        return self._run(argv, env={name: environ[name] for name in environ if name not in without})
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""
@@ -303,6 +314,7 @@ class _Submission:
     client: SlurmClient
     script: Path
     argv: Sequence[str]
+    without: Collection[str] = ()
     in_doubt: bool = False
 
     def attempt(self) -> int:
@@ -310,7 +322,7 @@ class _Submission:
         if accepted is not None:
             return accepted
         try:
-            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv).stdout)
+            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
         except UnreachableError as error:
             never_began = isinstance(error, shell.NoRoomToStart) or _NOT_ARRIVED.search(error.what)
             self.in_doubt = self.in_doubt or not never_began
@@ -321,6 +333,24 @@ class _Submission:
     def _accepted(self) -> int | None:
         jobs = self.client.jobs_without_retry()
         return max((job.job_id for job in jobs if job.is_of(self.script)), default=None)
+
+
+def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:
+    """Of several tasks the one that tells most of them all, under the array's own id."""
+    # One that runs before one that waits; of those that have not completed, the first to end.
+    tells_little = ("PENDING", "COMPLETED")
+    most = min(tasks, key=lambda job: (job.is_final, job.state in tells_little, job.end_time or math.inf))
+    if str(most.array_job_id) == ident:
+        return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
+    return most
+
+
+def _one_of_many(jobs: Iterable[JobInfo], ident: str) -> Iterator[tuple[JobInfo, str]]:
+    """A task that still stands among others that wait, and its number."""
+    array, _, task = ident.partition("_")
+    for job in jobs:
+        if task.isdecimal() and str(job.array_job_id) == array and int(task) in job.array_task_ids:
+            yield job, task
 
 
 def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcai.errors import did_you_mean
@@ -36,15 +37,38 @@ def breaches(
 
     `mpi_plugins` are those of `srun --mpi=list`; they and `has_pyxis` are None where nobody asked.
     """
-    launching = [*_launcher_breaches(job, mpi_plugins), *_container_breaches(job, has_pyxis)]
+    if job.components:
+        return [*_breaches_of_parts(job, partitions, nodes), *_launching(job, mpi_plugins, has_pyxis)]
+    return [*_of_one(job, partitions, nodes), *_launching(job, mpi_plugins, has_pyxis)]
+
+
+def _launching(job: JobSpec, mpi_plugins: Collection[str] | None, has_pyxis: bool | None) -> list[Breach]:
+    return [*_launcher_breaches(job, mpi_plugins), *_container_breaches(job, has_pyxis)]
+
+
+def _breaches_of_parts(
+    job: JobSpec, partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo]
+) -> Iterator[Breach]:
+    for number, part in enumerate(job.parts):
+        for breach in _of_one(part, partitions, nodes):
+            yield in_part(breach, number)
+
+
+def in_part(breach: Breach, number: int) -> Breach:
+    """The same, of one part of a heterogeneous job."""
+    key = f"components[{number}].{breach.key}"
+    return dataclasses.replace(breach, key=key, what=f"components[{number}]: {breach.what}")
+
+
+def _of_one(job: JobSpec, partitions: Sequence[PartitionInfo], nodes: Sequence[NodeInfo]) -> list[Breach]:
+    """Those of a job without parts, or of one part."""
     unknown = _unknown_partitions(job, partitions)
     if unknown:
-        return [*unknown, *launching]
+        return unknown
     each = [_breaches_of(job, partition, nodes) for partition in partitions_of(job, partitions)]
     # The job starts in any of its partitions: the one that lets it counts.
     open_ones = [found for found in each if not any(breach.is_certain for breach in found)]
-    in_the_way = min(open_ones, key=len) if open_ones else [breach for found in each for breach in found]
-    return [*in_the_way, *launching]
+    return min(open_ones, key=len) if open_ones else [breach for found in each for breach in found]
 
 
 def _breaches_of(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
@@ -174,7 +198,8 @@ class _Need:
 
 
 def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
-    ntasks = job.ntasks_per_node or 1
+    # What is no whole number per node Slurm lays out; a node holds at least so many on average.
+    ntasks = job.ntasks_per_node or (job.ntasks // job.nodes if job.ntasks else 1)
     cpus = ntasks * (job.cpus_per_task or 1)
     most = partition.max_cpus_per_node
     return [

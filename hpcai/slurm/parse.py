@@ -65,12 +65,15 @@ def expected_start(text: str) -> ExpectedStart:
     Raises ValueError.
     """
     # Slurm 25.05 and later print `at TIME a using`, and before the `a` the cluster when one was asked for.
-    form = r"Job \d+ to start at (\S+)(?: on cluster \S+)?(?: a)? using .* on nodes (\S*) in partition (\S+)"
+    form = r"Job \d+ to start at (\S+)(?: on cluster \S+)?(?: a)? using .* on "
+    form += r"(?:nodes (\S*) in partition )?(\S+)"
     found = re.search(form, text)
     start_time = _instant(found[1]) if found else None
     if found is None or start_time is None:
         raise ValueError(f"{text!r} holds no expected start")
-    return ExpectedStart(start_time, found[2], found[3])
+    # Of a heterogeneous job it names no partition.
+    node_list, partition = (found[3], "") if found[2] is None else (found[2], found[3])
+    return ExpectedStart(start_time, node_list, partition)
 
 
 def mpi_plugins(text: str) -> frozenset[str]:

@@ -5,20 +5,25 @@ A field's name is its YAML key and, with `-` for `_` and the unit cut off, Slurm
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
 from hpcai.specs.mistakes import Contradiction
-from hpcai.specs.slurm_fields import OneLine, SlurmFields, job_contradictions
+from hpcai.specs.retry import RetrySpec, retry_contradictions
+from hpcai.specs.schedule import Schedule
+from hpcai.specs.secrets import IsMap, SecretReference
+from hpcai.specs.slurm_fields import Count, OneLine, SlurmFields, component_contradictions, job_contradictions
 
-Launcher = Literal["srun", "mpi", "horovod", "torchrun"]
+Launcher = Literal["srun", "mpi", "horovod", "torchrun", "tensorflow"]
 Controller = Literal["mpi", "gloo"]
 
 # What people who come from elsewhere write for our keys.
@@ -85,7 +90,9 @@ _SECRET = re.compile(
     r"AZURE_STORAGE_((ACCOUNT_|ACCESS_)?KEY|SAS(_TOKEN)?|(ACCOUNT_)?CONNECTION_STRING)|AZURE_CLIENT_SECRET"
 )
 _SECRETS_GO = "keys and SAS go into a file of mode 0600 that HPCAI_STORAGE_CREDENTIALS names"
-_RESERVED = re.compile(r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|PYTHON|DATA_.*)|SLURM_.*|SLURMD_.*")
+_RESERVED = re.compile(
+    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS)|SLURM_.*|SLURMD_.*"
+)
 
 
 def _value(text: str) -> str:
@@ -94,12 +101,32 @@ def _value(text: str) -> str:
     return text
 
 
+def _nowhere(text: str) -> str:
+    raise wrong(
+        f"got {text!r}; nothing sends outputs to another place yet: leave it out, and find them in the "
+        "run's record, below outputs/"
+    )
+
+
+_DATA_NAME = matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
+
+
+class OutputSpec(Model):
+    """A folder of the run's record for one kind of what the job leaves behind."""
+
+    name: Annotated[str, _DATA_NAME]
+    to: Annotated[str, AfterValidator(_nowhere)] | None = None
+
+    @property
+    def variable(self) -> str:
+        """The variable that names the folder in every task."""
+        return "HPCAI_OUTPUT_" + self.name.upper().replace("-", "_")
+
+
 class DataSpec(Model):
     """A data set that is brought to every node's own scratch before the command starts."""
 
-    name: Annotated[
-        str, matches(r"[a-z][a-z0-9_-]{0,31}", "lower-case letters, digits, '_', '-', at most 32")
-    ]
+    name: Annotated[str, _DATA_NAME]
     source: Annotated[str, AfterValidator(_source)]
     version: Version | None = None
     verify: bool = False
@@ -121,17 +148,38 @@ class _Heading(Model):
     launcher: Launcher = "srun"
     horovod_controller: Controller | None = None
     """None: MPI where this Slurm has PMIx, else Gloo."""
+    parameter_servers: Count | None = None
+    """None: TensorFlow's tasks are all workers."""
     profile: OneLine | None = None
 
 
 class JobSpec(SlurmFields, _Heading):
     """One job.  `None` leaves a Slurm option out."""
 
+    # Whoever writes a secret where its reference belongs finds it in no error.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     workdir: Annotated[Path, Field(strict=False)] | None = None
+    code: Annotated[Path, Field(strict=False)] | None = None
+    """The folder whose state at submission the job runs from; workdir lies inside it."""
     setup: Many[Shell] = ()
+    teardown: Many[Shell] = ()
     env: dict[Variable, Annotated[str, AfterValidator(_value)]] = Field(default_factory=dict)
+    secrets: Annotated[dict[Variable, SecretReference], IsMap] = Field(default_factory=dict)
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
+    outputs: Many[OutputSpec] = ()
+    components: Many[ComponentSpec] = ()
+    retry: RetrySpec | None = None
+    schedule: Schedule | None = None
+    """When the file is submitted anew, each time as a run of its own."""
+
+    @property
+    def parts(self) -> tuple[JobSpec, ...]:
+        """The parts of a heterogeneous job, each as a job with what it leaves out filled in; else the job."""
+        if not self.components:
+            return (self,)
+        return tuple(self.model_copy(update={"components": (), **one.given()}) for one in self.components)
 
     @property
     def needs_pmix(self) -> bool:
@@ -153,6 +201,7 @@ class JobSpec(SlurmFields, _Heading):
 def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     """What in a job of valid fields cannot be meant together."""
     yield from job_contradictions(job)
+    yield from contradictions_of_components(job) if job.components else component_contradictions(job)
     yield from _data_contradictions(job)
     yield from _container_contradictions(job)
     for variable in job.env:
@@ -161,12 +210,24 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         if _SECRET.fullmatch(variable.upper()):
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
-    even = job.launcher in ("horovod", "torchrun")
+    yield from _secret_contradictions(job)
+    yield from retry_contradictions(job.retry, job.requeue, has_components=bool(job.components))
+    if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
+        what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
+        yield Contradiction(("workdir", "code"), what)
+    even = job.launcher in ("horovod", "torchrun", "tensorflow")
     if even and job.ntasks is not None and job.ntasks % job.nodes:
         yield Contradiction(
             ("ntasks", "launcher", "nodes"),
             f"{job.ntasks} tasks are not the same number on each of {job.nodes} nodes, as launcher: "
             f"{job.launcher} needs",
+        )
+    if job.launcher == "tensorflow":
+        yield from _tensorflow_contradictions(job)
+    elif job.parameter_servers is not None:
+        yield Contradiction(
+            ("parameter_servers", "launcher"),
+            f"is only read with launcher: tensorflow, and launcher is {job.launcher!r}",
         )
     if job.horovod_controller is not None and job.launcher != "horovod":
         yield Contradiction(
@@ -183,11 +244,32 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
         )
 
 
+def _lies_in(path: Path, folder: Path) -> bool:
+    return Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute()))
+
+
+def _secret_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    for variable in job.secrets:
+        if _RESERVED.fullmatch(variable):
+            yield Contradiction(("secrets",), "is set by the job script itself", ("secrets", variable))
+        elif job.schedule is not None and job.secrets[variable].startswith("env:"):
+            what = (
+                "comes from the environment of whoever submits, and a schedule has none; file: or keyvault:"
+            )
+            yield Contradiction(("secrets", "schedule"), what, ("secrets", variable))
+        elif variable in job.env:
+            yield Contradiction(("secrets", "env"), "stands under env too", ("secrets", variable))
+
+
 def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     container = job.container
     if container is None:
         return
-    if container.save is not None and job.nodes > 1:
+    many = "components" if job.components else "array" if job.array is not None else None
+    if container.save is not None and many is not None:
+        what = f"would be written by each of its {'parts' if many == 'components' else 'tasks'} at once"
+        yield Contradiction(("container", many), what, ("container", "save"))
+    elif container.save is not None and job.nodes > 1:
         what = f"would be written by each of the {job.nodes} nodes at once; save with nodes: 1"
         yield Contradiction(("container", "nodes"), what, ("container", "save"))
     if container.entrypoint_log and container.entrypoint is False:
@@ -195,13 +277,22 @@ def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
         yield Contradiction(("container",), what, ("container", "entrypoint_log"))
 
 
+def _tensorflow_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    if "TF_CONFIG" in job.env:
+        yield Contradiction(("env",), "is set by launcher: tensorflow itself", ("env", "TF_CONFIG"))
+    if job.distribution is not None and not job.distribution.startswith("block"):
+        what = f"got {job.distribution!r}; TF_CONFIG names the tasks node by node, which is block"
+        yield Contradiction(("distribution", "launcher"), what)
+
+
 def _data_contradictions(job: JobSpec) -> Iterator[Contradiction]:
-    seen: dict[str, str] = {}
-    for index, data in enumerate(job.data):
-        if data.variable in seen:
-            what = f"{seen[data.variable]!r} and {data.name!r} both become {data.variable}"
-            yield Contradiction(("data",), what, ("data", index, "name"))
-        seen[data.variable] = data.name
+    for key in ("data", "outputs"):
+        seen: dict[str, str] = {}
+        for index, one in enumerate(getattr(job, key)):
+            if one.variable in seen:
+                what = f"{seen[one.variable]!r} and {one.name!r} both become {one.variable}"
+                yield Contradiction((key,), what, (key, index, "name"))
+            seen[one.variable] = one.name
 
 
 def as_json(model: BaseModel) -> dict[str, Any]:

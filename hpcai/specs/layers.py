@@ -13,8 +13,8 @@ from hpcai.specs.yaml_text import Document, Place, parse
 from hpcai.specs.yaml_text import Path as KeyPath
 
 # Of these a default fills in what the job's own map leaves out; any other value stands or falls as a whole.
-MERGED = ("env", "container")
-_PATHS = ("workdir",)
+MERGED = ("env", "secrets", "container")
+_PATHS = ("workdir", "code")
 
 
 def lay_under(document: Document, defaults: Sequence[Document]) -> None:

@@ -30,6 +30,9 @@ KINDS = {
 }
 VERBS = {"job": "hpcai submit FILE", "steps": "hpcai submit FILE", "cluster": "hpcai cluster render FILE"}
 
+# Keys of a job that name a folder, from the folder of its file.
+_FOLDERS = ("workdir", "code")
+
 Spec = BaseModel
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 
@@ -205,7 +208,8 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
-    _anchor_workdir(document, base)
+    for key in _FOLDERS:
+        _anchor(document, key, base)
     found = list(_path_mistakes(document)) if check_paths else []
     unknown = list(_unknown_profile(document))
     try:
@@ -282,25 +286,26 @@ def _contradictions_beside(
     return []
 
 
-def _anchor_workdir(document: Document, base: Path) -> None:
-    workdir = document.data.get("workdir")
-    if isinstance(workdir, str) and workdir and "\0" not in workdir:
+def _anchor(document: Document, key: str, base: Path) -> None:
+    folder = document.data.get(key)
+    if isinstance(folder, str) and folder and "\0" not in folder:
         # A user whom nobody knows has no home: the path stays, and is not there.
         with suppress(RuntimeError):
-            workdir = Path(workdir).expanduser()
-        document.data["workdir"] = str(base / workdir)
+            folder = Path(folder).expanduser()
+        document.data[key] = str(base / folder)
 
 
 def _path_mistakes(document: Document) -> Iterator[Mistake]:
-    workdir = document.data.get("workdir")
-    if isinstance(workdir, str) and not Path(workdir).is_dir():
-        message = f"got {document.written[('workdir',)]!r}, which is not a folder here"
-        yield document.place(("workdir",)).mistake("workdir", message)
+    for key in _FOLDERS:
+        folder = document.data.get(key)
+        if isinstance(folder, str) and not Path(folder).is_dir():
+            message = f"got {document.written[(key,)]!r}, which is not a folder here"
+            yield document.place((key,)).mistake(key, message)
     data = document.data.get("data")
     for index, entry in enumerate(data if isinstance(data, list) else []):
         source = entry.get("source") if isinstance(entry, dict) else None
         if isinstance(source, str) and source.startswith("file://"):
-            folder = Path(unquote(urlsplit(source).path))
-            if not folder.exists():
+            place = Path(unquote(urlsplit(source).path))
+            if not place.exists():
                 path: KeyPath = ("data", index, "source")
                 yield document.place(path).mistake(key_text(path), f"got {source!r}, which is not here")

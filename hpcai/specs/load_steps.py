@@ -47,11 +47,20 @@ def load_steps(
             path = ("steps", index)
             what = f"has dependency {job.dependency!r} in its job, which the order of steps sets"
             mistakes.append(document.place(path).mistake(key_text(path), what))
+        path = ("steps", index)
+        if job.schedule is not None:
+            what = "has a schedule in its job; that of the steps stands beside steps"
+            mistakes.append(document.place(path).mistake(key_text(path), what))
+        elif spec.schedule is not None and any(one.startswith("env:") for one in job.secrets.values()):
+            what = (
+                "has a secret env:, which comes from the environment of whoever submits: a schedule has none"
+            )
+            mistakes.append(document.place(path).mistake(key_text(path), what))
         named = job.model_copy(update={"name": f"{spec.name}-{step.name}", "experiment": spec.experiment})
         found.append(Step(step.name, named, spec.before(index), step.when, opened.document))
     if mistakes:
         raise SpecFileError(mistakes)
-    return Steps(spec.name, spec.experiment, tuple(found))
+    return Steps(spec.name, spec.experiment, tuple(found), spec.schedule)
 
 
 def _job(document: Document, index: int, step: StepSpec, base: Path, settings: Settings | None) -> Opened:

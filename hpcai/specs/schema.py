@@ -32,7 +32,11 @@ def _model(kind: str) -> dict[str, Any]:
 
 def _config() -> dict[str, Any]:
     job = _model("job")
-    own = {key: value for key, value in job["properties"].items() if key not in ("kind", "name", "command")}
+    own = {
+        key: value
+        for key, value in job["properties"].items()
+        if key not in ("kind", "name", "command", "schedule")
+    }
     container = job["$defs"]["ContainerSpec"]
     container.pop("required", None)
     settings = {key: {**_TYPES[one.kind], "description": one.what} for key, one in SETTINGS.items()}

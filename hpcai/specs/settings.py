@@ -42,6 +42,11 @@ SETTINGS: Mapping[str, Setting] = {
     "storage_credentials": Setting("HPCAI_STORAGE_CREDENTIALS", "path", "a 0600 file with key or SAS"),
     "allow_http": Setting("HPCAI_ALLOW_HTTP", "list", "hosts that may be talked to without TLS"),
     "image_cache": Setting("HPCAI_IMAGE_CACHE", "path", "a shared folder for imported container images"),
+    "secrets_folder": Setting(
+        "HPCAI_SECRETS_FOLDER",
+        "path",
+        "your own folder, on a shared file system, for secrets that wait for their job",
+    ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
@@ -186,7 +191,7 @@ def _value_mistakes(document: Document, key: str, value: Any) -> Iterator[Mistak
         if not isinstance(value, dict):
             yield document.place((key,)).mistake(key, f"got {value!r}; a map of a job's keys")
             return
-        for own in ("kind", "name", "command"):
+        for own in ("kind", "name", "command", "schedule"):
             if own in value:
                 yield document.place((key, own), of_key=True).mistake(f"job.{own}", "is each job's own")
         return

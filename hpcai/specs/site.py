@@ -25,6 +25,7 @@ class Site:
     storage_credentials: Path | None = None
     allow_http: tuple[str, ...] = ()
     image_cache: Path | None = None
+    secrets_folder: Path | None = None
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
     region: str | None = None
@@ -33,6 +34,11 @@ class Site:
     enroot_version: str | None = None
     settings: Settings = field(default_factory=lambda: Settings({}, {}), repr=False, compare=False)
     """Where each of these was said, and what holds for jobs."""
+
+    @property
+    def own_secrets(self) -> Path:
+        """This user's own folder for secrets that wait for their job: never inside a record."""
+        return self.secrets_folder or self.runs_root.parent / f".hpcai-secrets-{os.getuid()}"
 
     @property
     def images(self) -> Path:
@@ -55,6 +61,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         storage_credentials=_path(values.get("storage_credentials")),
         allow_http=tuple(values.get("allow_http", ())),
         image_cache=_path(values.get("image_cache")),
+        secrets_folder=_path(values.get("secrets_folder")),
         partitions=values.get("partitions", {}),
         region=values.get("region"),
         shared_folders=tuple(values.get("shared_folders", ())),

@@ -179,6 +179,11 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
             ("ntasks", "ntasks_per_node", "nodes"),
             f"{part.ntasks} is not {part.nodes} nodes times {per_node} tasks; give one of the two",
         )
+    if part.ntasks is not None and part.ntasks < part.nodes:
+        yield Contradiction(
+            ("ntasks", "nodes"),
+            f"{part.ntasks} is fewer than nodes: {part.nodes}, and Slurm starts a task on each node",
+        )
     memory = [
         key for key in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(part, key) is not None
     ]
@@ -204,8 +209,7 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
 
 
 def job_contradictions(job: SlurmFields) -> Iterator[Contradiction]:
-    """What in a job's options cannot be meant together."""
-    yield from component_contradictions(job)
+    """What in the options of a job as a whole cannot be meant together."""
     if job.mail_user is not None and job.mail_type is None:
         yield Contradiction(("mail_user", "mail_type"), "needs mail_type, e.g. mail_type: END,FAIL")
     if job.kill_on_invalid_dep is not None and job.dependency is None:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from hpcai.specs.fields import Many, Model, Name
 from hpcai.specs.job import JobSpec
 from hpcai.specs.mistakes import Contradiction
+from hpcai.specs.schedule import Schedule
 from hpcai.specs.slurm_fields import OneLine
 from hpcai.specs.yaml_text import Document
 
@@ -41,6 +42,8 @@ class StepsSpec(Model):
     kind: Literal["steps"] = "steps"
     name: Name
     experiment: Name = "default"
+    schedule: Schedule | None = None
+    """When the file is submitted anew, all steps each time."""
     steps: Many[StepSpec]
 
     def before(self, index: int) -> tuple[str, ...]:
@@ -104,3 +107,4 @@ class Steps:
     name: str
     experiment: str
     steps: tuple[Step, ...]
+    schedule: str | None = None

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcai.runs.find import list_runs
 from hpcai.runs.names import list_names
-from hpcai.runs.record import Run, create_run, list_runs
+from hpcai.runs.record import Run, create_run
 
 pytestmark = pytest.mark.programs
 

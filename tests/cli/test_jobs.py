@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from hpcai.runs.record import Run, create_run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run, create_run
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -367,6 +368,24 @@ def test_what_the_queue_names_is_shown_and_cancelled(cli: Cli) -> None:
     assert cli("queue", "-q").stdout.split() == named[:1]
     cli("cancel", named[0])
     assert cli("queue", "-q").stdout == ""
+
+
+def test_a_heterogeneous_job_is_checked_followed_and_cancelled_as_a_whole(cli: Cli) -> None:
+    parts: list[dict[str, object]] = [{"ntasks_per_node": 2}, {"nodes": 2, "command": "echo two"}]
+    file = cli.file("echo one", name="parts", components=parts)
+    assert "says Slurm." in cli("check", file).stdout
+    facts = json.loads(cli("submit", "--follow", "-o", "json", file).stdout)
+    assert (facts["state"], facts["exit_status"]) == ("COMPLETED", 0)
+    assert [cli("logs", facts["run"], "--rank", rank).stdout for rank in "023"] == ["one\n", "two\n", "two\n"]
+    assert cli.json("show", facts["run"])["nodes"] == 3
+    refused = cli("submit", file, "--set", "components.1.nodes=9", status=4).stderr
+    assert refused.startswith("hpcai: components[1]: Partition 'main' has 3 nodes, and the job asks for 9.")
+    run = cli.submit(FOREVER, name="long", components=parts[:1] * 2)
+    until(lambda: begun(run), 30, "the job runs")
+    assert len(cli.json("queue")["jobs"]) == 2
+    cli("cancel", run.name)
+    assert "No job of yours" in cli("queue").stderr
+    assert run.attempts()[0].cause == "cancelled"
 
 
 def test_two_submissions_at_once_are_two_runs(cli: Cli) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.runs.record import Run, find_run, list_runs
+from hpcai.runs.find import find_run, list_runs
+from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from tests.real_cluster import RealCluster
 from tests.waiting import until

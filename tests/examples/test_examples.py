@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run
 from hpcai.specs.load import load
 from tests.real_cluster import RealCluster
 

@@ -13,7 +13,8 @@ import pytest
 
 from hpcai.launch.again import submit_again
 from hpcai.launch.script import create_record, resolve
-from hpcai.runs.record import Run, list_runs
+from hpcai.runs.find import list_runs
+from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 
@@ -26,6 +27,14 @@ def record(runs_root: Path, *overrides: str, **fields: object) -> Run:
     spec = JobSpec.model_validate({"kind": "job", "name": "x", "command": "true", **fields})
     site = Site(runs_root)
     return create_record(resolve(spec, site), "slurm", site, "kind: job\n", overrides)
+
+
+def test_a_task_of_an_array_is_submitted_again_alone(tmp_path: Path) -> None:
+    run = record(tmp_path, "array=0-3", "nodes=2", array="0-3")
+    again = submit_again(run.of_task(2))
+    assert again is not None
+    words = shlex.split(again)
+    assert [word for word in words if word.startswith(("array=", "nodes="))] == ["nodes=2", "array=2"]
 
 
 @pytest.fixture

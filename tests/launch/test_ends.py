@@ -102,10 +102,10 @@ class Slurm:
         self._job = job
         self._nodes = nodes
 
-    def job(self, _job_id: int) -> JobInfo:
+    def tasks(self, _ident: str) -> list[JobInfo]:
         if self._job is None:
             raise NotFoundError("Slurm knows no such job")
-        return self._job
+        return [self._job]
 
     def nodes(self, _names: str) -> Sequence[NodeInfo]:
         return self._nodes

@@ -13,7 +13,8 @@ import pytest
 
 from hpcai.errors import RenderError
 from hpcai.launch import local, script
-from hpcai.runs.record import Run, list_runs
+from hpcai.runs.find import list_runs
+from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.waiting import until

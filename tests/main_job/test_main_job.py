@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContainerClient
 
-from hpcai.runs.record import Run, find_run
+from hpcai.runs.find import find_run
+from hpcai.runs.record import Run
 from tests.real_cluster import RealBlob, RealCluster
 from tests.waiting import until
 

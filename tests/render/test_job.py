@@ -23,7 +23,7 @@ from hpcai.specs.site import Site
 CASES = Path(__file__).parent.parent / "cases" / "render"
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 HOME = Path("/shared/home/user")
-SITE = Site(runs_root=HOME / "hpcai/runs")
+SITE = Site(runs_root=HOME / "hpcai/runs", secrets_folder=HOME / ".secrets")
 INTERPRETER = HOME / "hpcai/.venv/bin/python"
 
 
@@ -227,6 +227,56 @@ def test_the_site_places_reach_the_script_and_no_secret_does() -> None:
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("fields", "sbatch", "step", "logs"),
+    [
+        # A whole number per node is said both ways; any other is Slurm's to lay out.
+        ({"ntasks": 4}, ["--ntasks=4", "--ntasks-per-node=2"], ["--ntasks=4", "--ntasks-per-node=2"], 4),
+        ({"ntasks": 3}, ["--ntasks=3"], ["--ntasks=3"], 3),
+        ({"ntasks": 3, "launcher": "mpi"}, ["--ntasks=3"], ["--ntasks=3"], 3),
+        (
+            {"ntasks": 8, "launcher": "horovod", "horovod_controller": "gloo"},
+            ["--ntasks=8", "--ntasks-per-node=4"],
+            ["--ntasks=8", "--ntasks-per-node=4"],
+            8,
+        ),
+        # Of torchrun they are ranks.
+        (
+            {"ntasks": 8, "launcher": "torchrun"},
+            ["--ntasks-per-node=1"],
+            ["--ntasks=2", "--ntasks-per-node=1"],
+            2,
+        ),
+    ],
+)
+def test_tasks_in_all(fields: dict[str, Any], sbatch: list[str], step: list[str], logs: int) -> None:
+    text = render_job(resolved(job(nodes=2, **fields)), HOME / "run")
+    assert re.findall(r"^#SBATCH (--ntasks\S*)", text, re.MULTILINE) == sbatch
+    assert re.findall(r"^  (--ntasks\S*) ", text, re.MULTILINE) == step
+    assert f"hpcai_rank < {logs};" in text
+    if fields.get("launcher") == "torchrun":
+        assert "--nproc-per-node=4" in text
+
+
+def test_a_node_with_some_tasks_more_is_what_a_profile_is_cut_for() -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=3)).spec
+    assert (done.ntasks, done.ntasks_per_node, done.gpus_per_node, done.cpus_per_task) == (3, None, 2, 12)
+    assert resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=15)).cpu_bind is None
+    whole = resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, ntasks=16))
+    assert whole.spec.ntasks_per_node == 8 and whole.cpu_bind is not None
+
+
+def test_a_part_has_what_the_job_has_unless_it_says_otherwise() -> None:
+    parts = [{"nodes": 2, "ntasks": 4}, {"profile": None, "ntasks_per_node": 1, "gpus_per_node": 0}]
+    del parts[1]["profile"]
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", time_min=5, components=parts))
+    shapes = [(one.nodes, one.ntasks_per_node, one.gpus_per_node, one.time_min) for one in done.spec.parts]
+    assert shapes == [(2, 2, 2, 5), (1, 1, 0, 5)]
+    assert done.to_json()["nodes"] == 3
+    again = JobSpec.model_validate_json(done.spec.model_dump_json(), strict=False)
+    assert again.parts == done.spec.parts
+
+
 def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> None:
     text = render_job(resolved(job(launcher="torchrun", ntasks_per_node=4, cpus_per_task=6)), HOME / "run")
     assert "#SBATCH --ntasks-per-node=1" in text
@@ -267,6 +317,19 @@ def test_only_horovod_has_a_controller() -> None:
     [
         ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
+        (
+            {"launcher": "tensorflow", "ntasks_per_node": 3, "parameter_servers": 2},
+            *("/r", "slurm", "`parameter_servers: 2` of 3 tasks leaves no chief and worker."),
+        ),
+        (
+            {"launcher": "tensorflow", "ntasks_per_node": 65},
+            "/r",
+            "slurm",
+            "`launcher: tensorflow` takes at most 64 tasks",
+        ),
+        ({"array": "0-3"}, "/r", "local", "`array: 0-3` needs Slurm"),
+        ({"components": [{}, {}]}, "/r", "local", "`components:` needs Slurm"),
+        ({"array": "0-3"}, "/100%/r", "slurm", "holds '%': there Slurm cannot give each task"),
         ({}, "r", "slurm", "is not an absolute path"),
         ({}, "/back\\slash", "slurm", "holds a backslash"),
         ({}, "/new\nline", "slurm", "holds a control character"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from contextlib import suppress
@@ -213,3 +214,77 @@ def test_the_release_of_pyxis_is_told_by_srun_where_no_config_file_does(
     told = Site(slurm.folder, pyxis_version="0.23")
     with containers.playing("0.24"), pytest.raises(RenderError, match=r"is taken to have 0\.23"):
         preview(spec, site=told, client=SlurmClient(slurm.environ))
+
+
+def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
+    containers: Containers, slurm: Slurm
+) -> None:
+    command = (
+        'echo "$TF_CONFIG" >"$HPCAI_OUTPUT_TOLD/$SLURM_PROCID"; [[ $SLURM_PROCID = 0 ]] || exec sleep 300'
+    )
+    job, run = slurm.run(
+        command=command,
+        container={"image": str(containers.squashfs)},
+        launcher="tensorflow",
+        parameter_servers=1,
+        nodes=2,
+        ntasks=4,
+        outputs=[{"name": "told"}],
+        teardown=['echo "$FROM_IMAGE" >"$HPCAI_OUTPUT_TOLD/host"'],
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    told = [json.loads((run / f"outputs/told/{rank}").read_text())["task"] for rank in range(4)]
+    assert [(one["type"], one["index"]) for one in told] == [
+        *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
+    ]
+    until(lambda: (run / "outputs/told/host").exists(), 10, "the teardown ran, outside the image")
+    assert (run / "outputs/told/host").read_text() == "\n"
+
+
+@pytest.mark.parametrize("parts", [[], [{}, {}]])
+def test_a_teardown_keeps_no_named_container(
+    containers: Containers, slurm: Slurm, parts: list[dict[str, object]]
+) -> None:
+    noting = slurm.folder / "noting"
+    noting.mkdir()
+    real = containers.home / "pyxis/enroot"
+    (noting / "enroot").write_text(
+        f'#!/bin/sh\necho "$SLURMD_NODENAME $*" >>{noting}/calls\nexec {real} "$@"\n'
+    )
+    (noting / "enroot").chmod(0o755)
+    slurm.environ["PATH"] = f"{noting}:{slurm.environ['PATH']}"
+    job_id, run = slurm.submit(
+        command="echo in $FROM_IMAGE",
+        container={"image": str(containers.squashfs), "name": "kept"},
+        components=parts,
+        nodes=1 if parts else 2,
+        teardown=['echo "$HPCAI_EXIT_STATUS" >"$HPCAI_OUTPUTS/status"'],
+    )
+    slurm.wait(job_id, is_there=has_ended)
+    assert logs(run) == {"0.out": "in image\n", "1.out": "in image\n"}, (run / "logs/batch.out").read_text()
+    assert (run / "outputs/status").read_text() == "0\n"
+    removed = f"remove --force pyxis_kept-{job_id}"
+    assert sorted((noting / "calls").read_text().splitlines()) == [f"n1 {removed}", f"n2 {removed}"]
+
+
+def test_the_parts_of_a_heterogeneous_job_run_in_the_image(containers: Containers, slurm: Slurm) -> None:
+    job, run = slurm.run(
+        command='echo "$SLURM_PROCID of $SLURM_NTASKS in $FROM_IMAGE, $OMP_NUM_THREADS"',
+        container={"image": str(containers.squashfs)},
+        components=[{"cpus_per_task": 1}, {"cpus_per_task": 2}],
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    assert logs(run) == {"0.out": "0 of 2 in image, 1\n", "1.out": "1 of 2 in image, 2\n"}
+
+
+def test_the_tasks_of_an_array_in_an_image_have_their_own_folders(
+    containers: Containers, slurm: Slurm
+) -> None:
+    job_id, run = slurm.submit(
+        command='echo "$FROM_IMAGE" >"$HPCAI_OUTPUTS/$SLURM_ARRAY_TASK_ID"',
+        container={"image": str(containers.squashfs)},
+        array="4-5",
+    )
+    until(lambda: all((run / f"tasks/{n}/outputs/{n}").exists() for n in (4, 5)), 60, "both tasks have run")
+    slurm.wait(job_id, is_there=has_ended)
+    assert [(run / f"tasks/{n}/outputs/{n}").read_text() for n in (4, 5)] == ["image\n"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -106,6 +107,62 @@ def test_any_text_arrives_as_value_and_as_argument(
     done = here(command=f"printf '%s\\0' \"$VALUE\" {quoted}", env={"VALUE": text})
     assert done.status == 0
     assert here.log("0.out").split("\0") == [text, text, ""]
+
+
+TEARDOWN = [
+    "false",
+    'echo "$PWD $HPCAI_EXIT_STATUS $HPCAI_SCRATCH ${SLURM_PROCID:-batch}" >>"$HPCAI_OUTPUT_TOLD/it"',
+]
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("command", "status"), [("true", 0), ("exit 7", 7), ("kill -KILL $$", 137)])
+def test_teardown_runs_once_however_the_job_ended(plainly_here: Here, command: str, status: int) -> None:
+    outputs = [{"name": "told"}]
+    done = plainly_here(command=command, ntasks_per_node=2, teardown=[*TEARDOWN, "exit 3"], outputs=outputs)
+    assert done.status == status and done.stderr.endswith("teardown: ended with status 3\n")
+    told = (plainly_here.run / "outputs/told/it").read_text()
+    scratch = plainly_here.scratch / plainly_here.attempts()[0]["node_list"]
+    assert told == f"{plainly_here.work} {status} {scratch} batch\n"
+    assert plainly_here.attempts()[-1]["exit_status"] == status
+
+
+@pytest.mark.programs
+def test_teardown_runs_where_the_setup_of_the_tasks_fails(plainly_here: Here) -> None:
+    done = plainly_here(command="true", setup=["false"], teardown=TEARDOWN, outputs=[{"name": "told"}])
+    assert done.status == 1
+    assert (plainly_here.run / "outputs/told/it").read_text().split()[1] == "1"
+
+
+@pytest.mark.programs
+def test_a_teardown_that_fails_where_the_disk_is_full_masks_no_status(plainly_here: Here) -> None:
+    script = plainly_here.render(command="exit 5", teardown=["exit 3"])
+    full = f"exec bash {quote(script)} >/dev/full 2>&1"
+    assert shell.run(["bash", "-c", full], timeout_s=30, check=False).status == 5
+
+
+@pytest.mark.programs
+def test_a_teardown_that_hangs_is_ended(plainly_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcai.render.job.TEARDOWN_S", 1)
+    done = plainly_here(command="exit 5", teardown=["sleep 600"])
+    assert done.status == 5
+    assert "teardown: ended with status 137" in done.stderr
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("servers", "types"), [(None, "worker worker worker"), (1, "chief worker ps")])
+def test_tensorflow_finds_its_tasks_on_this_machine(
+    plainly_here: Here, servers: int | None, types: str
+) -> None:
+    command = 'echo "$TF_CONFIG"'
+    if servers is not None:
+        command += "; [[ $SLURM_PROCID = 0 ]] || exec sleep 60"
+    done = plainly_here(command=command, launcher="tensorflow", ntasks_per_node=3, parameter_servers=servers)
+    assert (done.status, done.stderr) == (0, "")
+    told = [json.loads(plainly_here.log(f"{rank}.out")) for rank in range(3)]
+    assert " ".join(one["task"]["type"] for one in told) == types
+    ports = {address for tasks in told[0]["cluster"].values() for address in tasks}
+    assert len(ports) == 3 and all(address.startswith("localhost:") for address in ports)
 
 
 @pytest.mark.programs

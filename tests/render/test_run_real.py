@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -57,8 +58,9 @@ class Slurm:
         self, *, beside: str | None = None, args: Sequence[str] = (), **fields: Any
     ) -> tuple[str, Path]:
         """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
+        interpreter = fields.pop("interpreter", Path(sys.executable))
         spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
-        resolved = resolve_job(spec, load_site(self.environ), interpreter=Path(sys.executable))
+        resolved = resolve_job(spec, load_site(self.environ), interpreter=interpreter)
         run = self.run_folder(spec)
         (run / "logs").mkdir(parents=True)
         if beside is not None:
@@ -157,6 +159,126 @@ def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slur
     assert "task 1 was never started" in told or "task 1 launch failed" in told
 
 
+@pytest.mark.parametrize("launcher", ["srun", "mpi"])
+def test_tasks_that_are_no_whole_number_per_node(cluster: RealCluster, plainly: Slurm, launcher: str) -> None:
+    if launcher == "mpi":
+        cluster.skip_without_pmix()
+    command = f'"$HPCAI_PYTHON" -c "{MPI}"' if launcher == "mpi" else "echo $SLURM_PROCID $SLURM_NTASKS 6"
+    job, run = plainly.run(command=command, launcher=launcher, nodes=2, ntasks=3)
+    assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2"), (run / "logs/batch.out").read_text()
+    assert logs(run) == {f"{rank}.out": f"{rank} 3 6\n" for rank in range(3)}
+
+
+TF = """import json, os, sys
+config = json.loads(os.environ["TF_CONFIG"])
+task, cluster = config["task"], config["cluster"]
+assert set(config) == {"cluster", "task"} and cluster[task["type"]][task["index"]]
+print(json.dumps(config), flush=True)
+if "ps" in cluster and task["type"] != "chief":
+    import signal
+    signal.pause()
+sys.exit(int(os.environ.get("STATUS", "0")))
+"""
+
+
+def configs(run: Path) -> list[dict[str, Any]]:
+    """The TF_CONFIG of each rank, in their order."""
+    told = {int(name.removesuffix(".out")): text for name, text in logs(run).items() if name.endswith(".out")}
+    return [json.loads(told[rank]) for rank in sorted(told)]
+
+
+def test_tensorflow_finds_all_workers_in_tf_config(plainly: Slurm) -> None:
+    """A program stands in for TensorFlow: MultiWorkerMirroredStrategy reads nothing but TF_CONFIG."""
+    (plainly.folder / "tf.py").write_text(TF)
+    fields: dict[str, Any] = {
+        "command": '"$HPCAI_PYTHON" tf.py',
+        "launcher": "tensorflow",
+        "ntasks_per_node": 2,
+    }
+    job, run = plainly.run(nodes=2, **fields)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    nodes = plainly.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+    told = configs(run)
+    [cluster] = {json.dumps(one["cluster"]) for one in told}
+    workers = json.loads(cluster)["worker"]
+    assert [address.partition(":")[0] for address in workers] == [nodes[0], nodes[0], nodes[1], nodes[1]]
+    assert len(set(workers)) == 4
+    assert [one["task"] for one in told] == [{"type": "worker", "index": rank} for rank in range(4)]
+    # The next job has other ports.
+    (plainly.folder / "next").mkdir()
+    _, run = Slurm(plainly.environ, plainly.folder / "next").run(**{**fields, "command": "echo $TF_CONFIG"})
+    assert not {one.partition(":")[2] for one in workers} & {
+        one.partition(":")[2] for one in configs(run)[0]["cluster"]["worker"]
+    }
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_parameter_servers_serve_until_the_chief_has_ended(plainly: Slurm, status: int) -> None:
+    (plainly.folder / "tf.py").write_text(TF)
+    fields: dict[str, Any] = {
+        "command": '"$HPCAI_PYTHON" tf.py',
+        "launcher": "tensorflow",
+        "parameter_servers": 1,
+    }
+    job, run = plainly.run(nodes=2, ntasks_per_node=2, env={"STATUS": str(status)}, **fields)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED" if status else "COMPLETED", f"{status}:0")
+    told = configs(run)
+    cluster = told[0]["cluster"]
+    assert {name: len(tasks) for name, tasks in cluster.items()} == {"chief": 1, "worker": 2, "ps": 1}
+    assert [(one["task"]["type"], one["task"]["index"]) for one in told] == [
+        *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
+    ]
+    assert len({address for tasks in cluster.values() for address in tasks}) == 4
+
+
+PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpi"])
+def test_the_parts_of_a_heterogeneous_job_are_one_step(
+    cluster: RealCluster, plainly: Slurm, launcher: str
+) -> None:
+    if launcher == "mpi":
+        cluster.skip_without_pmix()
+    program = f'"$HPCAI_PYTHON" -c "{MPI}"' if launcher == "mpi" else "echo $SLURM_PROCID $SLURM_NTASKS 10"
+    told = "; echo %s on $SLURMD_NODENAME $OMP_NUM_THREADS $SLURM_JOB_ID"
+    parts = [PARTS[0], {**PARTS[1], "command": program + told % "two"}]
+    command = program + told % "one"
+    job, run = plainly.run(command=command, launcher=launcher, components=parts)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    [first, *others] = plainly.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+    number = events(run)[0]["job_id"]
+    assert logs(run) == {
+        "0.out": f"0 4 10\none on {first} 1 {number}\n",
+        "1.out": f"1 4 10\none on {first} 1 {number}\n",
+        "2.out": f"2 4 10\ntwo on {others[0]} 2 {number}\n",
+        "3.out": f"3 4 10\ntwo on {others[1]} 2 {number}\n",
+    }
+
+
+def test_data_comes_to_the_nodes_of_every_part(plainly: Slurm) -> None:
+    stand_in = plainly.folder / "python"
+    stand_in.write_text(
+        f'#!/bin/bash\necho "$SLURMD_NODENAME $7" >>"{plainly.folder}/pulled-$SLURMD_NODENAME"\n'
+    )
+    stand_in.chmod(0o755)
+    data = [{"name": "mesh", "source": "azure://datasets/mesh"}]
+    command = 'echo "$SLURMD_NODENAME $HPCAI_DATA_MESH"'
+    job, run = plainly.run(command=command, components=PARTS, data=data, interpreter=stand_in)
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    pulled = {path.read_text() for path in plainly.folder.glob("pulled-*")}
+    assert len(pulled) == 3
+    # What each task is told is what was brought to its own node.
+    assert set(logs(run).values()) == pulled
+
+
+def test_a_part_that_fails_ends_the_others(plainly: Slurm) -> None:
+    parts = [PARTS[0], {"nodes": 2, "command": "[[ $SLURM_PROCID = 3 ]] || exec sleep 300; exit 7"}]
+    job, run = plainly.run(command="exec sleep 300", components=parts)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "7:0"), (run / "logs/batch.out").read_text()
+    assert events(run)[-1]["exit_status"] == 7
+
+
 def test_mpi_ranks_see_each_other(cluster: RealCluster, plainly: Slurm) -> None:
     cluster.skip_without_pmix()
     job, run = plainly.run(command=f'"$HPCAI_PYTHON" -c "{MPI}"', launcher="mpi", nodes=2)
@@ -245,6 +367,20 @@ def test_a_cancelled_job_leaves_its_end_in_the_record(plainly: Slurm) -> None:
     job = plainly.wait(job_id, is_there=has_ended)
     assert job["JobState"] == "CANCELLED"
     assert log.read_text() == "ready\nsaved\n"
+    assert events(run)[-1]["event"] == "end"
+
+
+def test_the_teardown_of_a_cancelled_job_runs_and_a_signal_does_not_end_it(plainly: Slurm) -> None:
+    outputs = plainly.folder / "told"
+    # Slurm signals the batch part's processes too.
+    teardown = [f"sleep 1; echo \"$HPCAI_EXIT_STATUS\" >>'{outputs}'"]
+    job_id, run = plainly.submit(command="echo ready; exec sleep 300", teardown=teardown, nodes=2)
+    log = run / "logs/0/0.out"
+    plainly.wait(job_id, is_there=lambda _: log.exists() and "ready" in log.read_text())
+    plainly.command("scancel", job_id)
+    assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "CANCELLED"
+    until(lambda: outputs.exists() and outputs.read_text(), 10, "the teardown has run")
+    assert outputs.read_text() == f"{events(run)[-1]['exit_status']}\n"
     assert events(run)[-1]["event"] == "end"
 
 

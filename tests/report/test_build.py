@@ -16,7 +16,8 @@ from hpcai.report.build import Report, build_report, default_folder, throughput_
 from hpcai.report.collect import collect
 from hpcai.report.notes import what_the_figures_are
 from hpcai.runs import files, jsonl
-from hpcai.runs.record import Run, create_run, list_runs
+from hpcai.runs.find import list_runs
+from hpcai.runs.record import Run, create_run
 from tests.report import samples
 
 # Elements that have no end tag.

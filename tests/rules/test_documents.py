@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from hpcai.cli.root import COMMANDS
-from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec
+from hpcai.specs.job import ContainerSpec, DataSpec, JobSpec, OutputSpec
+from hpcai.specs.retry import RetrySpec
 from hpcai.specs.settings import SETTINGS, mistakes_of
 from hpcai.specs.steps import StepSpec
 from hpcai.specs.yaml_text import parse
@@ -51,7 +52,9 @@ def test_the_readme_lists_every_command_that_exists() -> None:
     [
         ("| key |", JobSpec),
         ("| key of `data` |", DataSpec),
+        ("| key of `outputs` |", OutputSpec),
         ("| key of `container` |", ContainerSpec),
+        ("| key of `retry` |", RetrySpec),
         ("| key of a step |", StepSpec),
     ],
 )

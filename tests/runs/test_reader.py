@@ -8,7 +8,8 @@ import pytest
 
 from hpcai.runs import files
 from hpcai.runs.attempts import RunAttempt
-from hpcai.runs.record import Run, find_run, list_runs
+from hpcai.runs.find import find_run, list_runs
+from hpcai.runs.record import Run
 from hpcai.runs.waterfall import of_run
 
 CASES = Path(__file__).parents[1] / "cases" / "runs"

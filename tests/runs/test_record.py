@@ -15,7 +15,8 @@ import pytest
 
 from hpcai.errors import NotFoundError, RenderError, StageError, UsageError
 from hpcai.runs import jsonl
-from hpcai.runs.record import Run, create_run, find_run, list_runs
+from hpcai.runs.find import find_run, list_runs
+from hpcai.runs.record import Run, create_run
 
 Make = Callable[..., Run]
 
@@ -172,6 +173,30 @@ def test_a_whole_name_wins_over_a_beginning(make: Make, root: Path, monkeypatch:
     make("digits-long")
     assert find_run(root, first.name) == first
     assert find_run(root, "digits-long").name == "digits-long-20261118-110640"
+
+
+def test_a_task_of_an_array_is_found_by_its_number(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, resolved in (("a_3", {}), ("b", {"array": "0-8:2"}), ("b_2x", {}), ("c", {})):
+        create_run(root, "x", name, spec_text="", resolved=resolved, script="")
+    array = find_run(root, "b")
+    array.append_event("submitted", job_id=12)
+    assert array.task_ids() == (0, 2, 4, 6, 8)
+    for ident in ("b_2", "12_2", f"{array.name}_2", f"{array.ident}_2"):
+        task = find_run(root, ident)
+        assert (task, task.name, task.slurm_id) == (array.of_task(2), f"{array.name}_2", "12_2")
+        assert task.task_ids() == ()
+    # What a run is called wins, and a run that is no array has no tasks.
+    assert find_run(root, "a_3").task is None
+    for ident, words in (("b_3", "b-.* has no task 3.\nIts tasks are 0,2,4,6,8"), ("c_1", "There is no run")):
+        with pytest.raises(NotFoundError, match=words):
+            find_run(root, ident)
+
+
+def test_an_end_of_a_task_that_never_started_makes_its_folder(root: Path) -> None:
+    run = create_run(root, "x", "a", spec_text="", resolved={"array": "1-2"}, script="")
+    run.of_task(2).append_end(0, "CANCELLED", None, 15, "cancelled", job_id=9)
+    assert [path.name for path in run.paths.tasks_dir.iterdir()] == ["2"]
+    assert run.of_task(2).attempts()[0].job_id == 9
 
 
 def test_a_name_of_two_runs_is_refused_with_both(

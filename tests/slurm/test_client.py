@@ -256,6 +256,28 @@ def test_an_array_that_waits_in_part_runs(programs: Programs) -> None:
     assert set(programs.calls("scontrol")) == {"show job 6"}
 
 
+def test_a_task_that_still_stands_among_others_that_wait(programs: Programs) -> None:
+    waiting = "JobId=6 ArrayJobId=6 ArrayTaskId=2,4-6%1 JobName=x\n   JobState=PENDING\n\n"
+    programs.answers("scontrol", (0, waiting, ""))
+    slurm = client(programs)
+    job = slurm.job("6_5")
+    assert (job.ident, job.state, job.array_task_ids) == ("6_5", "PENDING", (5,))
+    assert [one.array_task_ids for one in slurm.tasks(6)] == [(2, 4, 5, 6)]
+    assert programs.environment("scontrol")["SLURM_BITSTR_LEN"] == "0"
+    with pytest.raises(NotFoundError, match="no job 6_3"):
+        slurm.job("6_3")
+
+
+def test_of_an_arrays_tasks_that_did_not_complete_the_first_to_end_tells(programs: Programs) -> None:
+    def task(number: int, state: str, end: str) -> str:
+        first = f"JobId={number} ArrayJobId=6 ArrayTaskId={number} JobName=x\n"
+        return f"{first}   JobState={state} ExitCode={number}:0\n   EndTime=2026-11-21T12:00:{end}\n\n"
+
+    told = [task(1, "FAILED", "05"), task(2, "FAILED", "03"), task(3, "COMPLETED", "01")]
+    programs.answers("scontrol", (0, "".join(told), ""))
+    assert client(programs).job(6).exit_status == 2
+
+
 def test_a_query_is_in_utc_and_without_the_users_own_formats(programs: Programs) -> None:
     programs.answers("squeue", (0, "", ""))
     client(programs, TZ="Asia/Tokyo", SQUEUE_STATES="RUNNING", SLURM_TIME_FORMAT="relative").jobs()

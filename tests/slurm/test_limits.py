@@ -24,11 +24,19 @@ def found(**fields: object) -> list[Breach]:
     return breaches(job, [MAIN, WIDE, SMALL], NODES)
 
 
+def test_each_part_of_a_heterogeneous_job_is_held_against_its_partition() -> None:
+    parts = [{"nodes": 2}, {"gpus_per_node": 5}, {"partition": "maim"}]
+    told = found(components=parts)
+    assert [one.key for one in told] == ["components[1].gpus_per_node", "components[2].partition"]
+    assert told[0].what.startswith("components[1]: The job asks for 5 GPUs per node")
+
+
 @pytest.mark.parametrize(
     ("fields", "key", "what"),
     [
         ({"nodes": 3}, "nodes", "has 2 nodes, and the job asks for 3"),
         ({"nodes": 2, "partition": "small"}, "nodes", "allows 1 node per job, not 2"),
+        ({"nodes": 2, "ntasks": 19}, "ntasks_per_node", "asks for 9 CPUs per node"),
         ({"partition": "wide"}, "nodes", "takes jobs of 2 nodes or more, not 1"),
         ({"time_min": 61}, "time_min", "allows 0-01:00:00, not 61 minutes"),
         ({"partition": "maim"}, "partition", "There is no partition 'maim'"),

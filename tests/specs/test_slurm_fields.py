@@ -150,6 +150,39 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("components: [{}]\n", "components: holds one part; give two or more"),
+        (
+            "array: 0-3\ncontainer: {image: a, save: x.sqsh}\n",
+            "container.save: would be written by each of its tasks at once",
+        ),
+        (
+            "components: [{}, {}]\ncontainer: {image: a, save: x.sqsh}\n",
+            "container.save: would be written by each of its parts at once",
+        ),
+        ("array: 0-3\ncomponents: [{}, {}]\n", "array: goes with no components"),
+        ("launcher: torchrun\ncomponents: [{}, {}]\n", "launcher: 'torchrun' needs the same tasks on every"),
+        (
+            "nodes: 2\ncomponents: [{}, {ntasks: 1}]\n",
+            "components[1].ntasks: 1 is fewer than nodes: 2, and Slurm starts a task on each node",
+        ),
+        (
+            "components: [{mem_gib: 1}, {}, {mem_gib: 2}]\n",
+            "components[1]: has no mem_gib, and Slurm would give it that of components[0]; say which",
+        ),
+        (
+            "outputs: [{name: m, to: 'azure://x/y'}]\n",
+            "outputs[0].to: got 'azure://x/y'; nothing sends outputs",
+        ),
+        (
+            "outputs: [{name: a-b}, {name: a_b}]\n",
+            "outputs[1].name: 'a-b' and 'a_b' both become HPCAI_OUTPUT_A_B",
+        ),
+        ("env: {HPCAI_OUTPUT_X: y}\n", "env.HPCAI_OUTPUT_X: is set by the job script itself"),
+        ("teardown: [' ']\n", "teardown[0]: got ' '; a shell command"),
+        ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
+        ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
+        ("launcher: tensorflow\ndistribution: cyclic\n", "distribution: got 'cyclic'; TF_CONFIG names"),
+        ("nodes: 3\nntasks: 2\n", "ntasks: 2 is fewer than nodes: 3, and Slurm starts a task on each node"),
         (
             "nodes: 2\nntasks: 3\nntasks_per_node: 2\n",
             "ntasks: 3 is not 2 nodes times 2 tasks; give one of the two",

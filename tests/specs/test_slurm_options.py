@@ -20,7 +20,8 @@ from tests.real_cluster import RealCluster
 # Fields of JobSpec that are no option of sbatch.
 OURS = {
     *("kind", "experiment", "command", "launcher", "horovod_controller", "profile", "workdir", "setup"),
-    *("env", "container", "data"),
+    *("env", "secrets", "container", "data", "code", "retry", "schedule"),
+    *("components", "parameter_servers", "teardown", "outputs"),
 }
 UNITS = {
     **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu", "tmp"), "_gib"),

@@ -62,6 +62,7 @@ _BEHAVIOUR = (
     "JobAcctGatherType=jobacct_gather/linux",
     "JobAcctGatherFrequency=task=2",
     "JobCompType=jobcomp/filetxt",
+    "ScronParameters=enable",
 )
 _PARTITIONS = (
     "PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP",

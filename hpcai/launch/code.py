@@ -1,0 +1,48 @@
+"""The code that a job runs from: a snapshot of its folder, taken when the job is submitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpcai.render.job import ResolvedJob
+from hpcai.runs import files, snapshot, sources
+from hpcai.runs.jsonl import cannot_write
+from hpcai.runs.paths import RunPaths
+from hpcai.runs.snapshot import Snapshot
+
+# A longer one is only told of: the snapshot holds all of it.
+_MOST_DIFF = 2 * 2**20
+
+
+def kept(job: ResolvedJob, experiment: Path) -> tuple[ResolvedJob, Callable[[RunPaths], None] | None]:
+    """The job with its folders in the snapshot, and what notes in its record where that came from.
+
+    A job without `code:` stays as it is. Raises StageError for code that cannot be read or kept.
+    """
+    if job.code is None:
+        return job, None
+    origin = job.code.absolute()
+    diff = sources.changes(origin)
+    found = sources.provenance(origin)
+    taken = snapshot.take(origin, experiment)
+    inside = Path(os.path.normpath(job.workdir.absolute())).relative_to(os.path.normpath(origin))
+    moved = dataclasses.replace(job, code=taken.path, workdir=taken.path / inside)
+    return moved, lambda paths: _note(paths, origin, taken, found, diff)
+
+
+def _note(paths: RunPaths, origin: Path, taken: Snapshot, found: dict[str, Any], diff: str) -> None:
+    facts = {"tree": taken.tree, "folder": str(origin), "files": taken.files, "bytes": taken.bytes, **found}
+    size = len(diff.encode("utf-8", "replace"))
+    if diff:
+        facts["diff_bytes"] = size
+    files.write_json(paths.code_facts, facts)
+    if 0 < size <= _MOST_DIFF:
+        files.write_text(paths.code_diff, diff)
+    try:
+        paths.code.symlink_to(os.path.relpath(taken.path, paths.root))
+    except OSError as error:
+        raise cannot_write(paths.code, error) from error
