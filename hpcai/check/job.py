@@ -6,7 +6,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.secrets import parse_reference
 from hpcai.specs.site import Site
+from hpcai.specs.slurm_fields import ComponentFields
 
 # How long storage may take: when Slurm has used up the time, and at most.
 _LEAST_S, _DATA_S = 0.5, 30.0
@@ -71,17 +72,28 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
     found += secrets_by_reference(job.spec, around.environ)
-    size = sizes.size_of(job.spec, told, site)
-    found += sizes.check_size(job.spec, size, nodes_told=told.nodes is not None)
-    found += advice.advise(job, size.size, told)
+    found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):
         try:
             expected = _test_only(job, client)
         except HpcaiError as error:
             found += refused_by_slurm(error)
-    found += price.check_price(job.spec, size.size, told, around.prices, site.region)
-    return Checked(tuple(found), expected)
+    for part in job.spec.parts:
+        size = sizes.size_of(part, told, site).size
+        found += price.check_price(part, size, told, around.prices, site.region)
+    return Checked(tuple(dict.fromkeys(found)), expected)
+
+
+def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
+    """What is found about the VM size; of a heterogeneous job, of each of its parts."""
+    for number, part in enumerate(job.spec.parts):
+        size = sizes.size_of(part, around.told, around.site)
+        found = list(sizes.check_size(part, size, nodes_told=around.told.nodes is not None))
+        found += advice.advise(replace(job, spec=part), size.size, around.told)
+        for finding in found:
+            is_own = job.spec.components and finding.where in ComponentFields.model_fields
+            yield replace(finding, where=f"components[{number}].{finding.where}") if is_own else finding
 
 
 def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding]:
@@ -158,7 +170,8 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
             yield from refused_by_slurm(error)
         else:
             yield from [_of_breach(never)] if never else []
-    yield from map(_of_breach, array_breaches(spec, told.config or {}))
+    if told.config is not None:
+        yield from map(_of_breach, array_breaches(spec, told.config))
     yield from check_schedule(spec.schedule, client)
     yield from account.check_account(spec, told) if told.partitions is not None else ()
 

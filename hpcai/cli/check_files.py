@@ -195,5 +195,6 @@ def _start(expected: ExpectedStart) -> str:
 
     now = time.time()
     if expected.start_time - now > _FAR_S:
-        return f"In partition {expected.partition}, and Slurm cannot tell when."
+        where = f"In partition {expected.partition}, and" if expected.partition else "It could start, and"
+        return f"{where} Slurm cannot tell when."
     return f"{moment(max(expected.start_time, now), now)} on {expected.node_list}, says Slurm."
