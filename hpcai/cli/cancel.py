@@ -29,8 +29,8 @@ WAIT_S = 60.0
 def cancel(ctx: click.Context, ident: str) -> None:
     """End a job, or the schedule of a file.
 
-    ID is a Slurm job id (of an array: all its tasks; 12_3 is one of them), a run's name,
-    experiment/run, or @last; or the file whose schedule is to end.
+    ID is a Slurm job id, a run's name, experiment/run, or @last; of an array all its tasks, or with the
+    number of one behind it that task (12_3, @last_3); or the file whose schedule is to end.
 
     \b
     Waits until the job has really ended. Exit status: 0 it has, 2 the name fits two runs,

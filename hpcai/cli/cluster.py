@@ -40,7 +40,8 @@ def render(file: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
     """Make a CycleCloud template and its parameters file from a cluster's YAML file.
 
     Without a folder the template goes to stdout, and nothing is written. Values that a person has filled
-    in the parameters file stay when it is rendered again, where FILE leaves them open.
+    in the parameters file stay when it is rendered again, where FILE leaves them open;
+    .NAME.json.rendered beside it tells them from those that FILE gave.
 
     \b
     Exit status: 0 done, 2 wrong usage, 3 the file or the parameters file is wrong, 5 no such file,
@@ -63,12 +64,14 @@ def _render_to(folder: Path, spec: ClusterSpec) -> None:
     from hpcai.render.cluster import filled_in, open_parameters, render_cluster
 
     template, parameters = folder / f"{spec.name}.txt", folder / f"{spec.name}.json"
+    # What the cluster's file alone gave; what differs from it was filled in by a person.
+    rendered = folder / f".{spec.name}.json.rendered"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = _values_in(parameters)
-        kept = filled_in(spec, before)
-        texts = render_cluster(spec, kept)
-        for path, text in zip((template, parameters), texts, strict=True):
+        kept = filled_in(spec, before, _values_in(rendered))
+        texts = (*render_cluster(spec, kept), render_cluster(spec)[1])
+        for path, text in zip((template, parameters, rendered), texts, strict=True):
             write_whole(path, text)
     except OSError as error:
         raise StageError(

@@ -12,7 +12,7 @@ import click
 
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.output import put_bytes, say
-from hpcai.cli.target import Target, client_of, find_target
+from hpcai.cli.target import Target, client_to_wait_by, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
@@ -168,7 +168,7 @@ def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> 
     from hpcai.cli.words import ended
     from hpcai.launch.watch import RunFollower
 
-    follower = RunFollower(run, client_of(context, run))
+    follower = RunFollower(run, client_to_wait_by(context, run))
     hopeless, silence = Hopeless(run.name), Silence()
     try:
         snapshot = follower.poll()

@@ -10,7 +10,7 @@ import click
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
-from hpcai.cli.target import Target, client_of, find_target
+from hpcai.cli.target import Target, client_to_wait_by, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
@@ -95,10 +95,7 @@ def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
     if target.job is not None:
         return following.wait_for_job(context.client, target.job, timeout_s)
     assert target.run is not None
-    # An end in the record may have been followed by another attempt: Slurm decides where it can be asked.
-    if context.slurm is None and target.outcome is not None:
-        return target.outcome
-    return following.wait(target.run, client_of(context, target.run), timeout_s)
+    return following.wait(target.run, client_to_wait_by(context, target.run), timeout_s)
 
 
 def _facts(target: Target, outcome: Outcome | None = None) -> dict[str, Any]:

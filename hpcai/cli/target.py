@@ -63,6 +63,18 @@ def client_of(context: Context, run: Run | None) -> SlurmClient | None:
     return context.client
 
 
+def client_to_wait_by(context: Context, run: Run) -> SlurmClient | None:
+    """As `client_of`; None, too, for a run whose end the record tells where there is no Slurm.
+
+    Another attempt may have followed that end: Slurm decides where it can be asked.
+    """
+    from hpcai.launch import ends
+
+    if context.slurm is None and ends.outcome_of_record(run) is not None:
+        return None
+    return client_of(context, run)
+
+
 def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Target:
     """The run and the job that `ident` names; ends that Slurm tells of are added to the run's record.
 

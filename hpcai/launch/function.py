@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,7 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch import secrets
-from hpcai.launch.script import create_record, refuse_hopeless, removed_unless_accepted, resolve
+from hpcai.launch.script import create_record, refuse_hopeless, resolve, submit_run
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -130,6 +130,10 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
                 "`array` cannot be given: functions that are submitted together are tasks of one array.",
                 next_step="`map_array(function, values)` submits an array.",
             )
+        if any("command" in part for part in fields.get("components", ()) if isinstance(part, dict)):
+            raise UsageError(
+                "A part of `components` has the same function as the others: `command` cannot be given."
+            )
         self._spec = self._load(fields, self.folder)
         self._fields = fields
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
@@ -164,7 +168,7 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         return f"exec >>{log}.out 2>>{log}.err; exec {self.python} -u -m submitit.core._submit {quoted}"
 
     def _num_tasks(self) -> int:
-        return self._spec.ntasks or self._spec.nodes * (self._spec.ntasks_per_node or 1)
+        return sum(part.ntasks or part.nodes * (part.ntasks_per_node or 1) for part in self._spec.parts)
 
     def _internal_process_submissions(
         self, delayed_submissions: list[utils.DelayedSubmission]
@@ -174,16 +178,22 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         Files there are named by job numbers, and a Slurm whose state was thrown away gives them out again.
         """
         folder = self._make_folder()
+        jobs: list[FunctionJob] = []
+        is_accepted = False
+
+        def give(job_id: int) -> None:
+            nonlocal is_accepted
+            # From here on a job waits for its pickle.
+            is_accepted = True
+            jobs.extend(self._jobs(folder, job_id, pickles))
+
         try:
             pickles = [self._pickle(delayed, folder) for delayed in delayed_submissions]
-            run, job_id = self._submit_script(folder, len(pickles))
+            run = self._submit_script(folder, len(pickles), give)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not is_accepted:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        # From here on a job waits for its pickle.
-        idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
-        jobs = [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
-        run.append_event("submitted", job_id=job_id, where="slurm")
         jobs[0].paths.submission_file.symlink_to(run.paths.script)
         return jobs
 
@@ -211,15 +221,19 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
             next_step="Give a folder that all nodes see and that you may write to.",
         )
 
-    def _submit_script(self, folder: Path, functions: int) -> tuple[Run, int]:
-        """The run record of one sbatch, and its job."""
+    def _submit_script(self, folder: Path, functions: int, give: Callable[[int], None]) -> Run:
+        """The run record of one sbatch; its job is given to `give`."""
         array = f"0-{functions - 1}" if functions > 1 else None
         spec = self._load(self._fields, folder).model_copy(update={"array": array})
         resolved = resolve(spec, self._site, client=self._client)
         refuse_hopeless(resolved.spec, self._client)
         run = create_record(resolved, "slurm", self._site)
-        with removed_unless_accepted(run, resolved):
-            return run, self._client.submit(run.paths.script, without=secrets.taken(resolved.spec))
+        submit_run(run, resolved, self._client, when_accepted=give)
+        return run
+
+    def _jobs(self, folder: Path, job_id: int, pickles: Sequence[Path]) -> list[FunctionJob]:
+        idents = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [str(job_id)]
+        return [self._job(folder, ident, pickle) for ident, pickle in zip(idents, pickles, strict=True)]
 
     def _job(self, folder: Path, ident: str, pickle: Path) -> FunctionJob:
         job = FunctionJob(folder=folder, job_id=ident, tasks=list(range(self._num_tasks())))

@@ -6,12 +6,12 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from hpcai.errors import HpcaiError, SlurmError, ToolError, UnreachableError, UsageError
+from hpcai.errors import HpcaiError, SlurmError, StageError, ToolError, UnreachableError, UsageError
 from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
@@ -28,10 +28,13 @@ LOG = logging.getLogger(__name__)
 
 
 class SubmissionInterrupted(KeyboardInterrupt):
-    """Ctrl-C came while sbatch had the job."""
+    """Ctrl-C came while sbatch had the job, or when Slurm had just accepted it."""
 
-    def __init__(self, run: Run) -> None:
-        super().__init__("\n".join([f"The submission of {run.name} was cut off.", *IN_DOUBT.values()]))
+    def __init__(self, run: Run, job_id: int | None) -> None:
+        lines = [f"The submission of {run.name} was cut off.", *IN_DOUBT.values()]
+        if job_id is not None:
+            lines = [f"{run.name} is job {job_id}, which goes on.", f"hpcai cancel {job_id}"]
+        super().__init__("\n".join(lines))
 
 
 def submit(
@@ -71,9 +74,7 @@ def hand_over(
     """The record of a job that Slurm has accepted; when Slurm refuses, no record stays."""
     secrets.sweep(resolved.own_secrets, client)
     run = create_record(resolved, "slurm", site, spec_text, overrides)
-    with removed_unless_accepted(run, resolved):
-        job_id = client.submit(run.paths.script, without=secrets.taken(resolved.spec))
-    run.append_event("submitted", job_id=job_id, where="slurm")
+    submit_run(run, resolved, client)
     return run
 
 
@@ -87,8 +88,11 @@ def start_here(
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
     resolved = resolve(spec, site, where="local")
     run = create_record(resolved, "local", site, spec_text, overrides)
-    with removed_unless_accepted(run, resolved):
+    try:
         return local.start(run, without=secrets.taken(spec))
+    except HpcaiError:
+        _remove(run, resolved)
+        raise
 
 
 def resolve(
@@ -145,7 +149,7 @@ def refuse_hopeless(spec: JobSpec, client: SlurmClient) -> None:
         raise SlurmError(
             " ".join(breach.what for breach in found),
             allowed=" ".join(dict.fromkeys(breach.fix for breach in found)),
-            next_step="`hpcai check` shows what the partitions here have.",
+            next_step="`hpcai check FILE` shows all findings.",
         )
 
 
@@ -196,21 +200,50 @@ def text_of(spec: JobSpec) -> str:
     return json.dumps(as_json(spec), indent=2) + "\n"
 
 
-@contextmanager
-def removed_unless_accepted(run: Run, job: ResolvedJob) -> Iterator[None]:
-    """Takes a record away when its job never came to be, so that no list shows a run that is none."""
+def submit_run(
+    run: Run,
+    job: ResolvedJob,
+    client: SlurmClient,
+    *,
+    when_accepted: Callable[[int], None] = lambda _: None,
+) -> int:
+    """The id of the run's job, which waits in the queue and is in the record.
+
+    `when_accepted` gets the id first, also of a job that its record then cannot tell. A record whose job
+    never came to be is taken away, so that no list shows a run that is none.
+    """
+    job_id = None
     try:
-        yield
+        job_id = client.submit(run.paths.script, without=secrets.taken(job.spec))
+        when_accepted(job_id)
+        run.append_event("submitted", job_id=job_id, where="slurm")
     except SubmissionInDoubt:
         run.append_event("submission_in_doubt")
         raise
-    except HpcaiError:
-        secrets.forget(job, run)
-        shutil.rmtree(run.path, ignore_errors=True)
-        with suppress(OSError):
-            run.path.parent.rmdir()
+    except HpcaiError as error:
+        if job_id is not None:
+            what = f"{run.name} is job {job_id}, which its record does not tell: {error.what}"
+            raise StageError(what, next_step=f"hpcai cancel {job_id}") from error
+        _remove(run, job)
         raise
     except KeyboardInterrupt as interrupt:
+        # Nor may a second Ctrl-C hide that there is a job.
+        with suppress(KeyboardInterrupt, HpcaiError):
+            _note_interrupt(run, job_id)
+        raise SubmissionInterrupted(run, job_id) from interrupt
+    return job_id
+
+
+def _note_interrupt(run: Run, job_id: int | None) -> None:
+    if job_id is None:
         # sbatch got the Ctrl-C too, perhaps after Slurm had accepted the job.
         run.append_event("submission_in_doubt")
-        raise SubmissionInterrupted(run) from interrupt
+    else:
+        run.append_event("submitted", job_id=job_id, where="slurm")
+
+
+def _remove(run: Run, job: ResolvedJob) -> None:
+    secrets.forget(job, run)
+    shutil.rmtree(run.path, ignore_errors=True)
+    with suppress(OSError):
+        run.path.parent.rmdir()

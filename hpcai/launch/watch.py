@@ -157,7 +157,7 @@ class RunFollower:
     def _silent_s(self) -> float:
         silent_s = time.monotonic() - self._last_answer
         # One answer may take a while, and nobody was asked in the meantime.
-        return silent_s if silent_s > LONGEST_INTERVAL_S + 2 and self._local is None else 0.0
+        return silent_s if silent_s > LONGEST_INTERVAL_S + 2 and self.is_in_slurm else 0.0
 
 
 class ArrayFollower(RunFollower):

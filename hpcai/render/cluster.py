@@ -60,12 +60,21 @@ def render_cluster(spec: ClusterSpec, filled_in: Mapping[str, Any] = NOTHING) ->
     return template, json.dumps(values, indent=2) + "\n"
 
 
-def filled_in(spec: ClusterSpec, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person has given in a parameters file with these values, of what the spec leaves open."""
+def filled_in(
+    spec: ClusterSpec, values: Mapping[str, Any], rendered: Mapping[str, Any] = NOTHING
+) -> dict[str, Any]:
+    """What a person has given in a parameters file with these values, of what the spec leaves open.
+
+    `rendered` are the values that a spec gave when the file was made: those are nobody's.
+    """
     left = {
         one.name: one.value for group in parameter_groups(spec) for one in group.parameters if one.is_open
     }
-    return {name: value for name, value in values.items() if name in left and value != left[name]}
+    return {
+        name: value
+        for name, value in values.items()
+        if name in left and value not in (left[name], rendered.get(name))
+    }
 
 
 def open_parameters(spec: ClusterSpec, filled_in: Mapping[str, Any] = NOTHING) -> list[str]:

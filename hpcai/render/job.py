@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,8 +232,6 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         stash=stash,
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
-        # A bash that was given one command becomes it; any other stays beside what it runs.
-        has_several_commands=any(re.search(r"[\n;&|]", part.command.strip()) for part in spec.parts),
         heredoc=_heredoc(spec),
         ports=TENSORFLOW_PORTS,
         teardown_s=TEARDOWN_S,
@@ -356,7 +353,7 @@ def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[st
     mounts = [*own, *job.mounts]
     container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
     container.refuse_what_enroot_lacks(spec, job.enroot_version)
-    shared = container.shared_image(spec, job.spec.nodes, job.images)
+    shared = container.shared_image(spec, sum(part.nodes for part in job.spec.parts), job.images)
     kept = container.kept_name(spec, steps)
     pyxis = container.pyxis_words(
         spec,

@@ -56,7 +56,7 @@ def _tasks_named(runs: Sequence[Run], ident: str) -> list[Run]:
     base, _, number = ident.rpartition("_")
     if not _TASK.fullmatch(number):
         return []
-    arrays = [(run, ids) for run in _named(runs, base) if (ids := _task_ids(run))]
+    arrays = [(run, ids) for run in _named(runs, base) if (ids := run.task_ids())]
     found = [run.of_task(int(number)) for run, ids in arrays if int(number) in ids]
     if arrays and not found:
         run, ids = arrays[0]
@@ -64,14 +64,6 @@ def _tasks_named(runs: Sequence[Run], ident: str) -> list[Run]:
             f"{run.name} has no task {number}.", allowed=f"Its tasks are {format_array(ids)}."
         )
     return found
-
-
-def _task_ids(run: Run) -> tuple[int, ...]:
-    try:
-        return run.task_ids()
-    except StageError:
-        # A damaged record is none of an array.
-        return ()
 
 
 def _named(runs: Sequence[Run], ident: str) -> list[Run]:

@@ -13,11 +13,11 @@ from hpcai.runs.paths import RunPaths
 _STAMP = re.compile(r"-(\d{8}-\d{6})(?:-(\d+))?$")
 # Slurm counts jobs from 1, and takes 0 for all of them.
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
-_SLURM_ID = re.compile(rf"{_JOB_ID.pattern}(_[0-9]{{1,10}})?")
+_SLURM_ID = re.compile(rf"{_JOB_ID.pattern}(_[0-9]{{1,10}}|_\[[0-9,:-]+\])?")
 
 
 def slurm_id_of(ident: str) -> str | None:
-    """`ident` when it is a Slurm job id or a task of an array, such as 12_3; None for what is neither."""
+    """`ident` when Slurm itself names jobs so: 12, 12_3 a task of an array, 12_[4-9] some; else None."""
     return ident if _SLURM_ID.fullmatch(ident) else None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcai import __version__
-from hpcai.errors import UsageError
+from hpcai.errors import StageError, UsageError
 from hpcai.runs import attempts as attempts_of_record
 from hpcai.runs import files, jsonl, metrics
 from hpcai.runs.attempts import CAUSES, RunAttempt
@@ -52,8 +52,12 @@ class Run:
         return RunPaths(self.path, self.task)
 
     def task_ids(self) -> tuple[int, ...]:
-        """The tasks of a run that is an array; none for one task and for any other run."""
-        array = None if self.task is not None else self.resolved().get("array")
+        """The tasks of a run that is an array; none for one task, another run, and where nothing tells."""
+        try:
+            array = None if self.task is not None else self.resolved().get("array")
+        except StageError:
+            # Whoever needs more of a damaged record is told there.
+            return ()
         return tuple(parse_array(array)[0]) if isinstance(array, str) else ()
 
     def of_task(self, task: int) -> Run:

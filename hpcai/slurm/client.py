@@ -127,8 +127,9 @@ class SlurmClient:
     def job(self, ident: int | str) -> JobInfo:
         """All that Slurm knows of a job, also for a while (MinJobAge) after its end.
 
-        `ident` is a job id, or 12_3 for a task of an array. An array goes on while a task of it does: under
-        its id stands what the task says that tells most, one that goes on, else one that did not complete.
+        `ident` is a job id, 12_3 for a task of an array, or 12_[4-9] for all its tasks that wait. An array
+        goes on while a task of it does: under its id stands what the task says that tells most, one that
+        runs, else one that waits, else one that did not complete.
         Raises NotFoundError when there is no such job.
         """
         ident = str(ident)
@@ -145,7 +146,9 @@ class SlurmClient:
             next_step="`hpcai queue` lists your jobs.",
         )
         try:
-            told = self._read(["scontrol", "show", "job", ident], parse.jobs_of_scontrol)
+            # scontrol does not take all forms in which Slurm itself names the tasks that wait.
+            asked = ident.partition("_[")[0]
+            told = self._read(["scontrol", "show", "job", asked], parse.jobs_of_scontrol)
         except NotFoundError as error:
             raise unknown from error
         # Slurm answers some ids that are none, such as 0, with every job that there is.
@@ -298,7 +301,8 @@ class _Submission:
         try:
             return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
         except UnreachableError as error:
-            self.in_doubt = self.in_doubt or not _NOT_ARRIVED.search(error.what)
+            never_began = isinstance(error, shell.NoRoomToStart) or _NOT_ARRIVED.search(error.what)
+            self.in_doubt = self.in_doubt or not never_began
             raise
         except ValueError as error:
             raise SlurmError(f"sbatch did not name the job: {error}.") from error
@@ -310,8 +314,9 @@ class _Submission:
 
 def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:
     """Of several tasks the one that tells most of them all, under the array's own id."""
-    # Of those that have not completed, the first to end.
-    most = min(tasks, key=lambda job: (job.is_final, job.state == "COMPLETED", job.end_time or math.inf))
+    # One that runs before one that waits; of those that have not completed, the first to end.
+    tells_little = ("PENDING", "COMPLETED")
+    most = min(tasks, key=lambda job: (job.is_final, job.state in tells_little, job.end_time or math.inf))
     if str(most.array_job_id) == ident:
         return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
     return most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,11 +82,11 @@ class Checkpoint:
     momentum: dict[str, Tensor] = field(repr=False)
 
 
-def save(folder: Path, checkpoint: Checkpoint, again: str = "the same command") -> None:
+def save(folder: Path, checkpoint: Checkpoint, again: Callable[[], str] = lambda: "the same command") -> None:
     """Puts the checkpoint in place in one instant and on disk; the one before stays as the previous one.
 
-    Raises StageError when there is no space or no permission; then the one before still stands, and what
-    goes on from it is `again`.
+    Raises StageError when there is no space or no permission; then the one before still stands, and
+    `again` says what goes on from it.
     """
     path = folder / FILE_NAME
     draft = path.with_suffix(".part")
@@ -101,7 +101,7 @@ def save(folder: Path, checkpoint: Checkpoint, again: str = "the same command") 
             draft.unlink()
         raise StageError(
             f"The checkpoint {str(path)!r} cannot be written: {error}.",
-            next_step=f"Make room or access; then {again} goes on from what was saved before.",
+            next_step=f"Make room or access; then {again()} goes on from what was saved before.",
         ) from error
 
 

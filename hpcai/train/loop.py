@@ -216,4 +216,4 @@ class Training:
         if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
             raise self._diverged("Not all weights are numbers after step")
         checkpoint = Checkpoint(parts.setting, replace(self._position), parts.precision, state, momentum)
-        checkpoints.save(self._rank.options.outputs, checkpoint, self._rank.records.again())
+        checkpoints.save(self._rank.options.outputs, checkpoint, self._rank.records.again)

@@ -72,6 +72,19 @@ def test_what_the_cluster_s_file_says_goes_before_and_what_it_replaces_is_said(t
     assert f"Not kept from the parameters file, because of the cluster's file: {lost}.\n" in said
 
 
+def test_a_key_that_is_taken_out_of_the_cluster_s_file_is_open_again(tmp_path: Path) -> None:
+    first, _ = render_to(tmp_path)
+    keys = ("region=westeurope", "boot_disk_gb=64", "tags={team: vision}", "nodearrays.0.max_price=0.5")
+    given, _ = render_to(tmp_path, *(word for key in keys for word in ("--set", key)))
+    assert len([name for name in first if first[name] != given[name]]) == len(keys)
+    fill_in(tmp_path, SubnetId="g/v/s")
+    # Whatever was rendered in between: what a person has filled in stays theirs.
+    for _ in range(2):
+        again, said = render_to(tmp_path)
+        assert again == {**first, "SubnetId": "g/v/s"}
+        assert "Kept from the parameters file as it was: SubnetId.\n" in said
+
+
 @pytest.mark.parametrize("text", ['{"Region": "westeurope",', "[]", "\x80"])
 def test_a_parameters_file_that_cannot_be_read_is_not_overwritten(tmp_path: Path, text: str) -> None:
     file = tmp_path / "nd-h100-slurm.json"
@@ -95,7 +108,7 @@ def test_files_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StageError, match="cannot be written: No space left on device"):
         render_to(tmp_path, "--set", "region=eastus")
     assert file.read_text() == before
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -175,7 +175,8 @@ def test_a_job_that_never_starts_is_told_once_with_what_ends_it(cli: Cli) -> Non
     cli("show", failed.name, "--wait", status=3)
     hopeless = f"`afterok:{failed.job_id}` cannot come true: job {failed.job_id} ended FAILED."
     assert hopeless in cli("check", file, status=3).stdout
-    assert hopeless in cli("submit", file, status=4).stderr
+    refusal = f"{hopeless}\nCorrect or leave out dependency.\n`hpcai check FILE` shows all findings.\n"
+    assert refusal in cli("submit", file, status=4).stderr
     until(lambda: cli.json("show", run.name)["reason"] == "DependencyNeverSatisfied", 30, "Slurm sees it")
     never = "never starts: the job that it depends on ended otherwise"
     words = cli("show", run.name, "--wait", "--timeout-s", "3", status=8).stderr
@@ -353,6 +354,20 @@ def test_an_array_and_a_task_of_it_are_cancelled(cli: Cli, array: Run) -> None:
     cli("show", array.name)
     assert [(end["job_id"], end["cause"]) for end in array.ends()] == [(array.job_id, "cancelled")]
     assert "knows no job" in cli("show", f"{array.job_id}_99", status=5).stderr
+
+
+def test_what_the_queue_names_is_shown_and_cancelled(cli: Cli) -> None:
+    argv = ["sbatch", "--parsable", "--array=1-9:2%1", "--output=/dev/null", "--wrap=sleep 600"]
+    job_id = subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout.strip()
+    named = [f"{job_id}_1", f"{job_id}_[3,5,7,9]"]
+    until(lambda: cli("queue", "-q").stdout.split() == named, 30, "the first task runs")
+    assert [cli.json("show", one)["state"] for one in named] == ["RUNNING", "PENDING"]
+    assert [cli("show", "-q", one).stdout for one in named] == [f"{one}\n" for one in named]
+    assert cli.json("show", job_id)["state"] == "RUNNING"
+    cli("cancel", named[1])
+    assert cli("queue", "-q").stdout.split() == named[:1]
+    cli("cancel", named[0])
+    assert cli("queue", "-q").stdout == ""
 
 
 def test_a_heterogeneous_job_is_checked_followed_and_cancelled_as_a_whole(cli: Cli) -> None:

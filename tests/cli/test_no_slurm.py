@@ -65,9 +65,17 @@ def test_without_slurm_there_is_nothing_to_wait_for(
     assert isinstance(done.exception, ToolError) and "There is no Slurm here" in str(done.exception)
 
 
-def test_without_slurm_the_record_tells_of_an_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "word"), WAITING)
+def test_without_slurm_the_record_tells_of_an_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: click.Command, word: str
+) -> None:
     run.append_end(0, "TIMEOUT", 0, 15, "time_limit")
-    assert invoke(monkeypatch, show, run, "--wait", slurm=False).exit_code == 143
+    log = run.paths.log(0, 0)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("printed\n")
+    done = invoke(monkeypatch, command, run, word, slurm=False)
+    assert done.exit_code == 143
+    assert command is show or done.stdout == "printed\n"
 
 
 @pytest.mark.parametrize(("command", "word"), [*WAITING, (cancel, "--")])

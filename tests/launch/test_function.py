@@ -59,6 +59,8 @@ def test_functions_in_slurm(
     failing = executor.submit(fail, "way")
     executor.update_parameters(nodes=2)
     ranks = executor.submit(rank, None)
+    executor.update_parameters(components=[{"nodes": 1}, {"nodes": 1, "ntasks": 2}])
+    parts = executor.submit(rank, None)
     assert one.result() == 5
     assert "adding" in one.stdout()
     assert [job.result() for job in many] == [11, 22, 33]
@@ -66,11 +68,12 @@ def test_functions_in_slurm(
     with pytest.raises(submitit.core.utils.FailedJobError, match="no way"):
         failing.result()
     assert sorted(ranks.results()) == [("0", "0"), ("1", "0")]
+    assert [one[0] for one in sorted(parts.results())] == ["0", "1", "2"]
     until(lambda: one.get_info()["State"] == "COMPLETED", 20, "Slurm has seen the end too")
     # Slurm without accounting is nothing that a user must read about.
     assert "accounting" not in capfd.readouterr().err
     runs = list_runs(tmp_path / "runs")
-    assert len(runs) == 4
+    assert len(runs) == 5
     # Each task of the array wrote to a folder of its own.
     array = next(run for run in runs if run.task_ids())
     assert [one.attempts()[0].exit_status for one in map(array.of_task, array.task_ids())] == [0, 0, 0]
@@ -146,6 +149,8 @@ def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:
         hpcai.executor(tmp_path, nodse=2)
     with pytest.raises(UsageError, match="The function is the command here"):
         hpcai.executor(tmp_path, command="true")
+    with pytest.raises(UsageError, match="has the same function as the others"):
+        hpcai.executor(tmp_path, components=[{}, {"command": "true"}])
     with pytest.raises(UsageError, match="are tasks of one array"):
         hpcai.executor(tmp_path, array="0-3")
     with pytest.raises(SpecError, match="not JSON serializable"):

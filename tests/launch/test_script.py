@@ -6,10 +6,14 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpcai.launch.script import preview
+from hpcai.errors import SlurmError, StageError
+from hpcai.launch.script import SubmissionInterrupted, preview, submit_run
+from hpcai.render.job import resolve_job
+from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
@@ -91,3 +95,60 @@ def test_on_this_machine_horovod_goes_by_mpi_where_there_is_mpirun(
     assert controller(HOROVOD, tmp_path, where="local") == "gloo"
     stand_in(programs, "mpirun", "")
     assert controller(HOROVOD, tmp_path, where="local") == "mpi"
+
+
+JOB = resolve_job(
+    JobSpec(name="x", command="true"), Site(Path("/runs")), interpreter=Path("/usr/bin/python3")
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return create_run(tmp_path / "runs", "default", "x", spec_text="", resolved={}, script="")
+
+
+def events_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException, times: int) -> None:
+    """The first events that are to be written raise an error instead."""
+    rest = [error] * times
+    append = Run.append_event
+
+    def raise_at_first(run: Run, name: str, **fields: Any) -> None:
+        if rest:
+            raise rest.pop()
+        append(run, name, **fields)
+
+    monkeypatch.setattr(Run, "append_event", raise_at_first)
+
+
+def test_a_job_that_slurm_refuses_leaves_no_record(programs: Path, run: Run) -> None:
+    with pytest.raises(SlurmError):
+        submit_run(run, JOB, stand_in(programs, "sbatch", "exit 1"))
+    assert not run.path.parent.exists()
+
+
+def test_ctrl_c_after_slurm_has_accepted_the_job_leaves_it_known(
+    programs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events_raise(monkeypatch, KeyboardInterrupt(), 1)
+    with pytest.raises(SubmissionInterrupted) as caught:
+        submit_run(run, JOB, stand_in(programs, "sbatch", "echo 35"))
+    assert str(caught.value) == f"{run.name} is job 35, which goes on.\nhpcai cancel 35"
+    assert run.job_id == 35
+
+
+@pytest.mark.parametrize(("sbatch", "said"), [("echo 35", "is job 35"), ("kill -INT $PPID", "was cut off")])
+def test_a_second_ctrl_c_hides_no_job(
+    programs: Path, run: Run, monkeypatch: pytest.MonkeyPatch, sbatch: str, said: str
+) -> None:
+    events_raise(monkeypatch, KeyboardInterrupt(), 2)
+    with pytest.raises(SubmissionInterrupted, match=said):
+        submit_run(run, JOB, stand_in(programs, "sbatch", sbatch))
+
+
+def test_a_record_that_cannot_be_written_stays_with_its_accepted_job(
+    programs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events_raise(monkeypatch, StageError("The disk is full."), 1)
+    with pytest.raises(StageError, match="is job 35, which its record does not tell: The disk is full"):
+        submit_run(run, JOB, stand_in(programs, "sbatch", "echo 35"))
+    assert run.paths.script.exists()

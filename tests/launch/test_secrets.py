@@ -104,10 +104,15 @@ def test_one_whose_record_was_removed_goes(made: Made) -> None:
     assert not stash.exists()
 
 
+class Refusing:
+    def submit(self, *_: object, **__: object) -> int:
+        raise SlurmError("No.")
+
+
 def test_a_job_that_slurm_refuses_leaves_none(made: Made) -> None:
     job, run, stash = made()
-    with pytest.raises(SlurmError), script.removed_unless_accepted(run, job):
-        raise SlurmError("No.")
+    with pytest.raises(SlurmError):
+        script.submit_run(run, job, Refusing())  # type: ignore[arg-type]
     assert not stash.exists() and not run.path.exists()
 
 

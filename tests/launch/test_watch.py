@@ -67,3 +67,9 @@ def test_no_thread_for_a_question_is_no_answer(run: Run, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     until(lambda: follower.poll().outcome, 10, "an end")
+
+
+def test_where_no_slurm_is_asked_none_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Any silence counts.
+    monkeypatch.setattr(watch, "LONGEST_INTERVAL_S", -2)
+    assert RunFollower(run, None).poll().silent_s == 0

@@ -241,6 +241,32 @@ def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
     assert (run / "outputs/told/host").read_text() == "\n"
 
 
+@pytest.mark.parametrize("parts", [[], [{}, {}]])
+def test_a_teardown_keeps_no_named_container(
+    containers: Containers, slurm: Slurm, parts: list[dict[str, object]]
+) -> None:
+    noting = slurm.folder / "noting"
+    noting.mkdir()
+    real = containers.home / "pyxis/enroot"
+    (noting / "enroot").write_text(
+        f'#!/bin/sh\necho "$SLURMD_NODENAME $*" >>{noting}/calls\nexec {real} "$@"\n'
+    )
+    (noting / "enroot").chmod(0o755)
+    slurm.environ["PATH"] = f"{noting}:{slurm.environ['PATH']}"
+    job_id, run = slurm.submit(
+        command="echo in $FROM_IMAGE",
+        container={"image": str(containers.squashfs), "name": "kept"},
+        components=parts,
+        nodes=1 if parts else 2,
+        teardown=['echo "$HPCAI_EXIT_STATUS" >"$HPCAI_OUTPUTS/status"'],
+    )
+    slurm.wait(job_id, is_there=has_ended)
+    assert logs(run) == {"0.out": "in image\n", "1.out": "in image\n"}, (run / "logs/batch.out").read_text()
+    assert (run / "outputs/status").read_text() == "0\n"
+    removed = f"remove --force pyxis_kept-{job_id}"
+    assert sorted((noting / "calls").read_text().splitlines()) == [f"n1 {removed}", f"n2 {removed}"]
+
+
 def test_the_parts_of_a_heterogeneous_job_run_in_the_image(containers: Containers, slurm: Slurm) -> None:
     job, run = slurm.run(
         command='echo "$SLURM_PROCID of $SLURM_NTASKS in $FROM_IMAGE, $OMP_NUM_THREADS"',

@@ -135,6 +135,13 @@ def test_teardown_runs_where_the_setup_of_the_tasks_fails(plainly_here: Here) ->
 
 
 @pytest.mark.programs
+def test_a_teardown_that_fails_where_the_disk_is_full_masks_no_status(plainly_here: Here) -> None:
+    script = plainly_here.render(command="exit 5", teardown=["exit 3"])
+    full = f"exec bash {quote(script)} >/dev/full 2>&1"
+    assert shell.run(["bash", "-c", full], timeout_s=30, check=False).status == 5
+
+
+@pytest.mark.programs
 def test_a_teardown_that_hangs_is_ended(plainly_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpcai.render.job.TEARDOWN_S", 1)
     done = plainly_here(command="exit 5", teardown=["sleep 600"])
@@ -287,6 +294,24 @@ def test_a_program_among_others_handles_a_signal(plainly_here: Here, name: str, 
         assert process.wait(timeout=20) == 0
         assert [log.read_text() for log in logs] == ["ready\nafter\n"] * 2
         assert plainly_here.log("1.err") == "saved\n"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("form", ["{}", "cd . && {}", "{}\necho after\n", "{} || echo after"])
+def test_a_command_ends_at_sigterm_as_the_program_that_handles_it(plainly_here: Here, form: str) -> None:
+    (plainly_here.work / "saves.py").write_text(SAVES)
+    script = plainly_here.render(command=form.format(f"{quote(sys.executable)} saves.py SIGTERM"))
+    process = shell.start(["bash", script], new_session=True)
+    try:
+        log = plainly_here.run / "logs/0/0.out"
+        until(lambda: log.exists() and log.read_text(), 20, "the program is ready")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 1
+        assert (log.read_text(), plainly_here.log("0.err")) == ("ready\n", "saved\n")
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

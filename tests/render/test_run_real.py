@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ class Slurm:
     def run_folder(self, spec: JobSpec) -> Path:
         return self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
 
-    def submit(self, *, beside: str | None = None, **fields: Any) -> tuple[str, Path]:
+    def submit(
+        self, *, beside: str | None = None, args: Sequence[str] = (), **fields: Any
+    ) -> tuple[str, Path]:
         """The job id and run folder of a job that is in the queue; a folder `beside` is in the run before."""
         interpreter = fields.pop("interpreter", Path(sys.executable))
         spec = JobSpec(**({"name": "real", "workdir": self.folder, "time_min": 5} | fields))
@@ -64,7 +66,7 @@ class Slurm:
         if beside is not None:
             (run / beside).mkdir(parents=True)
         (run / "script.sbatch").write_text(render_job(resolved, run), encoding="utf-8")
-        return self.command("sbatch", "--parsable", run / "script.sbatch").strip(), run
+        return self.command("sbatch", "--parsable", *args, run / "script.sbatch").strip(), run
 
     def wait(self, job_id: str, *, is_there: Callable[[dict[str, str]], bool]) -> dict[str, str]:
         """What scontrol says of the job once it `is_there`."""
@@ -123,13 +125,29 @@ def test_every_rank_has_its_own_log_whatever_the_folder_is_called(slurm: Slurm) 
     assert (run / "logs/batch.out").read_text() == ""
 
 
-@pytest.mark.parametrize(("end", "status"), [("exit 7", 7), ("kill -SEGV $$", 139)])
+# The task's own bash handles USR1; any other program ends by it.
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("exit 7", 7),
+        ("kill -SEGV $$", 139),
+        ("exec sh -c 'kill -USR1 $$'", 138),
+        ("exec sh -c 'kill -PIPE $$'", 141),
+    ],
+)
 def test_the_job_ends_with_the_status_of_the_task_that_failed(plainly: Slurm, end: str, status: int) -> None:
     # Slurm ends the other task, which counts as 143.
     job, run = plainly.run(command=f"[[ $SLURM_PROCID = 1 ]] || exec sleep 60; {end}", nodes=2)
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", f"{status}:0")
     assert events(run)[-1]["exit_status"] == status
     assert ": task 1: " in (run / "logs/batch.out").read_text()
+
+
+def test_a_full_disk_beneath_the_batch_part_changes_no_status(plainly: Slurm) -> None:
+    job, run = plainly.run(
+        command="[[ $SLURM_PROCID = 1 ]] || exec sleep 60; exit 7", nodes=2, args=["--output=/dev/full"]
+    )
+    assert (job["ExitCode"], events(run)[-1]["exit_status"]) == ("7:0", 7)
 
 
 def test_a_task_that_never_started_is_a_failure_whatever_srun_says(plainly: Slurm) -> None:
@@ -366,11 +384,15 @@ def test_the_teardown_of_a_cancelled_job_runs_and_a_signal_does_not_end_it(plain
     assert events(run)[-1]["event"] == "end"
 
 
-SAVES = """import signal
+SAVES = """import signal, time
 signal.signal(signal.SIGUSR1, lambda *_: exit("saved"))
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+asked = []
 print("ready", flush=True)
-while True:
+while not asked:
     signal.pause()
+time.sleep(4)
+print("saved")
 """
 
 
@@ -386,6 +408,20 @@ def test_a_program_among_others_handles_the_signal_that_the_job_asked_for(
     plainly.command("scancel", "--signal=USR1", job_id)
     assert plainly.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED", logs(run)
     assert [log.read_text() for log in rank_logs] == ["ready\nafter\n"] * 2
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_a_command_of_several_parts_lets_its_program_save_at_sigterm(plainly: Slurm, launcher: str) -> None:
+    (plainly.folder / "saves.py").write_text(SAVES)
+    command = 'cd . && "$HPCAI_PYTHON" saves.py\necho after'
+    job_id, run = plainly.submit(command=command, launcher=launcher, nodes=2, ntasks_per_node=1)
+    rank_logs = [run / f"logs/0/{rank}.out" for rank in (0, 1)]
+    plainly.wait(job_id, is_there=lambda _: all(log.exists() and log.read_text() for log in rank_logs))
+    plainly.command("scancel", "--signal=TERM", job_id)
+    job = plainly.wait(job_id, is_there=has_ended)
+    assert [log.read_text() for log in rank_logs] == ["ready\nsaved\n"] * 2
+    # torchrun has a status of its own for the signal.
+    assert job["JobState"] == ("COMPLETED" if launcher == "srun" else "FAILED")
 
 
 @pytest.mark.parametrize(

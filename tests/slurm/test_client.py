@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
-from hpcai.shell import ProgramMissing
+from hpcai.shell import NoRoomToStart, ProgramMissing
 from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 
@@ -171,6 +173,15 @@ def test_in_doubt_nothing_is_submitted_again(programs: Programs) -> None:
     assert len(programs.calls("sbatch")) == 1
 
 
+def test_an_sbatch_for_which_there_is_no_room_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(NoRoomToStart, match="'sbatch' cannot be started: Cannot allocate memory"):
+        SlurmClient({}, pause_s=0.001).submit(Path("/runs/script.sbatch"))
+
+
 def test_slurmctld_away_is_unreachable_after_the_retries(programs: Programs) -> None:
     programs.answers(
         "squeue", (1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
@@ -233,6 +244,18 @@ def test_an_array_goes_on_while_a_task_of_it_does(programs: Programs) -> None:
     ]
 
 
+def test_an_array_that_waits_in_part_runs(programs: Programs) -> None:
+    waiting = block(6, "ArrayJobId=6 ArrayTaskId=2-5%1 ").replace("RUNNING", "PENDING")
+    programs.answers("scontrol", (0, waiting + block(7, "ArrayJobId=6 ArrayTaskId=1 "), ""))
+    slurm = client(programs)
+    assert (slurm.job(6).ident, slurm.job(6).state) == ("6", "RUNNING")
+    assert (slurm.job("6_[2-5]").ident, slurm.job("6_[2-5]").state) == ("6_[2-5]", "PENDING")
+    # Only those that were named: what is cancelled must not be more.
+    with pytest.raises(NotFoundError, match="no job 6_"):
+        slurm.job("6_[3]")
+    assert set(programs.calls("scontrol")) == {"show job 6"}
+
+
 def test_a_task_that_still_stands_among_others_that_wait(programs: Programs) -> None:
     waiting = "JobId=6 ArrayJobId=6 ArrayTaskId=2,4-6%1 JobName=x\n   JobState=PENDING\n\n"
     programs.answers("scontrol", (0, waiting, ""))
@@ -260,6 +283,7 @@ def test_a_query_is_in_utc_and_without_the_users_own_formats(programs: Programs)
     client(programs, TZ="Asia/Tokyo", SQUEUE_STATES="RUNNING", SLURM_TIME_FORMAT="relative").jobs()
     environ = programs.environment("squeue")
     assert (environ["TZ"], environ["SLURM_TIME_FORMAT"]) == ("UTC", "standard")
+    assert environ["SLURM_BITSTR_LEN"] == "0"
     assert "SQUEUE_STATES" not in environ
 
 

@@ -302,6 +302,15 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tiny_data: Path, 
         train(tiny_data, tmp_path, "--no-resume")
 
 
+def test_a_save_that_works_asks_for_nothing_else_of_the_record(tiny_data: Path, tmp_path: Path) -> None:
+    class Unasked(Records):
+        def again(self) -> str:
+            raise AssertionError("only a full disk needs it")
+
+    made = train(tiny_data, tmp_path, "--epochs", "1", records=Unasked)
+    assert (made.paths.outputs / checkpoint.FILE_NAME).is_file()
+
+
 @pytest.mark.parametrize(("where", "by"), [("slurm", "sbatch"), ("local", "bash")])
 def test_a_full_disk_names_what_goes_on_with_this_very_run(
     where: str, by: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

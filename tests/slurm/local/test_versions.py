@@ -132,6 +132,26 @@ def test_slurms_own_commands(site: Site) -> None:
         assert sorted(told.split()) == ["0", "1"]
 
 
+def test_an_array_and_a_heterogeneous_job(site: Site) -> None:
+    array = site.submit("[ $SLURM_ARRAY_TASK_ID != 2 ] || exit 7", array="0-4:2%2")
+    site.hpcai("show", array, "--wait", status=7)
+    assert site.shown(array)["tasks"] == {"total": 3, "completed": 2, "failed": 1}
+    assert site.shown(f"{array}_2")["exit_status"] == 7
+    held = site.submit("true", array="0-98:3", hold=True)
+    site.hpcai("cancel", f"{held}_33")
+    assert site.shown(held)["tasks"] == {"total": 33, "cancelled": 1, "waiting": 32}
+    site.hpcai("cancel", held)
+    assert site.shown(held)["tasks"] == {"total": 33, "cancelled": 33}
+    # Over its parts Slurm's own numbers of tasks in names of logs are not the same in each release.
+    parts = [{"ntasks_per_node": 2}, {"command": "echo two $SLURM_PROCID of $SLURM_NTASKS"}]
+    file = site.file("echo one $SLURM_PROCID of $SLURM_NTASKS", components=parts)
+    site.hpcai("check", file)
+    run = site.hpcai("submit", "-q", file).strip()
+    site.hpcai("show", run, "--wait")
+    told = [site.hpcai("logs", run, "--rank", str(rank)) for rank in range(3)]
+    assert told == ["one 0 of 3\n", "one 1 of 3\n", "two 2 of 3\n"]
+
+
 def test_without_pmix_horovod_goes_by_gloo_and_mpi_is_refused(site: Site) -> None:
     has_pmix = "pmix" in SlurmClient(site.environ).mpi_plugins()
     horovod = site.hpcai("submit", "--dry-run", site.file("true", launcher="horovod", nodes=2))
