@@ -52,7 +52,9 @@ class Slurm:
         return shell.run(words, timeout_s=60, env=self.environ, cwd=self.folder).stdout
 
     def run_folder(self, spec: JobSpec) -> Path:
-        return self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
+        # Slurm cannot give each task of an array a file of its own in a folder with this sign.
+        sign = "%t" if spec.array is None else ""
+        return self.folder / f"run {spec.launcher}{sign}'s {spec.horovod_controller}"
 
     def submit(
         self, *, beside: str | None = None, args: Sequence[str] = (), **fields: Any
@@ -229,6 +231,24 @@ def test_parameter_servers_serve_until_the_chief_has_ended(plainly: Slurm, statu
         *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
     ]
     assert len({address for tasks in cluster.values() for address in tasks}) == 4
+
+
+def test_the_chief_of_one_task_of_an_array_ends_its_own_servers_only(plainly: Slurm) -> None:
+    # The task with the highest number has the number of the whole array; here its chief ends first.
+    command = """if [[ $SLURM_PROCID = 0 && $SLURM_ARRAY_TASK_ID = 2 ]]; then exit 0; fi
+[[ $SLURM_PROCID = 0 ]] || exec sleep 300
+until [[ -s $HPCAI_RUN_DIR/../2/logs/0/chief ]]; do sleep 0.2; done; sleep 3; echo whole"""
+    fields: dict[str, Any] = {"launcher": "tensorflow", "parameter_servers": 1, "ntasks_per_node": 3}
+    job_id, run = plainly.submit(command=command, array="1-2", **fields)
+    attempts = [run / f"tasks/{task}/attempts.jsonl" for task in (1, 2)]
+
+    def ends() -> list[int]:
+        lines = [line for path in attempts for line in jsonl.read(path) if line["event"] == "end"]
+        return [line["exit_status"] for line in lines] if len(lines) == 2 else []
+
+    assert until(ends, 60, "both tasks have ended") == [0, 0]
+    assert (run / "tasks/1/logs/0/0.out").read_text() == "whole\n"
+    assert jsonl.read(attempts[1])[0]["job_id"] == int(job_id)
 
 
 PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]
