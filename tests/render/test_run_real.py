@@ -251,6 +251,23 @@ until [[ -s $HPCAI_RUN_DIR/../2/logs/0/chief ]]; do sleep 0.2; done; sleep 3; ec
     assert jsonl.read(attempts[1])[0]["job_id"] == int(job_id)
 
 
+def test_one_task_of_an_array_is_tried_again_alone(plainly: Slurm) -> None:
+    # The task with the highest number has the number of the whole array.
+    command = """echo begun; [[ $SLURM_ARRAY_TASK_ID = 1 || $HPCAI_ATTEMPT = 1 ]] || exit 5
+[[ $SLURM_ARRAY_TASK_ID = 2 ]] || until [[ -s $HPCAI_RUN_DIR/../2/logs/1/0.out ]]; do sleep 0.2; done"""
+    job_id, run = plainly.submit(command=command, array="1-2", retry={"failed": 1}, requeue=True)
+    attempts = [run / f"tasks/{task}/attempts.jsonl" for task in (1, 2)]
+
+    def ended() -> bool:
+        ends = [[line for line in jsonl.read(path) if line["event"] == "end"] for path in attempts]
+        return all(lines and lines[-1]["exit_status"] == 0 for lines in ends)
+
+    until(ended, 90, "both tasks have ended well")
+    starts = [[one["attempt"] for one in jsonl.read(path) if one["event"] == "start"] for path in attempts]
+    assert starts == [[0], [0, 1]]
+    assert jsonl.read(attempts[1])[0]["job_id"] == int(job_id)
+
+
 PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]
 
 
