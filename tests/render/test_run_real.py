@@ -52,7 +52,9 @@ class Slurm:
         return shell.run(words, timeout_s=60, env=self.environ, cwd=self.folder).stdout
 
     def run_folder(self, spec: JobSpec) -> Path:
-        return self.folder / f"run {spec.launcher}%t's {spec.horovod_controller}"
+        # Slurm cannot give each task of an array a file of its own in a folder with this sign.
+        sign = "%t" if spec.array is None else ""
+        return self.folder / f"run {spec.launcher}{sign}'s {spec.horovod_controller}"
 
     def submit(
         self, *, beside: str | None = None, args: Sequence[str] = (), **fields: Any
@@ -229,6 +231,41 @@ def test_parameter_servers_serve_until_the_chief_has_ended(plainly: Slurm, statu
         *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
     ]
     assert len({address for tasks in cluster.values() for address in tasks}) == 4
+
+
+def test_the_chief_of_one_task_of_an_array_ends_its_own_servers_only(plainly: Slurm) -> None:
+    # The task with the highest number has the number of the whole array; here its chief ends first.
+    command = """if [[ $SLURM_PROCID = 0 && $SLURM_ARRAY_TASK_ID = 2 ]]; then exit 0; fi
+[[ $SLURM_PROCID = 0 ]] || exec sleep 300
+until [[ -s $HPCAI_RUN_DIR/../2/logs/0/chief ]]; do sleep 0.2; done; sleep 3; echo whole"""
+    fields: dict[str, Any] = {"launcher": "tensorflow", "parameter_servers": 1, "ntasks_per_node": 3}
+    job_id, run = plainly.submit(command=command, array="1-2", **fields)
+    attempts = [run / f"tasks/{task}/attempts.jsonl" for task in (1, 2)]
+
+    def ends() -> list[int]:
+        lines = [line for path in attempts for line in jsonl.read(path) if line["event"] == "end"]
+        return [line["exit_status"] for line in lines] if len(lines) == 2 else []
+
+    assert until(ends, 60, "both tasks have ended") == [0, 0]
+    assert (run / "tasks/1/logs/0/0.out").read_text() == "whole\n"
+    assert jsonl.read(attempts[1])[0]["job_id"] == int(job_id)
+
+
+def test_one_task_of_an_array_is_tried_again_alone(plainly: Slurm) -> None:
+    # The task with the highest number has the number of the whole array.
+    command = """echo begun; [[ $SLURM_ARRAY_TASK_ID = 1 || $HPCAI_ATTEMPT = 1 ]] || exit 5
+[[ $SLURM_ARRAY_TASK_ID = 2 ]] || until [[ -s $HPCAI_RUN_DIR/../2/logs/1/0.out ]]; do sleep 0.2; done"""
+    job_id, run = plainly.submit(command=command, array="1-2", retry={"failed": 1}, requeue=True)
+    attempts = [run / f"tasks/{task}/attempts.jsonl" for task in (1, 2)]
+
+    def ended() -> bool:
+        ends = [[line for line in jsonl.read(path) if line["event"] == "end"] for path in attempts]
+        return all(lines and lines[-1]["exit_status"] == 0 for lines in ends)
+
+    until(ended, 90, "both tasks have ended well")
+    starts = [[one["attempt"] for one in jsonl.read(path) if one["event"] == "start"] for path in attempts]
+    assert starts == [[0], [0, 1]]
+    assert jsonl.read(attempts[1])[0]["job_id"] == int(job_id)
 
 
 PARTS = [{"ntasks_per_node": 2, "cpus_per_task": 1}, {"nodes": 2, "cpus_per_task": 2}]
