@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, container, enroot, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
@@ -169,8 +170,8 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
             yield from refused_by_slurm(error)
         else:
             yield from [_of_breach(never)] if never else []
-    if told.config is not None:
-        yield from map(_of_breach, array_breaches(spec, told.config))
+    yield from map(_of_breach, array_breaches(spec, told.config or {}))
+    yield from check_schedule(spec.schedule, client)
     yield from account.check_account(spec, told) if told.partitions is not None else ()
 
 
@@ -188,11 +189,13 @@ def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
         what = f"There is no folder {str(job.workdir)!r}."
         yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
     by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]
-    references = [parse_reference(text) for text in job.spec.secrets.values()]
-    if job.spec.data or any(one.scheme == "keyvault" for one in references):
+    references = {name: parse_reference(text) for name, text in job.spec.secrets.items()}
+    if job.spec.data or any(one.scheme == "keyvault" for one in references.values()):
         by_name.append(("interpreter", job.interpreter))
-    by_name += [("secrets", Path(one.place)) for one in references if one.scheme == "file"]
-    if job.own_secrets is not None and any(one.scheme == "env" for one in references):
+    by_name += [
+        (f"secrets.{name}", Path(one.place)) for name, one in references.items() if one.scheme == "file"
+    ]
+    if job.own_secrets is not None and any(one.scheme == "env" for one in references.values()):
         by_name.append(("HPCAI_SECRETS_FOLDER", job.own_secrets))
     for name, path in by_name:
         only_here = sight.only_here(path)

@@ -35,7 +35,8 @@ def secrets_by_reference(spec: JobSpec, environ: Mapping[str, str]) -> Iterator[
         try:
             if read_here(variable, parse_reference(text), environ) is None:
                 what = f"Whether {text} opens, only the node that reads it can tell."
-                yield Finding("secret-unread", "note", where, what, "The job ends at once where it does not.")
+                fix = "The identity of the nodes needs the role Key Vault Secrets User."
+                yield Finding("secret-only-on-nodes", "note", where, what, fix)
         except HpcaiError as error:
             fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-            yield Finding("secret-refused", "error", where, error.what, fix or None)
+            yield Finding("secret-unreadable", "error", where, error.what, fix or None)

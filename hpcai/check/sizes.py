@@ -58,8 +58,13 @@ def _of_partition(job: JobSpec, of_nodes: SizeOfNodes, size: VmSize) -> Iterator
     )
 
 
+def _tasks(job: JobSpec) -> int:
+    """Per node, at least: where Slurm lays them out, some nodes may have more."""
+    return tasks_per_node(job) or max(1, (job.ntasks or 1) // job.nodes)
+
+
 def _too_small(job: JobSpec, size: VmSize) -> Iterator[Finding]:
-    cpus = (tasks_per_node(job) or 1) * (job.cpus_per_task or 1)
+    cpus = _tasks(job) * (job.cpus_per_task or 1)
     needs = (
         ("gpus_per_node", "GPUs", job.gpus_per_node, size.gpus),
         ("cpus_per_task" if job.cpus_per_task else "ntasks_per_node", "CPUs", cpus, size.vcpus),
@@ -82,7 +87,7 @@ def _idle(job: JobSpec, size: VmSize) -> Iterator[Finding]:
         fix = f"Set ntasks_per_node to {gpus}, or gpus_per_node to {tasks}."
         yield Finding("gpus-without-tasks", "warning", "ntasks_per_node", what, fix)
     if size.vcpus and job.exclusive and not gpus:
-        used = (tasks_per_node(job) or 1) * (job.cpus_per_task or 1)
+        used = _tasks(job) * (job.cpus_per_task or 1)
         if used * 2 <= size.vcpus:
             what = (
                 f"The job uses {used} of the {size.vcpus} CPUs of {size.name}, and has each node to itself."

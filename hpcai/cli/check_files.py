@@ -123,8 +123,10 @@ class _Check:
         return list(slurm_as_a_whole(self.told, is_there=self.context.slurm is not None))
 
     def _steps(self, steps: Steps) -> list[Finding]:
-        """What is found for the job of each step, which is named."""
-        found = self._slurm()
+        """What is found for the schedule, and for the job of each step, which is named."""
+        from hpcai.check.schedule import check_schedule
+
+        found = [*self._slurm(), *check_schedule(steps.schedule, self.client)]
         for step in steps.steps:
             found += [
                 dataclasses.replace(finding, where=f"{step.name}: {finding.where}")

@@ -21,12 +21,21 @@ def array_breaches(job: JobSpec, config: Mapping[str, str]) -> Iterator[Breach]:
         if size == 0:
             yield Breach("array-too-large", "array", f"{what}: it takes no arrays.", "Leave array out.")
         else:
-            fix = f"Number tasks up to {size - 1}; of more, submit several arrays."
-            yield Breach("array-too-large", "array", f"{what}.", fix)
+            yield Breach(
+                "array-too-large",
+                "array",
+                f"{what}.",
+                f"Number tasks up to {size - 1}; of more, submit several arrays.",
+            )
     most = re.search(r"\bmax_array_tasks=(\d+)", config.get("SchedulerParameters", ""))
     if most and len(ids) > int(most[1]):
         what = f"array: {job.array} has {len(ids)} tasks, and this Slurm allows {most[1]} per array."
-        yield Breach("array-too-large", "array", what, f"Submit several arrays of {most[1]} tasks or less.")
+        fix = f"Submit several arrays of {most[1]} tasks or less."
+        yield Breach("array-too-large", "array", what, fix)
+    jobs = _number(config.get("MaxJobCount", ""))
+    if jobs and len(ids) > jobs:
+        what = f"array: {job.array} has {len(ids)} tasks, and Slurm here holds {jobs} jobs (MaxJobCount)."
+        yield Breach("array-too-large", "array", what, "Submit it in parts.")
 
 
 def _number(text: str) -> int | None:

@@ -224,6 +224,11 @@ class SlurmClient:
         is_old = self.has_pyxis() and "--container-entrypoint-log" not in self._srun_help
         return "0.19" if is_old else None
 
+    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
+        """One call of sbatch, without retry, and without these variables."""
+        environ = self._submission_environ()
+        return self._run(argv, env={name: environ[name] for name in environ if name not in without})
+
     def sbatch_has_pyxis(self) -> bool:
         """Whether sbatch takes them too: an administrator may have switched that off."""
         return "--container-image" in self._run(["sbatch", "--help"]).stdout
@@ -246,11 +251,6 @@ class SlurmClient:
     def within(self, timeout_s: float) -> SlurmClient:
         """The same Slurm, asked once, and given up on after so many seconds."""
         return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
-
-    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
-        """One call of sbatch, without retry, and without these variables."""
-        environ = self._submission_environ()
-        return self._run(argv, env={name: environ[name] for name in environ if name not in without})
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""

@@ -18,6 +18,7 @@ IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
 # These come from Slurm, from services, from reading a file or from looking at a whole site: other tests
 # make them come.
 ELSEWHERE = {
+    "schedule-impossible",
     *("file-mistake", "file-unread", "file-refused", "profile-untold", "no-slurm", "refused"),
     *("start-unknown", "start", "script-renders", "dependency-never", "workdir-missing"),
     *("data", "data-version", "cluster-open", "cluster-renders", "node-unasked"),

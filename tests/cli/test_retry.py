@@ -17,6 +17,7 @@ from hpcai.render.job import render_job, resolve_job
 from hpcai.runs import jsonl
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
+from hpcai.slurm.local import fault
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.real_cluster import RealCluster
@@ -121,6 +122,27 @@ def test_a_preempted_job_comes_back_as_often_as_its_budget_allows(slurm: Slurm) 
     )
 
 
+@pytest.mark.long
+def test_a_lost_node_counts_and_its_budget_ends_the_job(slurm: Slurm, cluster: RealCluster) -> None:
+    run = slurm.submit("echo begun; sleep 600", retry={"node_failure": 1, "failed": 5})
+    for attempt in (0, 1):
+        log = run.paths.log(attempt, 0)
+        until(lambda log=log: log.exists() and "begun" in log.read_text(), 90, f"attempt {attempt} begins")  # type: ignore[misc]
+        node = run.attempts()[attempt].node_list
+        assert node is not None
+        fault.kill_node(cluster.name, node)
+        try:
+            # Only then is it up again: what is down tells why.
+            until(lambda at=attempt: run.attempts()[at].noted, 60, "Slurm starts it again")  # type: ignore[misc]
+        finally:
+            fault.resume(cluster.name, node)
+    assert slurm.status(run) == 9
+    assert [cause for _, cause, _ in causes(run)] == ["node_failure", "node_failure", "failed"]
+    assert words(run)[-1] == (
+        "hpcai: not tried again: attempt 1 ended by node_failure, which came 2 times, and retry allows 1"
+    )
+
+
 @pytest.mark.real
 def test_where_slurm_refuses_its_reason_is_told(slurm: Slurm) -> None:
     run = slurm.submit("until [[ -e $HPCAI_RUN_DIR/go ]]; do sleep 0.1; done; exit 7", retry={"failed": 3})
@@ -134,6 +156,8 @@ def test_where_slurm_refuses_its_reason_is_told(slurm: Slurm) -> None:
 # ---- What cannot be had here: a stand-in for srun that says what Slurm says with control groups.
 
 PROGRAMS = {
+    # Tells of n8 that it is down.
+    "sinfo": "\n[[ $* != *--nodes=n8*--states=down* ]] || echo n8",
     "srun": """
 while [[ $1 == --* ]]; do shift; done
 [[ ! -d $HPCAI_RUN_DIR ]] || touch "$HPCAI_RUN_DIR/logs/$HPCAI_ATTEMPT/0.out"
@@ -207,13 +231,14 @@ WORD = "slurmstepd-n7: error: *** JOB {} ON n7 CANCELLED AT 2026-11-21T16:00:00 
         (WORD.format(5, "PREEMPTION"), 143, "preempted", 143),
         (WORD.format(5, "JOB REQUEUE"), 0, "requeued", 137),
         ("", 143, "requeued", 137),
+        ("n8", 0, "node_failure", 9),
     ],
 )
 def test_why_slurm_put_it_back_is_read_from_what_it_left(
     tmp_path: Path, said: str, end: int | None, cause: str, status: int
 ) -> None:
     script = Scripted(tmp_path, retry={"preempted": 0, "node_failure": 0, "failed": 1, "statuses": [1]})
-    of = {"attempt": 0, "job_id": 5, "node_list": "n7"}
+    of = {"attempt": 0, "job_id": 5, "node_list": said if said == "n8" else "n7"}
     jsonl.append(script.run.paths.attempts, {**of, "event": "start", "time": 1.0})
     if end is not None:
         jsonl.append(script.run.paths.attempts, {**of, "event": "end", "exit_status": end, "time": 2.0})

@@ -142,3 +142,7 @@ def test_where_slurm_has_none_one_line_says_so(cron: Cron, tmp_path: Path) -> No
     told = cron("submit", file, status=4).stderr
     assert told.startswith("hpcai: `schedule:` needs the program scrontab, which is not among Slurm's")
     assert "needs the program scrontab" in cron("cancel", file, status=4).stderr
+    assert "schedule: `schedule:` needs the program scrontab" in cron("check", file, status=3).stdout
+    steps = [{"name": "one", "job": {"command": "true"}}]
+    file.write_text(json.dumps({"kind": "steps", "name": "x", "steps": steps, "schedule": "@daily"}))
+    assert "schedule: `schedule:` needs the program scrontab" in cron("check", file, status=3).stdout

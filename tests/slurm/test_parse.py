@@ -281,6 +281,12 @@ def test_another_number_of_fields_is_an_error() -> None:
         parse.jobs_of_squeue(f"1{SEPARATOR}2{SEPARATOR}\n")
 
 
+def test_the_expected_start_of_a_heterogeneous_job_names_no_partition() -> None:
+    told = "sbatch: Job 10 to start at 2026-11-21T16:19:43 using 4 processors on n[1-2]"
+    assert parse.expected_start(told).node_list == "n[1-2]"
+    assert parse.expected_start(told).partition == ""
+
+
 def test_associations_of_sacctmgr() -> None:
     text = "vision||high,normal|normal\ntext|gpu||\n"
     assert parse.associations_of_sacctmgr(text) == [
@@ -289,9 +295,3 @@ def test_associations_of_sacctmgr() -> None:
     ]
     with pytest.raises(ValueError, match="unpack"):
         parse.associations_of_sacctmgr("a|b\n")
-
-
-def test_the_expected_start_of_a_heterogeneous_job_names_no_partition() -> None:
-    told = "sbatch: Job 10 to start at 2026-11-21T16:19:43 using 4 processors on n[1-2]"
-    assert parse.expected_start(told).node_list == "n[1-2]"
-    assert parse.expected_start(told).partition == ""
