@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hpcai.check.job import Checked, Surroundings, refused_by_slurm
 from hpcai.check.sbatch_lines import PYXIS, Option, Script, read_script
 from hpcai.check.script_steps import check_steps
 from hpcai.errors import HpcaiError, nearest
+from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.limits import breaches
 from hpcai.specs.job import JobSpec
@@ -39,9 +41,17 @@ def check_script(text: str, file: Path, around: Surroundings, client: SlurmClien
     if client is None or around.told.partitions is None or has_errors(named):
         return Checked(tuple(named))
     try:
-        return Checked(tuple(named), client.test_only(file))
+        return Checked(tuple(named), _test_only(text, client))
     except HpcaiError as error:
         return Checked((*named, *refused_by_slurm(error)))
+
+
+def _test_only(text: str, client: SlurmClient) -> ExpectedStart:
+    # A text from a pipe is read once, and is no file that sbatch could read.
+    with tempfile.TemporaryDirectory(prefix="hpcai-check-") as folder:
+        script = Path(folder) / "script.sbatch"
+        script.write_text(text, encoding="utf-8")
+        return client.test_only(script)
 
 
 def job_of(script: Script) -> JobSpec | None:

@@ -32,12 +32,15 @@ def folder(cluster: RealCluster, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hpcai(cluster: RealCluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def hpcai(
+    cluster: RealCluster, folder: Path, *words: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     own = {"HPCAI_CONFIG_HOME": str(folder / "conf"), "HPCAI_RUNS_ROOT": str(folder / "runs")}
     return subprocess.run(
         [sys.executable, "-m", "hpcai", *words],
         env={**cluster.environ, **own},
         cwd=folder,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -111,6 +114,8 @@ def test_a_script_of_sbatch_lines(cluster: RealCluster, folder: Path) -> None:
     script.write_text("#!/bin/bash\n#SBATCH -p main -t 6\n#SBATCH --nodes=2\nsrun hostname\n")
     rows = found(cluster, folder, "job.sh")
     assert set(rows) == {"start", "price"}
+    piped = hpcai(cluster, folder, "check", "-", stdin=script.read_text())
+    assert (piped.returncode, "says Slurm. [start]" in piped.stdout) == (0, True), piped.stdout
     script.write_text("#!/bin/bash\n#SBATCH -p main -t 6\n#SBATCH --nodes=9\nsrun --mpi=pmi9 hostname\n")
     rows = found(cluster, folder, "job.sh", status=3)
     assert (rows["partition-nodes"]["place"], rows["no-pmix"]["place"]) == ("job.sh:3:9", "job.sh:4:6")
