@@ -56,7 +56,11 @@ def cancel(ctx: click.Context, ident: str) -> None:
 
 def _is_file(ident: str) -> bool:
     """Whether a file is meant, which may be gone, and no run, whose name may hold a slash or a dot too."""
-    return ident.endswith((".yaml", ".yml")) or Path(ident).is_file()
+    try:
+        return ident.endswith((".yaml", ".yml")) or Path(ident).is_file()
+    except OSError:
+        # Too long for a name, or of a folder that may not be looked into.
+        return False
 
 
 def _end_schedule(file: Path, context: Context) -> None:
