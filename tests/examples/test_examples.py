@@ -91,3 +91,20 @@ def test_steps(cluster: RealCluster, tmp_path: Path) -> None:
     assert (total.paths.outputs / "total").read_text() == "500500\n"
     assert not (prepare.paths.outputs / "numbers").exists()
     assert [one.cause for one in clean.attempts()] == ["completed"]
+
+
+@pytest.mark.real
+def test_an_array(cluster: RealCluster, tmp_path: Path) -> None:
+    (run,) = submit(cluster, tmp_path, "array/rates.yaml")
+    told = [(run.of_task(task).paths.outputs / "result").read_text() for task in run.task_ids()]
+    assert told == ["rate 0.1\n", "rate 0.03\n", "rate 0.01\n", "rate 0.003\n"]
+
+
+@pytest.mark.real
+def test_tensorflow(cluster: RealCluster, tmp_path: Path) -> None:
+    (run,) = submit(cluster, tmp_path, "tensorflow/train.yaml")
+    found = [
+        re.fullmatch(r"worker (\d) of 4 listens at (\S+):(\d+)\n", printed(run, rank)) for rank in range(4)
+    ]
+    assert [one and one[1] for one in found] == ["0", "1", "2", "3"]
+    assert len({one[0].rpartition(" ")[2] for one in found if one}) == 4
