@@ -1,4 +1,4 @@
-"""What TensorFlow's distribution strategies read at their start: who is in the cluster, and which one this is.
+"""What TensorFlow's distribution strategies read first: who is in the cluster, and which one this is.
 
 A stand-in for a training with `tf.distribute.MultiWorkerMirroredStrategy()`, which needs TF_CONFIG alone.
 """

@@ -168,9 +168,9 @@ def _submit(given: _Given, context: Context) -> Run:
 
 
 def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
-    from hpcai.launch import script
+    from hpcai.launch.resolve import preview
 
-    rendered = script.preview(spec, where=where, site=context.site, client=context.slurm)
+    rendered = preview(spec, where=where, site=context.site, client=context.slurm)
     if output == "table":
         put(rendered, end="")
     else:

@@ -51,10 +51,11 @@ def submit(
     from hpcai.cli.ending import suggest
     from hpcai.launch import schedule as schedules
     from hpcai.launch import script
+    from hpcai.launch.resolve import resolve
 
     file = file.absolute()
     for job in jobs:
-        resolved = script.resolve(job, context.site, client=context.client)
+        resolved = resolve(job, context.site, client=context.client)
         script.refuse_hopeless(resolved.spec, context.client)
     replaced = schedules.put(
         file,

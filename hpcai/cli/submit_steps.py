@@ -62,11 +62,9 @@ def submit(
 
 
 def _print_scripts(steps: Steps, context: Context, output: str) -> None:
-    from hpcai.launch import script
+    from hpcai.launch.resolve import preview
 
-    scripts = {
-        step.name: script.preview(step.job, site=context.site, client=context.slurm) for step in steps.steps
-    }
+    scripts = {step.name: preview(step.job, site=context.site, client=context.slurm) for step in steps.steps}
     if output != "table":
         emit_object({"scripts": scripts}, output)
         return

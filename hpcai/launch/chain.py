@@ -9,6 +9,7 @@ from contextlib import suppress
 from hpcai.errors import HpcaiError
 from hpcai.launch import script
 from hpcai.launch.data import refuse_missing_data
+from hpcai.launch.resolve import resolve
 from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -40,7 +41,7 @@ def submit(steps: Steps, *, site: Site, client: SlurmClient) -> list[Run]:
 
 def _refuse_what_cannot_run(step: Step, site: Site, client: SlurmClient) -> None:
     try:
-        resolved = script.resolve(step.job, site, client=client)
+        resolved = resolve(step.job, site, client=client)
         script.refuse_hopeless(resolved.spec, client)
         refuse_missing_data(resolved, "slurm")
     except HpcaiError as error:
@@ -61,7 +62,7 @@ def _submit(step: Step, steps: Steps, before: dict[str, Run], site: Site, client
         waits = joined.join(f"{word}:{before[name].job_id}" for name in step.after)
         job = job.model_copy(update={"dependency": waits, "kill_on_invalid_dep": True})
     # That one before it may have ended otherwise already is Slurm's business: it leaves this one out.
-    run = script.hand_over(script.resolve(job, site, client=client), client, site, text)
+    run = script.hand_over(resolve(job, site, client=client), client, site, text)
     after = [before[name].ident for name in step.after]
     run.append_event("part_of_steps", steps=steps.name, step=step.name, after=after)
     return run

@@ -18,7 +18,8 @@ import submitit
 from submitit.core import core, utils
 
 from hpcai.errors import SpecError, UnreachableError, UsageError
-from hpcai.launch.script import create_record, refuse_hopeless, resolve, submit_run
+from hpcai.launch.resolve import resolve
+from hpcai.launch.script import create_record, refuse_hopeless, submit_run
 from hpcai.slurm.answers import is_final
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec

@@ -13,6 +13,7 @@ import pytest
 
 from hpcai.launch import script
 from hpcai.launch.again import submit_again
+from hpcai.launch.resolve import preview
 from hpcai.render.job import resolve_job
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
@@ -114,6 +115,6 @@ def test_without_a_workdir_it_is_the_code_folder(tmp_path: Path) -> None:
 
 def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:
     spec = JobSpec(name="a", command="true", code=tmp_path)
-    text = script.preview(spec, where="local", site=Site(tmp_path / "runs"))
+    text = preview(spec, where="local", site=Site(tmp_path / "runs"))
     assert f"hpcai_workdir={tmp_path}\n" in text
     assert list(tmp_path.iterdir()) == []

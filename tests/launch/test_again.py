@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hpcai.launch.again import submit_again
-from hpcai.launch.script import create_record, resolve
+from hpcai.launch.resolve import resolve
+from hpcai.launch.script import create_record
 from hpcai.runs.find import list_runs
 from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from hpcai.errors import SlurmError, StageError
-from hpcai.launch.script import SubmissionInterrupted, preview, submit_run
+from hpcai.launch.resolve import preview
+from hpcai.launch.script import SubmissionInterrupted, submit_run
 from hpcai.render.job import resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient

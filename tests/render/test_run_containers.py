@@ -13,7 +13,7 @@ from PIL import Image
 
 from hpcai import processes
 from hpcai.errors import RenderError
-from hpcai.launch.script import preview
+from hpcai.launch.resolve import preview
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
