@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from hpcai.specs.fields import Model, matches
+from hpcai.specs.fields import Model, matches, refuse
 from hpcai.specs.mistakes import Contradiction
 
 ALIASES = {
@@ -119,10 +118,7 @@ class ClusterSpec(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ClusterSpec:
-        found = list(contradictions(self))
-        if found:
-            text = "; ".join(one.message for one in found)
-            raise PydanticCustomError("contradictions", "{text}", {"text": text, "contradictions": found})
+        refuse(contradictions(self))
         return self
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from hpcai.specs.mistakes import Contradiction
 
 Item = TypeVar("Item")
 
@@ -52,3 +55,11 @@ Name = Annotated[
 Variable = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Many = Annotated[tuple[Item, ...], Field(strict=False)]
+
+
+def refuse(contradictions: Iterable[Contradiction]) -> None:
+    """Raises the one error that carries what in valid fields cannot be meant together, if anything."""
+    found = list(contradictions)
+    if found:
+        told = "; ".join(one.message for one in found)
+        raise PydanticCustomError("contradictions", "{text}", {"text": told, "contradictions": found})

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec
-from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, wrong
+from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, refuse, wrong
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.retry import RetrySpec, retry_contradictions
 from hpcai.specs.schedule import Schedule
@@ -188,13 +187,7 @@ class JobSpec(SlurmFields, _Heading):
 
     @model_validator(mode="after")
     def _fits_together(self) -> JobSpec:
-        found = list(contradictions(self))
-        if found:
-            raise PydanticCustomError(
-                "contradictions",
-                "{text}",
-                {"text": "; ".join(one.message for one in found), "contradictions": found},
-            )
+        refuse(contradictions(self))
         return self
 
 

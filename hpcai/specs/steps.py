@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from hpcai.specs.fields import Many, Model, Name
+from hpcai.specs.fields import Many, Model, Name, refuse
 from hpcai.specs.job import JobSpec
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.schedule import Schedule
@@ -55,13 +54,7 @@ class StepsSpec(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> StepsSpec:
-        found = list(contradictions(self))
-        if found:
-            raise PydanticCustomError(
-                "contradictions",
-                "{text}",
-                {"text": "; ".join(one.message for one in found), "contradictions": found},
-            )
+        refuse(contradictions(self))
         return self
 
 
