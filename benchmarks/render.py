@@ -14,11 +14,12 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from _whole_processes import medians_ms
 
 from hpcai.render.job import render_job, resolve_job
 from hpcai.specs.job import JobSpec
@@ -57,12 +58,6 @@ def commands(file: Path, torchx: str | None) -> dict[str, list[str]]:
     return found
 
 
-def run_ms(argv: list[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
-    return (time.perf_counter() - begin) * 1000
-
-
 def thousand_jobs_s() -> float:
     """Seconds to load, resolve and render 1,000 jobs of which no two are alike."""
     site = load_site()
@@ -91,17 +86,8 @@ def main() -> int:
 
 def measure(programs: dict[str, list[str]], rounds: int) -> int:
     """Prints the figures; 0 where both limits are kept."""
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for argv in programs.values():
-        run_ms(argv)
-    for _ in range(rounds):
-        for name, argv in programs.items():
-            times[name].append(run_ms(argv))
-    print(f"| whole process, n={rounds} | median ms | min | max |\n|---|---|---|---|")
-    for name, values in times.items():
-        print(f"| `{name}` | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+    dry_run = medians_ms(programs, rounds)["hpcai submit --dry-run"]
     many = [thousand_jobs_s() for _ in range(3)]
-    dry_run = statistics.median(times["hpcai submit --dry-run"])
     verdicts = dry_run < LIMIT_MS, statistics.median(many) < LIMIT_S
     print(f"\nhpcai submit --dry-run: {dry_run:.0f} ms, limit {LIMIT_MS:.0f} ms: {_word(verdicts[0])}")
     spread = f"{min(many):.2f} to {max(many):.2f}, n=3"

@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from _whole_processes import medians_ms
 
 COMPLETION = "Tab after `hpcai show run19`, 2,000 runs"
 SHOW = "hpcai vm show hb176rs_v4"
@@ -50,12 +49,6 @@ def commands(torchx: str | None) -> dict[str, list[str]]:
     return found
 
 
-def run_ms(argv: list[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return (time.perf_counter() - begin) * 1000
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
@@ -68,21 +61,11 @@ def main() -> int:
 
 def measure(rounds: int, torchx: str | None) -> int:
     """Prints the table; 0 where every limit is kept."""
-    programs = commands(torchx)
-    for argv in programs.values():
-        run_ms(argv)
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(rounds):
-        for name, argv in programs.items():
-            times[name].append(run_ms(argv))
-    print(f"| whole process, n={rounds} | median ms | min | max |\n|---|---|---|---|")
-    for name, values in times.items():
-        print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
-    reached = {name: statistics.median(times[name]) for name in LIMITS_MS}
+    reached = medians_ms(commands(torchx), rounds)
     print()
-    for name, value in reached.items():
-        verdict = "ok" if value < LIMITS_MS[name] else "TOO SLOW"
-        print(f"{name}: {value:.1f} ms, limit {LIMITS_MS[name]:.0f} ms: {verdict}")
+    for name, limit in LIMITS_MS.items():
+        verdict = "ok" if reached[name] < limit else "TOO SLOW"
+        print(f"{name}: {reached[name]:.1f} ms, limit {limit:.0f} ms: {verdict}")
     return 0 if all(reached[name] < limit for name, limit in LIMITS_MS.items()) else 1
 
 
