@@ -16,7 +16,8 @@ from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
-from hpcai.render.job import ResolvedJob, render_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient

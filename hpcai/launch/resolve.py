@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcai.errors import ToolError, UnreachableError
-from hpcai.render.job import ResolvedJob, Where, render_job, resolve_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import ResolvedJob, Where, resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site, load_site
 

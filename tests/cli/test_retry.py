@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpcai import shell
-from hpcai.render.job import render_job, resolve_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import resolve_job
 from hpcai.runs import jsonl
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run

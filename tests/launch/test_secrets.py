@@ -12,7 +12,8 @@ import pytest
 
 from hpcai.errors import NotFoundError, SlurmError
 from hpcai.launch import script, secrets
-from hpcai.render.job import ResolvedJob, resolve_job, stash_of_job
+from hpcai.render.job import stash_of_job
+from hpcai.render.resolve import ResolvedJob, resolve_job
 from hpcai.runs.find import list_runs
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo

@@ -18,7 +18,8 @@ from hpcai import shell
 from hpcai.catalog.profiles import profiles
 from hpcai.render.cluster import open_parameters, parameter_groups, prefix, render_cluster
 from hpcai.render.environment import shipped
-from hpcai.render.job import ResolvedJob, render_job, resolve_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import ResolvedJob, resolve_job
 from hpcai.specs.cluster import ClusterSpec, Nodearray
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load, load_as

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hpcai import shell
 from hpcai.errors import NotFoundError, RenderError
 from hpcai.render.environment import quote, sbatch_quote, shipped
-from hpcai.render.job import ResolvedJob, render_job, resolve_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import ResolvedJob, resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load
 from hpcai.specs.site import Site

@@ -13,7 +13,8 @@ import pytest
 
 from hpcai import shell
 from hpcai.render.environment import sbatch_quote
-from hpcai.render.job import render_job, resolve_job
+from hpcai.render.job import render_job
+from hpcai.render.resolve import resolve_job
 from hpcai.runs import jsonl
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
