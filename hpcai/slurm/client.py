@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from hpcai import shell
-from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
+from hpcai.errors import NotFoundError, SlurmError, UnreachableError
 from hpcai.slurm import parse
 from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.failures import NOT_ARRIVED, failure
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -29,43 +30,7 @@ TIMEOUT_S = 120.0
 ATTEMPTS = 2
 PAUSE_S = 1.0
 
-_NO_ANSWER = re.compile(
-    r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were transmitted"
-    r"|Communication connection failure|temporarily unable to accept|Transport endpoint is not connected"
-    r"|slurm_persist_conn|Resource temporarily unavailable",
-    re.IGNORECASE,
-)
-# With these the job cannot have been accepted: the request never arrived.
-_NOT_ARRIVED = re.compile(
-    r"connect failure|Connection refused|temporarily unable to accept|Resource temporarily unavailable",
-    re.IGNORECASE,
-)
-_NO_CONFIG = re.compile(
-    r"Unable to process configuration|configuration source|cannot stat file", re.IGNORECASE
-)
-_UNKNOWN_JOB = re.compile(r"Invalid job id|Job \S+ not found", re.IGNORECASE)
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
-# What Slurm says when it refuses -> what to do about it.
-_ADVICE = (
-    ("Invalid partition", "`sinfo -s` lists the partitions; `partition:` in the file names one."),
-    (
-        "node configuration is not available",
-        "`sinfo -o '%P %D %c %m %G'` shows what nodes have; ask for less.",
-    ),
-    ("Memory specification", "`sinfo -o '%P %m'` shows the memory of nodes in MiB; lower `mem_gib:`."),
-    ("Node count specification", "`sinfo -s` shows how many nodes a partition has; lower `nodes:`."),
-    ("More processors requested", "`sinfo -o '%P %D %c'` shows nodes and CPUs; ask for less."),
-    ("time limit", "`sinfo -o '%P %l'` shows the longest time of each partition; set `time_min:`."),
-    ("account", "`sacctmgr show assoc user=$USER format=account,partition,qos` lists yours; set `account:`."),
-    ("qos", "`sacctmgr show assoc user=$USER format=account,qos` lists yours; set `qos:`."),
-    ("feature", "`sinfo -o '%P %f'` lists the features of nodes; correct `constraint:`."),
-    ("node name", "`sinfo -N` lists the nodes; correct `nodelist:` or `exclude:`."),
-    ("reservation", "`scontrol show reservation` lists the reservations."),
-    ("dependency", "`hpcai queue` lists your jobs; correct `dependency:`."),
-    ("license", "`scontrol show licenses` lists the licenses."),
-)
-
-
 # What to say of a submission whose answer never came.
 IN_DOUBT = {
     "allowed": "Slurm may have accepted the job all the same.",
@@ -287,7 +252,7 @@ class SlurmClient:
                 next_step="Go to the cluster's login node; `hpcai local up` starts a Slurm here.",
             ) from error
         if done.status != 0:
-            raise _failure(done)
+            raise failure(done)
         return done
 
     def _query_environ(self) -> dict[str, str]:
@@ -324,7 +289,7 @@ class _Submission:
         try:
             return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
         except UnreachableError as error:
-            never_began = isinstance(error, shell.NoRoomToStart) or _NOT_ARRIVED.search(error.what)
+            never_began = isinstance(error, shell.NoRoomToStart) or NOT_ARRIVED.search(error.what)
             self.in_doubt = self.in_doubt or not never_began
             raise
         except ValueError as error:
@@ -351,30 +316,3 @@ def _one_of_many(jobs: Iterable[JobInfo], ident: str) -> Iterator[tuple[JobInfo,
     for job in jobs:
         if task.isdecimal() and str(job.array_job_id) == array and int(task) in job.array_task_ids:
             yield job, task
-
-
-def _failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
-    words = _words_of(done)
-    if _NO_CONFIG.search(done.stderr):
-        return SlurmError(
-            f"{done.program} finds no cluster: {words}.",
-            next_step="Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here.",
-        )
-    if _NO_ANSWER.search(done.stderr):
-        return UnreachableError(
-            f"slurmctld does not answer: {words}.",
-            next_step="`scontrol ping` tells whether it runs; try again later.",
-        )
-    if _UNKNOWN_JOB.search(words):
-        return NotFoundError(f"Slurm knows no such job: {words}.", next_step="`hpcai queue` lists your jobs.")
-    advice = next((advice for sign, advice in _ADVICE if sign.lower() in words.lower()), None)
-    return SlurmError(f"{done.program} refused: {words}.", next_step=advice)
-
-
-def _words_of(done: shell.Completed) -> str:
-    """Slurm's own words without what it puts before each line, the last line first: it says most."""
-    text = (
-        done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.status} and said nothing"
-    )
-    lines = [re.sub(r"^\S+: (error|fatal): ", "", line.strip()) for line in text.splitlines() if line.strip()]
-    return "; ".join(dict.fromkeys(reversed(lines))).rstrip(".")
