@@ -5,6 +5,7 @@ A test without the mark `programs`, `real` or `long` is pure: it may start no pr
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -56,6 +57,25 @@ def pytest_runtest_teardown() -> None:
     """After the last test of a session ends what others have shared, such as the cluster."""
     global _is_pure
     _is_pure = False
+
+
+# What tells a program that a launcher has started it.
+_OF_LAUNCHERS = (
+    "HOROVOD_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "LOCAL_WORLD_SIZE",
+    "SLURM_NTASKS",
+    "PMI_RANK",
+    "PMIX_RANK",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher_is_left_behind() -> Iterator[None]:
+    """MPI's library writes into the environment that programs of later tests inherit, past os.environ."""
+    yield
+    getenv = ctypes.CDLL(None).getenv
+    assert not [name for name in _OF_LAUNCHERS if getenv(name.encode())]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ Runs under torchrun, on GPUs with NCCL or on CPUs with Gloo, and goes on from it
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import time
@@ -135,3 +136,5 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
 
 if __name__ == "__main__":
     main()
+    # Ends Gloo's threads while Python still runs: one that lets go of a tensor later aborts the process.
+    gc.collect()

@@ -21,7 +21,13 @@ pytestmark = pytest.mark.real
 COMMAND = """answer=$HPCAI_OUTPUTS/answer.$SLURM_PROCID
 echo "task $SLURM_ARRAY_TASK_ID of rank $SLURM_PROCID" >"$answer"
 cat "$answer"
-[[ $SLURM_ARRAY_TASK_ID != 3 ]] || { echo "no way" >&2; exit 7; }"""
+[[ $SLURM_ARRAY_TASK_ID != 3 ]] || {
+  echo "no way" >&2
+  # Slurm ends the other rank as soon as one has failed, also before it has said all this.
+  touch "$HPCAI_OUTPUTS/told.$SLURM_PROCID"
+  until [[ -e $HPCAI_OUTPUTS/told.0 && -e $HPCAI_OUTPUTS/told.1 ]]; do sleep 0.1; done
+  exit 7
+}"""
 
 
 @pytest.fixture(scope="module")

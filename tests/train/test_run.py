@@ -151,6 +151,7 @@ def test_a_real_process_saves_at_sigusr1_and_goes_on_to_its_end(tiny_data: Path,
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def has(name: str) -> bool:
+        assert process.poll() is None, process.communicate()[1]
         return any(line.name == name for line in read_values(Run(tmp_path).paths.metrics()))
 
     try:
