@@ -22,7 +22,7 @@ from pathlib import Path
 from _whole_processes import medians_ms
 
 from hpcai.render.job import render_job
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load_text
 from hpcai.specs.site import load_site

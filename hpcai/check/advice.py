@@ -9,7 +9,7 @@ from hpcai.catalog.sizes import VmSize
 from hpcai.check import places
 from hpcai.check.findings import Finding
 from hpcai.check.told import Told
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.job import JobSpec
 
 # A scale set of CycleCloud's Slurm has as many nodes; beyond it two InfiniBand networks meet.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpcai.check.findings import Finding
 from hpcai.check.places import Sight
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 
 _SCRIPTS = (".py", ".sh", ".bash", ".pl", ".r", ".R", ".jl")
 _READ_BY_SHELL = re.compile(r"[$`*?{}<>~\\]")

@@ -11,7 +11,7 @@ from hpcai.check import enroot
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
 
 _SQUASHFS = b"hsqs"

@@ -17,7 +17,7 @@ from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError, UnreachableError
 from hpcai.render.job import render_job
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient

@@ -139,7 +139,7 @@ class _Check:
         from hpcai.check.job import check_job
         from hpcai.check.marked import with_places
         from hpcai.errors import NotFoundError
-        from hpcai.render.resolve import resolve_job
+        from hpcai.render.resolved import resolve_job
         from hpcai.slurm.vm_size import with_profile
 
         told, site = self.told, self.context.site
@@ -160,7 +160,7 @@ class _Check:
     def _unsized(self, spec: JobSpec) -> list[Finding]:
         """The findings of a job whose profile is not known: what would follow from one is left out."""
         from hpcai.check.job import check_job
-        from hpcai.render.resolve import resolve_job
+        from hpcai.render.resolved import resolve_job
 
         plain = spec.model_copy(update={"profile": None})
         job = resolve_job(plain, self.context.site, interpreter=Path(sys.executable))

@@ -17,7 +17,7 @@ from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option,
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
     from hpcai.launch.local import LocalJob
-    from hpcai.render.resolve import Where
+    from hpcai.render.resolved import Where
     from hpcai.runs.record import Run
     from hpcai.specs.job import JobSpec
 

@@ -15,7 +15,7 @@ from hpcai.cli.output import emit_object, emit_rows, put, say
 
 if TYPE_CHECKING:
     from hpcai.cli.submit_steps import Manner
-    from hpcai.render.resolve import Where
+    from hpcai.render.resolved import Where
     from hpcai.specs.job import JobSpec
 
 _SHOWN = 3

@@ -13,7 +13,7 @@ from hpcai.cli.context import Context, find_context
 from hpcai.cli.output import emit_object, emit_rows, put, say
 
 if TYPE_CHECKING:
-    from hpcai.render.resolve import Where
+    from hpcai.render.resolved import Where
     from hpcai.runs.record import Run
     from hpcai.specs.steps import Step, Steps
 

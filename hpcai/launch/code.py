@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.runs import files, snapshot, sources
 from hpcai.runs.jsonl import cannot_write
 from hpcai.runs.paths import RunPaths

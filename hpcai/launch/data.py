@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from hpcai.errors import HpcaiError, NotFoundError
-from hpcai.render.resolve import ResolvedJob, Where
+from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.specs.job import DataSpec
 
 LOG = logging.getLogger(__name__)

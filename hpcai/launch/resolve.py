@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpcai.errors import ToolError, UnreachableError
 from hpcai.render.job import render_job
-from hpcai.render.resolve import ResolvedJob, Where, resolve_job
+from hpcai.render.resolved import ResolvedJob, Where, resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site, load_site
 

@@ -14,7 +14,7 @@ from hpcai.launch import code, local, secrets
 from hpcai.launch.data import refuse_missing_data
 from hpcai.launch.resolve import resolve
 from hpcai.render.job import render_job
-from hpcai.render.resolve import ResolvedJob, Where
+from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcai.errors import HpcaiError, StageError
 from hpcai.launch.ends import outcome_of_record
 from hpcai.render.job import stash_of_job
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from hpcai.errors import RenderError
 from hpcai.render import container, options
 from hpcai.render.environment import quote, render
-from hpcai.render.resolve import ResolvedJob, Where
+from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.render.secrets import needs_stash, secret_lines
 from hpcai.specs.job import JobSpec
 from hpcai.specs.secrets import stash_of
@@ -31,10 +32,23 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
     _check(job, run_dir, where)
     stash = stash_of_job(job, run_dir)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
+    contained = _container(job, run_dir, steps=2 if gloo else 1)
+    recorded = run_dir is not None or where == "local"
+    retry = spec.retry if recorded else None
+    alone = re.fullmatch(r"R?B:(?:SIG)?([A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    relayed = recorded or bool(spec.secrets) or alone is not None
     return render(
         "sbatch/job.sh.j2",
-        **_container(job, run_dir, steps=2 if gloo else 1),
+        **contained,
         job=spec,
+        recorded=recorded,
+        retry=retry,
+        relayed=relayed,
+        tells_term=alone is not None and alone[1] in ("TERM", "15"),
+        # One task of an array has the number of them all.
+        this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
+        step="hpcai_step " if relayed else "",
+        ends=bool(spec.teardown or contained["leaves"] or retry or stash),
         env=_env(spec),
         where=where,
         run_dir=None if run_dir is None else str(run_dir),

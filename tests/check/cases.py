@@ -22,7 +22,7 @@ from hpcai.check.probe import check_probe, probe_of
 from hpcai.check.script import check_script
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, UnreachableError
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
 from hpcai.slurm.vm_size import with_profile
 from hpcai.specs.job import JobSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.check.job import Surroundings, check_job
-from hpcai.render.resolve import ResolvedJob
+from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 

@@ -14,7 +14,7 @@ import pytest
 from hpcai.launch import script
 from hpcai.launch.again import submit_again
 from hpcai.launch.resolve import preview
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec

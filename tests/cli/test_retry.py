@@ -14,7 +14,7 @@ import pytest
 
 from hpcai import shell
 from hpcai.render.job import render_job
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.runs import jsonl
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run

@@ -9,7 +9,7 @@ import pytest
 from hpcai.errors import NotFoundError
 from hpcai.launch.data import refuse_missing_data
 from hpcai.launch.script import create_record
-from hpcai.render.resolve import ResolvedJob, Where
+from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.specs.job import DataSpec, JobSpec
 from hpcai.specs.site import Site
 from hpcai.staging.push import push

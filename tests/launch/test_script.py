@@ -13,7 +13,7 @@ import pytest
 from hpcai.errors import SlurmError, StageError
 from hpcai.launch.resolve import preview
 from hpcai.launch.script import SubmissionInterrupted, submit_run
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec

@@ -13,7 +13,7 @@ import pytest
 from hpcai.errors import NotFoundError, SlurmError
 from hpcai.launch import script, secrets
 from hpcai.render.job import stash_of_job
-from hpcai.render.resolve import ResolvedJob, resolve_job
+from hpcai.render.resolved import ResolvedJob, resolve_job
 from hpcai.runs.find import list_runs
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo

@@ -19,7 +19,7 @@ from hpcai.catalog.profiles import profiles
 from hpcai.render.cluster import open_parameters, parameter_groups, prefix, render_cluster
 from hpcai.render.environment import shipped
 from hpcai.render.job import render_job
-from hpcai.render.resolve import ResolvedJob, resolve_job
+from hpcai.render.resolved import ResolvedJob, resolve_job
 from hpcai.specs.cluster import ClusterSpec, Nodearray
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load, load_as

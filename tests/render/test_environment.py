@@ -17,7 +17,7 @@ import hpcai
 from hpcai.render.cluster import render_cluster
 from hpcai.render.environment import shipped
 from hpcai.render.job import render_job
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load
 from hpcai.specs.site import Site

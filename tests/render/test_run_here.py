@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hpcai import shell
 from hpcai.render.environment import quote
 from hpcai.render.job import render_job
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.runs import jsonl
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site

@@ -13,7 +13,7 @@ import yaml
 from hpcai.catalog.profiles import profile
 from hpcai.render.environment import shipped
 from hpcai.render.job import render_job
-from hpcai.render.resolve import resolve_job
+from hpcai.render.resolved import resolve_job
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load_text
 from hpcai.specs.site import Site
