@@ -32,7 +32,7 @@ def check_container(
     if is_file(container.image):
         path = Path(os.path.normpath(job.workdir / container.image))
         yield from check_image(path, "container.image", told, sight, environ)
-    else:
+    elif container.login is None:
         yield from enroot.check_credentials(container.image, "container.image", sight, environ)
     for index, mount in enumerate(container.mounts):
         source = mount.partition(":")[0]

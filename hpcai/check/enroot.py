@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import shlex
 import stat
+import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 
 from hpcai.check import places
 from hpcai.check.findings import Finding
 from hpcai.errors import HpcaiError
 from hpcai.slurm.answers import NodeInfo
-from hpcai.specs.container import is_file
+from hpcai.specs.container import is_of_azure, registry_of
 
 _NGC = ("nvcr.io", "authn.nvidia.com")
 # Of an unpacked image, what Pyxis and Enroot write meanwhile takes about so much (pyxis#41, #53).
 _TIMES = 3
-
-
-def registry_of(image: str) -> str | None:
-    """The host of a reference, None for Docker Hub and for a file."""
-    if is_file(image):
-        return None
-    name = re.sub(r"^dockerd?://", "", image)
-    host = name.rpartition("#")[0].rpartition("@")[2]
-    if not host:
-        first, slash, _ = name.partition("/")
-        host = first.rpartition("@")[2] if slash and re.search(r"[.:]", first) else ""
-    return host.partition(":")[0] or None
 
 
 def credentials_file(environ: Mapping[str, str]) -> Path:
@@ -49,20 +41,23 @@ def check_credentials(
     if host is None:
         return
     file = credentials_file(environ)
-    known = machines(file)
+    known = passwords(file)
     wanted = _NGC if host == _NGC[0] else (host,)
     missing = [one for one in wanted if one not in known]
     if missing:
         # Many images are public: only a private registry always asks.
-        is_private = host.endswith(".azurecr.io")
+        is_private = is_of_azure(image)
+        login = "set container.login: managed_identity, or " if is_private else ""
         lines = " and ".join(f"machine {one} login USER password PASSWORD" for one in missing)
         yield Finding(
             "image-credentials",
             "warning" if is_private or known else "note",
             where,
             f"{str(file)!r} has no line for {' and '.join(missing)}: a private image ends with 401.",
-            f"A public image needs none; else add a line: {lines}.",
+            f"A public image needs none; else {login}add a line: {lines}.",
         )
+    for one in wanted:
+        yield from _of_token(one, known.get(one, ""), where, is_of_azure(image))
     if known:
         yield from _of_file(file, where, sight)
 
@@ -84,13 +79,39 @@ def _of_file(file: Path, where: str, sight: places.Sight) -> Iterator[Finding]:
         )
 
 
-def machines(file: Path) -> list[str]:
-    """The hosts for which a file of Enroot's, in netrc's form, has a line."""
+def passwords(file: Path) -> dict[str, str]:
+    """The password of each host for which a file of Enroot's, in netrc's form, has a line."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
-    return re.findall(r"^\s*machine\s+(\S+)", text, flags=re.MULTILINE)
+        return {}
+    lines = re.findall(r"^\s*machine\s+(\S+)(?:.*?\spassword\s+(\S+))?", text, flags=re.MULTILINE)
+    return dict(reversed(lines))
+
+
+def _end_of_token(password: str) -> float | None:
+    """When a JSON web token ends (RFC 7519), in seconds of the epoch; None for another password."""
+    body = password.split(".")[1] if password.count(".") == 2 else ""
+    try:
+        end = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return float(end) if isinstance(end, int | float) else None
+
+
+def _of_token(host: str, password: str, where: str, is_azure: bool) -> Iterator[Finding]:
+    """Whether the password will have ended when the job begins."""
+    end = _end_of_token(password)
+    if end is None:
+        return
+    date = datetime.fromtimestamp(end, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    past = end < time.time()
+    what = f"The password of {host} is a token that {'ended' if past else 'ends'} at {date}."
+    then = "" if past else " A job that still waits then ends with 401."
+    fix = "Renew it."
+    if is_azure:
+        fix = "With container.login: managed_identity each job gets one when it begins."
+    yield Finding("credentials-expire", "warning", where, what + then, fix)
 
 
 def check_data_path(where: str, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from hpcai.errors import RenderError
 from hpcai.render.environment import quote
-from hpcai.specs.container import ContainerSpec, is_file
+from hpcai.specs.container import ContainerSpec, is_file, registry_of
 
 # What is taken for granted: CycleCloud's Slurm brings it.
 PYXIS = "0.21"
+# Who signs in with a token and not as a person.
+ACR_USER = "00000000-0000-0000-0000-000000000000"
 # In which release of Pyxis each of these came.
 ENTRYPOINT_LOG = (0, 20)
 UNSHARE = SPACES = (0, 24)
@@ -43,6 +45,10 @@ class SharedImage:
     uri: str
     moves: bool
     """Whether the same name may be another image tomorrow."""
+    registry: str | None = None
+    """The Azure registry that the node's identity signs in to; None: Enroot finds the password, if any."""
+    client_id: str | None = None
+    """Which of the node's identities."""
 
 
 def shared_image(container: ContainerSpec, nodes: int, images: Path) -> SharedImage | None:
@@ -51,12 +57,17 @@ def shared_image(container: ContainerSpec, nodes: int, images: Path) -> SharedIm
     A tag that moves (`latest`, or none) is imported by each job, so that none starts from an old image.
     """
     reference = image_reference(container.image, "/")
-    if nodes == 1 or is_file(container.image) or reference.startswith("dockerd://"):
+    is_alone = nodes == 1 and container.login is None
+    if is_alone or is_file(container.image) or reference.startswith("dockerd://"):
         return None
     name = re.sub(r"^docker://", "", reference)
     moves = re.search(r"[:@][^/#]*$", name.rpartition("#")[2]) is None or name.endswith(":latest")
     file = re.sub(r"[^A-Za-z0-9._-]+", "+", re.sub(r"^[^#]*@(?=[^#]*#)", "", name)).lstrip("+")
-    return SharedImage(str(images), file, f"docker://{name}", moves)
+    if container.login is None:
+        return SharedImage(str(images), file, f"docker://{name}", moves)
+    uri = f"docker://{ACR_USER}@{name}"
+    client_id = container.login.partition("/")[2] or None
+    return SharedImage(str(images), file, uri, moves, registry_of(container.image), client_id)
 
 
 def pyxis_words(

@@ -65,6 +65,7 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         mpi=spec.needs_pmix,
         heredoc=_heredoc(spec),
         ports=TENSORFLOW_PORTS,
+        acr_user=container.ACR_USER,
         teardown_s=TEARDOWN_S,
         workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )

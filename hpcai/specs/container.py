@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from hpcai.specs.fields import AbsolutePath, Many, Model, Name, Variable, wrong
+from hpcai.specs.fields import AbsolutePath, Many, Model, Name, Variable, matches, wrong
 
 FLAGS = (
     *("bind", "nodev", "noexec", "nofail", "nosuid", "private", "rbind", "ro", "rprivate", "rshared"),
@@ -21,6 +21,23 @@ def is_file(image: str) -> bool:
     if image.startswith((".", "/")):
         return True
     return image.endswith((".sqsh", ".squashfs")) and "#" not in image and "://" not in image
+
+
+def registry_of(image: str) -> str | None:
+    """The host of a reference, without port; None for Docker Hub and for a file."""
+    if is_file(image):
+        return None
+    name = re.sub(r"^dockerd?://", "", image)
+    host = name.rpartition("#")[0].rpartition("@")[2]
+    if not host:
+        first, slash, _ = name.partition("/")
+        host = first.rpartition("@")[2] if slash and re.search(r"[.:]", first) else ""
+    return host.partition(":")[0] or None
+
+
+def is_of_azure(image: str) -> bool:
+    """Whether an image lies in an Azure Container Registry, whose passwords are tokens of three hours."""
+    return bool(re.search(r"\.azurecr\.(io|cn|us)$", registry_of(image) or ""))
 
 
 def _image(text: str) -> str:
@@ -70,10 +87,18 @@ def _file(text: str) -> str:
     return text
 
 
+_LOGIN = matches(
+    r"managed_identity(/[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?",
+    "managed_identity, or managed_identity/CLIENT-ID where a node has several",
+)
+
+
 class ContainerSpec(Model):
-    """A Pyxis container; each field is the flag without `--container-`."""
+    """A Pyxis container; each field but `login` is the flag without `--container-`."""
 
     image: Annotated[str, AfterValidator(_image)]
+    login: Annotated[str, _LOGIN] | None = None
+    """Whose identity gets the password of the image's registry when the job has begun."""
     mounts: Many[Annotated[str, AfterValidator(_mount)]] = ()
     workdir: AbsolutePath | None = None
     name: Name | None = None

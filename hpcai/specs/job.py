@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hpcai.specs.components import ComponentSpec, contradictions_of_components
-from hpcai.specs.container import ContainerSpec
+from hpcai.specs.container import ContainerSpec, is_of_azure
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, refuse, wrong
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.retry import RetrySpec, retry_contradictions
@@ -265,6 +265,12 @@ def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     elif container.save is not None and job.nodes > 1:
         what = f"would be written by each of the {job.nodes} nodes at once; save with nodes: 1"
         yield Contradiction(("container", "nodes"), what, ("container", "save"))
+    if container.login is not None and not is_of_azure(container.image):
+        what = f"is for images of an Azure registry, NAME.azurecr.io, and image is {container.image!r}"
+        yield Contradiction(("container",), what, ("container", "login"))
+    elif container.login is not None and re.match("dockerd://|[^#/]*@", container.image):
+        what = "gets the image by itself: leave dockerd:// and USER@ out of image"
+        yield Contradiction(("container",), what, ("container", "login"))
     if container.entrypoint_log and container.entrypoint is False:
         what = "shows what the entrypoint prints, and entrypoint is false"
         yield Contradiction(("container",), what, ("container", "entrypoint_log"))

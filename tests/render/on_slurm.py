@@ -83,6 +83,13 @@ class Slurm:
         return self.wait(job_id, is_there=has_ended), run
 
 
+class PlainSlurm(Slurm):
+    """Runs lie in folders without a space: Pyxis 0.21 could not mount them."""
+
+    def run_folder(self, spec: JobSpec) -> Path:
+        return self.folder / f"run-{spec.name}"
+
+
 def has_ended(job: dict[str, str]) -> bool:
     return job["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
 

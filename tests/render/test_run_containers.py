@@ -20,18 +20,11 @@ from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from hpcai.staging.pack import pack
 from tests.container_cluster import Containers
-from tests.render.on_slurm import Slurm, has_ended, logs
+from tests.render.on_slurm import PlainSlurm, Slurm, has_ended, logs
 from tests.render.test_run_real import HOROVOD, MPI
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
-
-
-class PlainSlurm(Slurm):
-    """Runs lie in folders without a space: Pyxis 0.21 could not mount them."""
-
-    def run_folder(self, spec: JobSpec) -> Path:
-        return self.folder / f"run-{spec.name}"
 
 
 @pytest.fixture

@@ -152,6 +152,18 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
     [
         ("components: [{}]\n", "components: holds one part; give two or more"),
         (
+            "container: {image: nvcr.io#a/b:1, login: managed_identity}\n",
+            "container.login: is for images of an Azure registry, NAME.azurecr.io, and image is 'nvcr.io#a/b:1'",
+        ),
+        (
+            "container: {image: me@a.azurecr.io#b, login: managed_identity}\n",
+            "container.login: gets the image by itself: leave dockerd:// and USER@ out of image",
+        ),
+        (
+            "container: {image: a.azurecr.io#b, login: me}\n",
+            "container.login: got 'me'; managed_identity, or managed_identity/CLIENT-ID where a node has",
+        ),
+        (
             "array: 0-3\ncontainer: {image: a, save: x.sqsh}\n",
             "container.save: would be written by each of its tasks at once",
         ),
