@@ -44,7 +44,7 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         recorded=recorded,
         retry=retry,
         relayed=relayed,
-        tells_term=alone is not None and alone[1] in ("TERM", "15"),
+        tells_term=where == "slurm" and alone is not None and alone[1] in ("TERM", "15"),
         # One task of an array has the number of them all.
         this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
         step="hpcai_step " if relayed else "",

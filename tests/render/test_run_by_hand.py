@@ -25,7 +25,9 @@ def test_all_that_the_ranks_print_is_in_one_file_and_no_folder_is_made(slurm: Sl
         command=f'echo "rank ${rank} of attempt $HPCAI_ATTEMPT"', launcher=launcher, nodes=2, cpus_per_task=1
     )
     assert slurm.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED"
-    assert sorted(out.read_text().splitlines()) == ["rank 0 of attempt 0", "rank 1 of attempt 0"]
+    # (torchrun complains of an agent that ends before the others.)
+    said = [line for line in out.read_text().splitlines() if line.startswith("rank")]
+    assert sorted(said) == ["rank 0 of attempt 0", "rank 1 of attempt 0"]
     assert sorted(slurm.folder.iterdir()) == [slurm.folder / "by-hand.sbatch", out]
 
 

@@ -157,7 +157,9 @@ def test_tensorflow_finds_its_tasks_on_this_machine(
 ) -> None:
     command = 'echo "$TF_CONFIG"'
     if servers is not None:
-        command += "; [[ $SLURM_PROCID = 0 ]] || exec sleep 60"
+        # The others end when the chief does, also before they have told anything.
+        command += "; touch $HPCAI_OUTPUTS/$SLURM_PROCID; [[ $SLURM_PROCID = 0 ]] || exec sleep 60"
+        command += "; until [[ -e $HPCAI_OUTPUTS/1 && -e $HPCAI_OUTPUTS/2 ]]; do sleep 0.1; done"
     done = plainly_here(command=command, launcher="tensorflow", ntasks_per_node=3, parameter_servers=servers)
     assert (done.status, done.stderr) == (0, "")
     told = [json.loads(plainly_here.log(f"{rank}.out")) for rank in range(3)]
