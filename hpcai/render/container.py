@@ -33,6 +33,12 @@ def image_reference(image: str, workdir: str) -> str:
     host, slash, path = rest.partition("/")
     if slash and host and "#" not in rest and re.search(r"[.:]", host):
         rest = f"{host}#{path}"
+    host, _, path = rest.rpartition("#")
+    user, at, host = host.rpartition("@")
+    if host in ("docker.io", "index.docker.io"):
+        # Enroot 4.0 asks a host of that name, and Docker Hub's is another, which it takes without one.
+        path = path if "/" in path else f"library/{path}"
+        rest = f"{user}{at}{path}"
     return (scheme or "") + rest
 
 
@@ -51,23 +57,29 @@ class SharedImage:
     """Which of the node's identities."""
 
 
-def shared_image(container: ContainerSpec, nodes: int, images: Path) -> SharedImage | None:
+def moves(image: str) -> bool:
+    """Whether the same name may be another image tomorrow: a tag `latest`, or none."""
+    return re.search(r"[:@][^/#]*$", image.rpartition("#")[2]) is None or image.endswith(":latest")
+
+
+def shared_image(
+    container: ContainerSpec, nodes: int, images: Path, *, is_array: bool = False
+) -> SharedImage | None:
     """What an import for all nodes is rendered from; None where each node may take the image itself.
 
-    A tag that moves (`latest`, or none) is imported by each job, so that none starts from an old image.
+    A name that moves is imported by each job, so that none starts from an old image.
     """
     reference = image_reference(container.image, "/")
-    is_alone = nodes == 1 and container.login is None
+    name = re.sub(r"^docker://", "", reference)
+    is_alone = nodes == 1 and container.login is None and (not is_array or moves(name))
     if is_alone or is_file(container.image) or reference.startswith("dockerd://"):
         return None
-    name = re.sub(r"^docker://", "", reference)
-    moves = re.search(r"[:@][^/#]*$", name.rpartition("#")[2]) is None or name.endswith(":latest")
     file = re.sub(r"[^A-Za-z0-9._-]+", "+", re.sub(r"^[^#]*@(?=[^#]*#)", "", name)).lstrip("+")
     if container.login is None:
-        return SharedImage(str(images), file, f"docker://{name}", moves)
+        return SharedImage(str(images), file, f"docker://{name}", moves(name))
     uri = f"docker://{ACR_USER}@{name}"
     client_id = container.login.partition("/")[2] or None
-    return SharedImage(str(images), file, uri, moves, registry_of(container.image), client_id)
+    return SharedImage(str(images), file, uri, moves(name), registry_of(container.image), client_id)
 
 
 def pyxis_words(

@@ -185,7 +185,8 @@ def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[st
     mounts = [*own, *job.mounts]
     container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
     container.refuse_what_enroot_lacks(spec, job.enroot_version)
-    shared = container.shared_image(spec, sum(part.nodes for part in job.spec.parts), job.images)
+    nodes = sum(part.nodes for part in job.spec.parts)
+    shared = container.shared_image(spec, nodes, job.images, is_array=job.spec.array is not None)
     kept = container.kept_name(spec, steps)
     pyxis = container.pyxis_words(
         spec,
