@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, container, enroot, places, price, sizes
+from hpcai.check import account, advice, command, enroot, places, price, sizes, sure
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
@@ -59,17 +59,20 @@ class Checked:
     expected: ExpectedStart | None = None
 
 
-def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None) -> Checked:
+def check_job(
+    job: ResolvedJob, around: Surroundings, client: SlurmClient | None, *, is_behind: bool = False
+) -> Checked:
     """Everything that can be known of a job before the queue; nothing is submitted or written.
 
-    `client` answers within what is left of the time, or there is None.
+    `client` answers within what is left of the time, or there is None. `is_behind`: a step above it runs
+    first.
     """
     site, told = around.site, around.told
     found = list(_refused_by_rendering(job, site.runs_root))
     found += _told_by_slurm(job.spec, told, client)
     found += _folders(job, around)
-    found += command.check_command(job, around.sight)
-    found += container.check_container(job, told, around.sight, around.environ)
+    found += sure.of_texts_and_files(job, told, around.sight, around.environ, is_behind=is_behind)
+    found += command.check_lines(job.spec)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
     found += secrets_by_reference(job.spec, around.environ)

@@ -41,6 +41,8 @@ def look(given: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return case.found()
 
 
+# `bash -n` reads what the jobs give to bash.
+@pytest.mark.programs
 @pytest.mark.parametrize(("ident", "given"), every("bad"))
 def test_what_is_bad_is_found(
     ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +64,7 @@ def test_what_is_bad_is_found(
     assert {finding.id for finding in every_one} <= findings.known().keys()
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("ident", "given"), every("good"))
 def test_what_is_good_is_not_found(
     ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
