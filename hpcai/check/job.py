@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tempfile
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, enroot, places, price, sizes, sure
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
 from hpcai.check.told import NAMES, Told, all_at_once
-from hpcai.errors import HpcaiError, RenderError, UnreachableError
+from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
 from hpcai.render.resolved import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
@@ -82,7 +84,7 @@ def check_job(
         try:
             expected = _test_only(job, client)
         except HpcaiError as error:
-            found += refused_by_slurm(error)
+            found += refused_by_slurm(error, job.spec)
     for part in job.spec.parts:
         size = sizes.size_of(part, told, site).size
         found += price.check_price(part, size, told, around.prices, site.region)
@@ -106,7 +108,8 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
         render_job(job, runs_root / job.spec.experiment / job.spec.name)
     except RenderError as error:
         fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-        yield Finding("file-refused", "error", "file", error.what, fix or None)
+        named = re.match(r"`(\w+):", error.what)
+        yield Finding("file-refused", "error", named[1] if named else "file", error.what, fix or None)
 
 
 def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
@@ -138,19 +141,6 @@ def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
         yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
 
 
-def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
-    """What it means when `sbatch --test-only` says no, or nothing."""
-    if isinstance(error, UnreachableError):
-        what = "When it would start is not known: sbatch --test-only got no answer in time."
-        yield Finding(
-            "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
-        )
-        return
-    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
-    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-    yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
-
-
 def findings_of_file(error: SpecFileError) -> list[Finding]:
     """A finding per mistake of a file."""
     return [
@@ -171,7 +161,7 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
         try:
             never = dependency_breach(spec.dependency, client)
         except HpcaiError as error:
-            yield from refused_by_slurm(error)
+            yield from refused_by_slurm(error, spec)
         else:
             yield from [_of_breach(never)] if never else []
     if told.config is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -161,10 +162,15 @@ def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
 
 
 def _submit(given: _Given, context: Context) -> Run:
+    from hpcai.errors import SlurmError
     from hpcai.launch.script import SubmissionInterrupted
 
     try:
         return given.submit(context)
+    except SlurmError as error:
+        if error.next_step is None and given.document.origin != "-":
+            error.next_step = f"`hpcai check {shlex.quote(given.document.origin)}` tells where in the file."
+        raise
     except SubmissionInterrupted as interrupted:
         say(f"\n{interrupted}")
     except KeyboardInterrupt:

@@ -298,7 +298,9 @@ def _anchor(document: Document, key: str, base: Path) -> None:
 def _path_mistakes(document: Document) -> Iterator[Mistake]:
     for key in _FOLDERS:
         folder = document.data.get(key)
-        if isinstance(folder, str) and not Path(folder).is_dir():
+        if folder == "":
+            yield document.place((key,)).mistake(key, "got ''; a folder, or leave the key out")
+        elif isinstance(folder, str) and not Path(folder).is_dir():
             message = f"got {document.written[(key,)]!r}, which is not a folder here"
             yield document.place((key,)).mistake(key, message)
     data = document.data.get("data")
