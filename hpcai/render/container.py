@@ -90,10 +90,12 @@ def pyxis_words(
     env_names: Sequence[str],
     steps_in_container: int,
     imported: bool,
+    of_run: bool = False,
 ) -> list[str]:
     """The flags as words for bash, for every srun that enters the container.
 
     `imported`: whether the script has made the image a file, and named it `$hpcai_image`.
+    `of_run`: whether the run's folder is one that only the script knows.
     """
     image = '"$hpcai_image"' if imported else quote(image_reference(container.image, workdir))
     words = [f"--container-image={image}"]
@@ -103,7 +105,7 @@ def pyxis_words(
         words.append(f'--container-name="{name}-$SLURM_JOB_ID"')
     words.append(f"--container-workdir={quote(container.workdir or workdir)}")
     own = [_absolute(mount, workdir) for mount in container.mounts]
-    words.append(f"--container-mounts={_mounts([*mounts, *own])}")
+    words.append(f"--container-mounts={_mounts([*mounts, *own], of_run=of_run)}")
     words += _switches(container)
     names = list(dict.fromkeys([*env_names, *container.env]))
     if names:
@@ -193,10 +195,13 @@ def _absolute(mount: str, workdir: str) -> str:
     return f"{os.path.normpath(f'{workdir}/{source}')}:{rest if colon else source}"
 
 
-def _mounts(mounts: Sequence[str]) -> str:
-    """All mounts as one word; `$hpcai_scratch_mount` is known only on the node."""
-    fixed = quote(",".join(dict.fromkeys(mounts)) + ",")
-    return fixed + '"$hpcai_scratch_mount:$hpcai_scratch_mount"'
+def _mounts(mounts: Sequence[str], *, of_run: bool) -> str:
+    """All mounts as one word; what is known only on the node as its variable.
+
+    The scratch first: a later mount may lie in it, or take its place.
+    """
+    run = ",$HPCAI_RUN_DIR:$HPCAI_RUN_DIR" if of_run else ""
+    return f'"$hpcai_scratch_mount:$hpcai_scratch_mount{run},"{quote(",".join(dict.fromkeys(mounts)))}'
 
 
 def bind(path: str) -> str:

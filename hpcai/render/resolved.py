@@ -117,8 +117,8 @@ def _shaped(spec: JobSpec, found: Profile) -> tuple[dict[str, Any], str | None]:
     binds = is_even and all(update[key] == getattr(part, key) for key in shape)
     if not is_even:
         update["ntasks_per_node"] = None
-    if gpus_asked(spec).key not in (None, "gpus_per_node"):
-        # The field that asks for them says it to Slurm.
+    if gpus_asked(spec).key not in (None, "gpus_per_node") or spec.ntasks_per_gpu is not None:
+        # The field that asks for them, or for their tasks, says it to Slurm.
         update["gpus_per_node"] = None
     return update, part.cpu_bind if binds else None
 
@@ -152,12 +152,18 @@ def _gpus(spec: JobSpec, found: Profile) -> int | None:
 
 
 def _shape(spec: JobSpec, part: Profile) -> dict[str, Any]:
-    """Tasks per node and CPUs per task; more or fewer tasks than the profile has share the job's cores."""
+    """Tasks per node and CPUs per task; more or fewer tasks than the profile has share the job's cores.
+
+    None where they are counted per GPU.
+    """
     ntasks = spec.ntasks_per_node or part.ntasks_per_node or 1
     cpus = spec.cpus_per_task or part.cpus_per_task
     if spec.cpus_per_task is None and part.ntasks_per_node and part.cpus_per_task:
         cpus = max(1, part.ntasks_per_node * part.cpus_per_task // ntasks)
-    return {"ntasks_per_node": ntasks, "cpus_per_task": cpus}
+    return {
+        "ntasks_per_node": ntasks if spec.ntasks_per_gpu is None else None,
+        "cpus_per_task": cpus if spec.cpus_per_gpu is None else None,
+    }
 
 
 def _memory_gib(found: Profile, part: Profile, shape: Mapping[str, int | None]) -> float | None:

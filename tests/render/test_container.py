@@ -131,7 +131,8 @@ FLAGS = [
     ({"unshare": ["net", "ipc", "net"]}, "--container-unshare=net,ipc"),
     (
         {"mounts": ["/a:/b:ro", "./c", "../d:/e", "tmpfs:/f"]},
-        "--container-mounts='/r:/r,/a:/b:ro,/w/c:./c,/d:/e,tmpfs:/f,'\"$hpcai_scratch_mount:$hpcai_scratch_mount\"",
+        '--container-mounts="$hpcai_scratch_mount:$hpcai_scratch_mount,"'
+        "'/r:/r,/a:/b:ro,/w/c:./c,/d:/e,tmpfs:/f'",
     ),
 ]
 
