@@ -17,6 +17,7 @@ from hpcai.check import places
 from hpcai.check.findings import Finding
 from hpcai.errors import HpcaiError
 from hpcai.slurm.answers import NodeInfo
+from hpcai.slurm.plugstack import pyxis_options
 from hpcai.specs.container import is_of_azure, registry_of
 
 _NGC = ("nvcr.io", "authn.nvidia.com")
@@ -169,38 +170,14 @@ def enroot_settings(environ: Mapping[str, str]) -> dict[str, str] | None:
     return settings_of(text) if text else None
 
 
+def is_standin(environ: Mapping[str, str]) -> bool:
+    """Whether the embedded cluster's stand-in plays Pyxis, which also takes an unpacked image."""
+    return "standin" in Path(pyxis_options(environ).get("plugin", "")).name
+
+
 def settings_of(text: str) -> dict[str, str]:
     """`KEY value` by line, as enroot.conf has it."""
     return dict(re.findall(r"^\s*(ENROOT_\w+)\s+(.*?)\s*$", text, flags=re.MULTILINE))
-
-
-def pyxis_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """The options of Pyxis in plugstack.conf of this machine, its path as `plugin`; empty without."""
-    config = environ.get("SLURM_CONF")
-    folders = [Path(config).parent] if config else [Path("/etc/slurm"), Path("/etc/slurm-llnl")]
-    for folder in folders:
-        for line in _plugstack_lines(folder / "plugstack.conf"):
-            words = line.split()
-            if len(words) > 1 and "pyxis" in Path(words[1]).name:
-                return {"plugin": words[1]} | dict(word.split("=", 1) for word in words[2:] if "=" in word)
-    return {}
-
-
-def _plugstack_lines(file: Path, depth: int = 0) -> Iterator[str]:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        text = line.partition("#")[0].strip()
-        included = re.fullmatch(r"include\s+(\S+)", text)
-        if included and depth < 3:
-            pattern = Path(included[1])
-            folder = pattern.parent if pattern.is_absolute() else file.parent / pattern.parent
-            for each in sorted(folder.glob(pattern.name)):
-                yield from _plugstack_lines(each, depth + 1)
-        elif text and not included:
-            yield text
 
 
 def _expanded(text: str, environ: Mapping[str, str]) -> str:

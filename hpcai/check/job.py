@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, container, enroot, places, price, sizes
+from hpcai.check import account, advice, command, container, enroot, paths, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
@@ -47,6 +47,16 @@ class Surroundings:
     """When, by the monotonic clock, nothing is waited for any more."""
 
     @property
+    def pyxis_release(self) -> str | None:
+        """What the settings say, else what Slurm's commands and files tell."""
+        return self.site.pyxis_version or self.told.pyxis_release
+
+    @property
+    def looks_s(self) -> float:
+        """How long a path may take to answer."""
+        return min(paths.ANSWERS_WITHIN_S, max(_LEAST_S, self.until - time.monotonic()))
+
+    @property
     def sight(self) -> places.Sight:
         return places.Sight(self.told.nodes or (), self.site.shared_folders)
 
@@ -67,12 +77,9 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
     site, told = around.site, around.told
     found = list(_refused_by_rendering(job, site.runs_root))
     found += _told_by_slurm(job.spec, told, client)
-    found += _folders(job, around)
-    found += command.check_command(job, around.sight)
-    found += container.check_container(job, told, around.sight, around.environ)
+    found += paths.in_time(_looks(job, around), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
-    found += secrets_by_reference(job.spec, around.environ)
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):
@@ -84,6 +91,20 @@ def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None
         size = sizes.size_of(part, told, site).size
         found += price.check_price(part, size, told, around.prices, site.region)
     return Checked(tuple(dict.fromkeys(found)), expected)
+
+
+def _looks(job: ResolvedJob, around: Surroundings) -> dict[str, Callable[[], Iterable[Finding]]]:
+    """What looks at paths of the job, by the key that names most of them."""
+    sight, environ = around.sight, around.environ
+    return {
+        "workdir": lambda: _folders(job, around),
+        "command": lambda: command.check_command(job, sight),
+        "container": lambda: container.check_container(
+            job, around.told, sight, environ, around.pyxis_release
+        ),
+        "data": lambda: advice.slow_mounts(job),
+        "secrets": lambda: secrets_by_reference(job.spec, environ),
+    }
 
 
 def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
@@ -187,7 +208,10 @@ def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     refused = places.refuses_writing(root)
     if refused:
         yield refused
-    if not job.workdir.is_dir():
+    entry = paths.looked_at(job.workdir)
+    if entry.refused:
+        yield paths.closed(job.workdir, entry.refused, "workdir", is_sure=True)
+    elif not entry.is_folder:
         what = f"There is no folder {str(job.workdir)!r}."
         yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
     by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.check import paths
 from hpcai.check.findings import Finding
 from hpcai.slurm.answers import NodeInfo
 
@@ -55,6 +56,7 @@ class Sight:
 
     def only_here(self, path: Path) -> str | None:
         """Why the nodes may not see a path; None when they surely or probably do."""
+        paths.going_to(path)
         if self.is_shared(path) or not self.away():
             return None
         kind = filesystem(path)
@@ -83,13 +85,13 @@ class Sight:
 
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if paths.looked_at(folder).is_there)
 
 
 def refuses_writing(root: Path) -> Finding | None:
     """An error when the runs folder can neither be written nor made."""
     folder = existing(root)
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if paths.looked_at(folder).is_folder and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return None
     return Finding(
         "runs-not-writable",
@@ -158,6 +160,7 @@ def shared_mounts() -> dict[str, str]:
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
+    paths.going_to(path)
     real = os.path.realpath(path)
     longest, found = 0, None
     for _, target, kind in mounts():
