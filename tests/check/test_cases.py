@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpcai import entry
-from hpcai.check import findings, paths, places
+from hpcai.check import exports, findings, paths, places
 from hpcai.check.pages import page
 from tests.check import cases
 from tests.closed import as_ordinary_user
@@ -39,6 +39,9 @@ def every(kind: str) -> list[Any]:
 def look(given: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[findings.Finding]:
     case = cases.Case(given, folder)
     monkeypatch.setattr(places, "mounts", case.mounts)
+    (folder / "etab").write_text(case.of(given.get("exports", "")))
+    monkeypatch.setattr(exports, "NOW", folder / "etab")
+    monkeypatch.setattr(exports, "TOLD", (folder / "exports", folder / "exports.d"))
     monkeypatch.setattr(Path, "home", lambda: folder)
     monkeypatch.chdir(folder)
     if "silent" in given:

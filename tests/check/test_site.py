@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcai import entry
-from hpcai.check import paths, places, site_file
+from hpcai.check import exports, paths, places, site_file
 from hpcai.check.fidelity import ASSERTIONS, assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
@@ -296,3 +296,27 @@ def test_a_defect_in_a_look_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(RuntimeError, match="container broke off"):
         paths.in_time({"container": broken}, 5)
     assert told[0].exc_type is IndexError
+
+
+def test_what_this_machine_exports_and_nodes_mount_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exports").write_text(
+        '# a scheduler of CycleCloud\n"/shared" *(rw)\n/sched \\\n *(rw)\n/my\\040data *(ro)\n'
+    )
+    monkeypatch.setattr(exports, "NOW", tmp_path / "etab")
+    monkeypatch.setattr(exports, "TOLD", (tmp_path / "exports", tmp_path / "exports.d"))
+    assert exports.exports() == ["/shared", "/sched", "/my data"]
+    monkeypatch.setattr(places, "mounts", lambda: [("/dev/md0", "/", "ext4")])
+    own = SOUND.replace("server:/home", f"{socket.gethostname()}:/shared")
+    assert site_file.facts_of_site(around(), {"gpu": probe(own)}).values["shared_folders"] == ["/shared"]
+    # Another server's folder of that name is another one.
+    other = SOUND.replace("server:/home", "server:/shared")
+    assert "shared_folders" not in site_file.facts_of_site(around(), {"gpu": probe(other)}).values
+    assert places.is_exported(Path("/shared/home/me")) and not places.is_exported(Path("/mnt/x"))
+
+
+def test_a_machine_knows_its_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert exports.is_this_machine("127.0.0.1")
+    assert not exports.is_this_machine("192.0.2.1")
