@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcai.check import enroot, paths
+from hpcai.check import credentials, enroot, paths
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
@@ -39,7 +39,7 @@ def check_container(
         path = Path(os.path.normpath(job.workdir / container.image))
         yield from check_image(path, "container.image", told, sight, environ)
     elif container.login is None:
-        yield from enroot.check_credentials(container.image, "container.image", sight, environ)
+        yield from credentials.check_credentials(container.image, "container.image", sight, environ)
     for index, mount in enumerate(container.mounts):
         source = mount.partition(":")[0]
         if source not in ("tmpfs", "umount"):
