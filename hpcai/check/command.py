@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpcai.check import paths
 from hpcai.check.findings import Finding
 from hpcai.check.places import Sight
 from hpcai.check.shell_words import Simple, simple_commands
@@ -34,7 +35,11 @@ def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
     if spec.container is not None and not _is_mounted(job, word):
         return
     path = Path(os.path.normpath(job.workdir / word))
-    if not path.exists():
+    entry = paths.looked_at(path)
+    if entry.refused:
+        yield paths.closed(path, entry.refused, "command", is_sure=sight.absent_for_sure(path))
+        return
+    if not entry.is_there:
         # A line of setup may make it, and what is absolute may lie on the nodes alone.
         is_sure = not spec.setup and (not word.startswith("/") or sight.absent_for_sure(path))
         what = f"The command starts {word!r}, and there is no {str(path)!r}."

@@ -6,12 +6,12 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, enroot, places, price, sizes, sure
+from hpcai.check import account, advice, command, enroot, paths, places, price, sizes, sure
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
@@ -49,6 +49,16 @@ class Surroundings:
     """When, by the monotonic clock, nothing is waited for any more."""
 
     @property
+    def pyxis_release(self) -> str | None:
+        """What the settings say, else what Slurm's commands and files tell."""
+        return self.site.pyxis_version or self.told.pyxis_release
+
+    @property
+    def looks_s(self) -> float:
+        """How long a path may take to answer."""
+        return min(paths.ANSWERS_WITHIN_S, max(_LEAST_S, self.until - time.monotonic()))
+
+    @property
     def sight(self) -> places.Sight:
         return places.Sight(self.told.nodes or (), self.site.shared_folders)
 
@@ -72,12 +82,11 @@ def check_job(
     site, told = around.site, around.told
     found = list(_refused_by_rendering(job, site.runs_root))
     found += _told_by_slurm(job.spec, told, client)
-    found += _folders(job, around)
-    found += sure.of_texts_and_files(job, told, around.sight, around.environ, is_behind=is_behind)
+    found += sure.of_texts(job.spec)
     found += command.check_lines(job.spec)
+    found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
-    found += secrets_by_reference(job.spec, around.environ)
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):
@@ -89,6 +98,19 @@ def check_job(
         size = sizes.size_of(part, told, site).size
         found += price.check_price(part, size, told, around.prices, site.region)
     return Checked(tuple(dict.fromkeys(found)), expected)
+
+
+def _looks(
+    job: ResolvedJob, around: Surroundings, *, is_behind: bool
+) -> dict[str, Callable[[], Iterable[Finding]]]:
+    """What looks at paths of the job, by the key that names most of them."""
+    release = around.pyxis_release
+    return {
+        "workdir": lambda: _folders(job, around),
+        **sure.looks(job, around.told, around.sight, around.environ, release, is_behind=is_behind),
+        "data": lambda: advice.slow_mounts(job),
+        "secrets": lambda: secrets_by_reference(job.spec, around.environ),
+    }
 
 
 def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
@@ -180,7 +202,10 @@ def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     refused = places.refuses_writing(root)
     if refused:
         yield refused
-    if not job.workdir.is_dir():
+    entry = paths.looked_at(job.workdir)
+    if entry.refused:
+        yield paths.closed(job.workdir, entry.refused, "workdir", is_sure=True)
+    elif not entry.is_folder:
         what = f"There is no folder {str(job.workdir)!r}."
         yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
     by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]

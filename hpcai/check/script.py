@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpcai.check import account, price, sizes
+from hpcai.check import account, paths, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.job import Checked, Surroundings
 from hpcai.check.refused import refused_by_slurm
@@ -34,7 +34,7 @@ def check_script(text: str, file: Path, around: Surroundings, client: SlurmClien
     """Findings about a script, each at its line and column; nothing is submitted."""
     script = read_script(text)
     found = list(_lines(script, text, around))
-    found += check_steps(script, around)
+    found += paths.in_time({"script": lambda: check_steps(script, around)}, around.looks_s)
     spec = job_of(script)
     if spec is not None:
         found += _limits(spec, script, around)

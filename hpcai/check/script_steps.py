@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcai.check import container, enroot
+from hpcai.check import container, credentials
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.sbatch_lines import PYXIS, Option, Script
@@ -113,7 +113,7 @@ def _image_option(image: str, at: str, around: Surroundings) -> Iterator[Finding
             fix = f"Write {host}#{rest}, which every version reads."
             severity: Severity = "error" if version else "warning"
             yield Finding("image-registry-slash", severity, where, what, fix, at)
-    for finding in enroot.check_credentials(image, where, around.sight, around.environ):
+    for finding in credentials.check_credentials(image, where, around.sight, around.environ):
         yield Finding(finding.id, finding.severity, where, finding.what, finding.fix, at)
 
 

@@ -14,6 +14,7 @@ from hpcai.cli.context import Context
 
 if TYPE_CHECKING:
     from hpcai.check.findings import Finding
+    from hpcai.check.places import Sight
     from hpcai.render.resolved import ResolvedJob, Where
     from hpcai.slurm.answers import NodeInfo
     from hpcai.specs.job import JobSpec
@@ -49,29 +50,30 @@ def refuse_errors(jobs: Sequence[Given], file: Path, context: Context, where: Wh
 def _errors(given: Given, context: Context, where: Where) -> list[Finding]:
     from hpcai.check.marked import with_places
     from hpcai.check.places import Sight
-    from hpcai.check.sure import hangs_on_nodes, of_texts_and_files
-    from hpcai.check.told import Told
+    from hpcai.check.sure import hangs_on_nodes, of_texts
 
     job = _resolved(given.spec, context)
     # On this machine all is seen that there is.
     sight = Sight((), ("/",) if where == "local" else context.site.shared_folders)
-    told = Told()
-
-    def look() -> list[Finding]:
-        every = of_texts_and_files(job, told, sight, os.environ, where=where, is_behind=given.is_behind)
-        return [one for one in every if one.severity == "error" or hangs_on_nodes(one, job)]
-
-    found = look()
+    found = _of_files(job, sight, given, where)
     if where == "slurm" and any(hangs_on_nodes(one, job) for one in found):
         nodes = _nodes(context)
-        sight = replace(sight, nodes=nodes or ())
-        found = [one for one in look() if nodes is not None or not hangs_on_nodes(one, job)]
-    errors = [one for one in found if one.severity == "error"]
-    if given.step is not None:
-        return [
-            replace(one, where=f"{given.step}: {one.where}") for one in with_places(errors, given.document)
-        ]
-    return with_places(errors, given.document)
+        again = _of_files(job, replace(sight, nodes=nodes or ()), given, where)
+        found = [one for one in again if nodes is not None or not hangs_on_nodes(one, job)]
+    errors = [one for one in (*of_texts(job.spec, where), *found) if one.severity == "error"]
+    placed = with_places(errors, given.document)
+    if given.step is None:
+        return placed
+    return [replace(one, where=f"{given.step}: {one.where}") for one in placed]
+
+
+def _of_files(job: ResolvedJob, sight: Sight, given: Given, where: Where) -> list[Finding]:
+    from hpcai.check import paths
+    from hpcai.check.sure import looks
+    from hpcai.check.told import Told
+
+    parts = looks(job, Told(), sight, os.environ, job.pyxis_version, where=where, is_behind=given.is_behind)
+    return paths.in_time(parts, paths.ANSWERS_WITHIN_S)
 
 
 def _resolved(spec: JobSpec, context: Context) -> ResolvedJob:

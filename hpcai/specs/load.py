@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from hpcai.catalog.profiles import profile
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
 from hpcai.specs import explain, layers
 from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
@@ -300,14 +301,16 @@ def _path_mistakes(document: Document) -> Iterator[Mistake]:
         folder = document.data.get(key)
         if folder == "":
             yield document.place((key,)).mistake(key, "got ''; a folder, or leave the key out")
-        elif isinstance(folder, str) and not Path(folder).is_dir():
-            message = f"got {document.written[(key,)]!r}, which is not a folder here"
+        elif isinstance(folder, str) and not (entry := looked_at(Path(folder))).is_folder:
+            why = "you may not look at" if entry.refused else "is not a folder here"
+            message = f"got {document.written[(key,)]!r}, which {why}"
             yield document.place((key,)).mistake(key, message)
     data = document.data.get("data")
     for index, entry in enumerate(data if isinstance(data, list) else []):
         source = entry.get("source") if isinstance(entry, dict) else None
         if isinstance(source, str) and source.startswith("file://"):
             place = Path(unquote(urlsplit(source).path))
-            if not place.exists():
+            if not (found := looked_at(place)).is_there:
                 path: KeyPath = ("data", index, "source")
-                yield document.place(path).mistake(key_text(path), f"got {source!r}, which is not here")
+                why = "you may not look at" if found.refused else "is not here"
+                yield document.place(path).mistake(key_text(path), f"got {source!r}, which {why}")
