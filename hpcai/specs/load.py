@@ -305,6 +305,9 @@ def _path_mistakes(document: Document) -> Iterator[Mistake]:
             why = "you may not look at" if entry.refused else "is not a folder here"
             message = f"got {document.written[(key,)]!r}, which {why}"
             yield document.place((key,)).mistake(key, message)
+        elif isinstance(folder, str) and not os.access(folder, os.X_OK, effective_ids=True):
+            message = f"got {document.written[(key,)]!r}, which you may not enter"
+            yield document.place((key,)).mistake(key, message)
     data = document.data.get("data")
     for index, entry in enumerate(data if isinstance(data, list) else []):
         source = entry.get("source") if isinstance(entry, dict) else None
