@@ -209,6 +209,7 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
+    layers.keep_text_as_typed(document, model)
     for key in _FOLDERS:
         _anchor(document, key, base)
     found = list(_path_mistakes(document)) if check_paths else []
