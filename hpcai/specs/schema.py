@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.specs.load import KINDS
-from hpcai.specs.settings import SETTINGS
+from hpcai.specs.settings import OF_EACH_JOB, SETTINGS
 from hpcai.specs.slurm_options import slurm_options
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -71,11 +71,7 @@ def _steps() -> dict[str, Any]:
 
 def _config() -> dict[str, Any]:
     job = _model("job")
-    own = {
-        key: value
-        for key, value in job["properties"].items()
-        if key not in ("kind", "name", "command", "schedule")
-    }
+    own = {key: value for key, value in job["properties"].items() if key not in OF_EACH_JOB}
     container = job["$defs"]["ContainerSpec"]
     container.pop("required", None)
     settings = {key: {**_TYPES[one.kind], "description": one.what} for key, one in SETTINGS.items()}
