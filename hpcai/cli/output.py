@@ -107,8 +107,8 @@ def emit_rows(
 ) -> None:
     """Rows to stdout: `columns` are the keys of JSON and of CSV, `shown` (default: them too) the table's.
 
-    `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}. With `color`, the colors of a row's cells
-    by column, long cells are cut where a terminal has no room for them.
+    `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}. `color` gives the colors of a row's
+    cells by column; with it long cells are cut where a terminal has no room for them.
     """
     if output == "table":
         _table(rows, columns if shown is None else shown, color)
@@ -174,7 +174,7 @@ def table_cells(rows: Iterable[Row], columns: Sequence[str]) -> list[list[str]]:
 
 
 def fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Widths of columns, two spaces apart, that take no more than `room` if that can be: the widest give way."""
+    """Widths of columns, two spaces apart, that take no more than `room`: the widest give way."""
     found = list(widths)
     over = sum(found) + 2 * (len(found) - 1) - room
     while over > 0 and max(found) > _NARROWEST:
@@ -184,8 +184,11 @@ def fitted(widths: Sequence[int], room: int) -> list[int]:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most so many columns; three dots stand for what is left out."""
-    return text if len(text) <= width else text[: max(0, width - 3)] + "..."
+    """The text in at most so many columns; three dots stand for a name's middle, or a sentence's end."""
+    if len(text) <= width:
+        return text
+    tail = 0 if " " in text else (width - 3) // 2
+    return f"{text[: max(0, width - 3 - tail)]}...{text[len(text) - tail :]}"[:width]
 
 
 def _padded(text: str, width: int, style: str | None) -> str:

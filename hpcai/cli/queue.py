@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.context import find_context
+from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _PASSING = ("COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED")
 @click.option("--watch", is_flag=True, help="Show them again and again, with those that end, until Ctrl-C.")
 @click.option(
     "--interval-s",
-    type=click.FloatRange(min=1.0),
+    type=FiniteRange(min=1.0),
     default=5.0,
     show_default=True,
     help="With --watch: how often Slurm is asked, in seconds.",

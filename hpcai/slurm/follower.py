@@ -16,7 +16,8 @@ class FollowingClient(SlurmClient):
     def __init__(self, environ: Mapping[str, str]) -> None:
         # Asking again is what following does anyway.
         super().__init__(environ, attempts=1)
-        self._not_before = 0.0
+        # Who begins to follow wants to know how it stands now.
+        self._not_before = time.time()
         self._ended: dict[str, JobInfo] = {}
 
     def expect_news(self) -> None:
