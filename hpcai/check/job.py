@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tempfile
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, container, enroot, paths, places, price, sizes
+from hpcai.check import account, advice, command, container, paths, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
@@ -127,17 +128,33 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
         yield Finding("file-refused", "error", "file", error.what, fix or None)
 
 
+# What srun and sbatch say, each in its own way, when plugstack.conf requires what cannot be loaded.
+_NO_PLUGIN = re.compile("Incompatible Slurm plugin|Plug-in init.* failed|Failed to initialize plugin stack")
+
+
+def without_plugin(where: str, errors: Iterable[HpcaiError]) -> Iterator[Finding]:
+    """What it means when Slurm's commands cannot load a plugin, told once; nothing for other errors."""
+    words = next((error.what for error in errors if _NO_PLUGIN.search(error.what)), None)
+    if words is None:
+        return
+    why, then = "cannot be loaded", "install it"
+    if "Incompatible" in words:
+        why, then = "was built for another release of it", "build it anew"
+    what = f"A plugin of this Slurm, often Pyxis, {why}: {words}"
+    fix = f"Ask who runs this Slurm to {then} (plugstack.conf names it): no srun or sbatch works."
+    yield Finding("plugin-of-other-slurm", "error", where, what, fix)
+
+
 def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
     """What is to be said of Slurm once, however many jobs are checked."""
     if not is_there:
         what = "There is no Slurm here: its limits were not looked at."
         yield Finding("no-slurm", "warning", "slurm", what)
         return
-    for error in told.errors.values():
-        plugin = list(enroot.plugin_of_another_slurm("slurm", error))
-        if plugin:
-            yield from plugin
-            return
+    plugin = list(without_plugin("slurm", told.errors.values()))
+    if plugin:
+        yield from plugin
+        return
     if told.unanswered:
         names = ", ".join(NAMES[name] for name in told.unanswered)
         what = (
@@ -164,7 +181,10 @@ def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
             "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
         )
         return
-    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
+    plugin = list(without_plugin("sbatch", [error]))
+    if plugin:
+        yield from plugin
+        return
     fix = " ".join(part for part in (error.allowed, error.next_step) if part)
     yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
 

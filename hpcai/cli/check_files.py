@@ -59,10 +59,13 @@ class _Check:
 
     @property
     def client(self) -> SlurmClient | None:
-        """Slurm, for what is left of the time; None where it does not answer anyway."""
+        """Slurm, for what is left of the time; None where it does not answer, or refuses, anyway."""
+        from hpcai.check.job import without_plugin
         from hpcai.check.told import DEADLINE_S
 
         if self.context.slurm is None or self.told.partitions is None:
+            return None
+        if list(without_plugin("slurm", self.told.errors.values())):
             return None
         left_s = (self.timeout_s or DEADLINE_S) - (time.monotonic() - self.begun)
         return self.context.slurm.within(max(_LEAST_S, left_s))

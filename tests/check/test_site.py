@@ -184,6 +184,7 @@ class FarSlurm(SlurmClient):
         super().__init__({})
         self.answer = answer
         self.asked: list[str] = []
+        self.lacks_plugin = False
 
     def within(self, timeout_s: float) -> SlurmClient:  # noqa: ARG002
         return self
@@ -204,6 +205,8 @@ class FarSlurm(SlurmClient):
         return frozenset({"none", "pmix"})
 
     def has_pyxis(self) -> bool:
+        if self.lacks_plugin:
+            raise SlurmError("srun refused: Plug-in initialization failed; Dlopen of plugin file failed.")
         return True
 
     def sbatch_has_pyxis(self) -> bool:
@@ -320,3 +323,13 @@ def test_a_machine_knows_its_own_addresses(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.undo()
     assert exports.is_this_machine("127.0.0.1")
     assert not exports.is_this_machine("192.0.2.1")
+
+
+def test_a_plugin_that_is_not_there_is_an_error_of_the_site(tmp_path: Path) -> None:
+    client = FarSlurm(None)
+    client.lacks_plugin = True
+    found = check_site(Site(tmp_path / "runs"), client, environ={"HOME": str(tmp_path)}).findings
+    [one] = [finding for finding in found if finding.id == "plugin-of-other-slurm"]
+    assert (one.severity, "cannot be loaded" in one.what) == ("error", True)
+    [pyxis] = [finding for finding in found if finding.id == "pyxis"]
+    assert "is not known" in pyxis.what
