@@ -77,8 +77,9 @@ def is_standin(environ: Mapping[str, str]) -> bool:
 
 
 def settings_of(text: str) -> dict[str, str]:
-    """`KEY value` by line, as enroot.conf has it."""
-    return dict(re.findall(r"^\s*(ENROOT_\w+)\s+(.*?)\s*$", text, flags=re.MULTILINE))
+    """`KEY value` or `KEY=value` by line, as enroot.conf has it; of a key that stands twice, the first."""
+    lines = re.findall(r"^[ \t=]*(ENROOT_[A-Z_]+)[ \t=]+(.*?)[ \t]*$", text, flags=re.MULTILINE)
+    return dict(reversed(lines))
 
 
 def _expanded(text: str, environ: Mapping[str, str]) -> str:
