@@ -113,7 +113,7 @@ def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     for number, part in enumerate(job.spec.parts):
         size = sizes.size_of(part, around.told, around.site)
         found = list(sizes.check_size(part, size, nodes_told=around.told.nodes is not None))
-        found += advice.advise(replace(job, spec=part), size.size, around.told)
+        found += advice.advise(replace(job, spec=part), size.size, around.told, around.site.spot_partitions)
         for finding in found:
             is_own = job.spec.components and finding.where in ComponentFields.model_fields
             yield replace(finding, where=f"components[{number}].{finding.where}") if is_own else finding

@@ -111,6 +111,11 @@ class Probe:
         return [line for line in self.every("port") if not line.endswith(" Ethernet")]
 
     @property
+    def is_spot(self) -> bool:
+        """Whether Azure may take the node away; `Low` is what Spot was called in scale sets."""
+        return self.one("priority") in ("Spot", "Low")
+
+    @property
     def scratch(self) -> str | None:
         """The first folder of the node's own that can be written."""
         found = self.every("scratch")
@@ -160,9 +165,10 @@ def _in_words(probe: Probe) -> str:
         probe.one("vm_size") or "no machine of Azure",
         f"{probe.one('cpus')} CPUs, {memory_gib:.0f} GiB, {len(probe.every('gpu'))} GPUs",
         f"{len(probe.ports)} InfiniBand ports",
+        *(["Spot"] if probe.is_spot else []),
         f"Enroot {probe.one('enroot')}" if probe.one("enroot") else "no Enroot",
     ]
-    parts += [f"{what} in {folder}" for what, folder in _enroot_folders(probe)]
+    parts += [f"{what} in {folder}" for what, folder in enroot_folders(probe)]
     held = probe.every("scratch")
     if held:
         folder, _, free_kib = held[0].rpartition(" ")
@@ -170,7 +176,8 @@ def _in_words(probe: Probe) -> str:
     return "; ".join(parts) + "."
 
 
-def _enroot_folders(probe: Probe) -> Iterator[tuple[str, str]]:
+def enroot_folders(probe: Probe) -> Iterator[tuple[str, str]]:
+    """What Enroot keeps on a node, and where; nothing where there is none."""
     data, runtime = probe.one("enroot_data"), probe.one("enroot_runtime")
     if probe.one("enroot") and data and runtime:
         yield "images", data
@@ -237,7 +244,7 @@ def _folders(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding
         fix = "Install hpcai into an environment on a folder that all nodes see."
         yield Finding("interpreter-not-on-node", "warning", where, what, fix)
     if probe.one("runs") == "no":
-        what = f"The node cannot write {str(around.site.runs_root)!r}, where records are kept: its jobs keep none."
+        what = f"The node cannot write {str(around.site.runs_root)!r}, where records are kept: it keeps none."
         fix = "export HPCAI_RUNS_ROOT=FOLDER names a shared one."
         yield Finding("runs-not-on-node", "warning", where, what, fix)
     if probe.scratch is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.catalog.profiles import profiles
 from hpcai.catalog.sizes import vm_sizes
 from hpcai.check import paths, places
 from hpcai.check.fidelity import assertions_of
@@ -19,7 +20,7 @@ from hpcai.check.told import Told, ask
 from hpcai.errors import SlurmError, UnreachableError
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.plugstack import pyxis_options
+from hpcai.slurm.plugstack import pyxis_options, pyxis_version
 from hpcai.slurm.vm_size import SizeOfNodes, size_of
 from hpcai.specs.site import Site
 from hpcai.units import format_duration
@@ -149,18 +150,16 @@ def _size_in_words(found: SizeOfNodes) -> str:
     rails = size.infiniband_rails if size is not None else None
     gbit_per_s = size.infiniband_gbit_per_s if size is not None else None
     fabric = f", InfiniBand {rails} x {gbit_per_s:g} Gb/s" if rails and gbit_per_s else ""
-    return f"; {found.name} by {found.how}{fabric}"
+    profile = "run profile" if found.name in profiles() else "no run profile"
+    return f"; {found.name} by {found.how}{fabric}, {profile}"
 
 
 def _pyxis(told: Told, environ: Mapping[str, str]) -> Finding:
     plugin = pyxis_options(environ).get("plugin")
     if told.srun_takes_containers:
-        where = f" ({plugin})" if plugin else ""
         has = "srun and sbatch have" if told.sbatch_takes_containers else "srun has"
-        release = {"0.24": "; Pyxis 0.24 or later", "0.19": "; Pyxis before 0.20"}.get(
-            told.pyxis_release or "", ""
-        )
-        return Finding("pyxis", "ok", "pyxis", f"{has} --container-image{where}{release}.")
+        parts = [f"{has} --container-image{f' ({plugin})' if plugin else ''}", *_release(told, environ)]
+        return Finding("pyxis", "ok", "pyxis", f"{'; '.join(parts)}.")
     if told.srun_takes_containers is None:
         what = "Whether srun takes containers is not known: srun --help did not work."
         return Finding("pyxis", "note", "pyxis", what, "srun --help | grep container-image  # tells")
@@ -168,6 +167,19 @@ def _pyxis(told: Told, environ: Mapping[str, str]) -> Finding:
     what = f"srun has no --container-image{named}: a job with container: is refused here."
     fix = "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
     return Finding("pyxis", "note", "pyxis", what, fix)
+
+
+def _release(told: Told, environ: Mapping[str, str]) -> Iterator[str]:
+    """Which Pyxis it is, and where it unpacks images, as far as files of this machine tell."""
+    exact = pyxis_version(environ)
+    judged = {"0.24": "Pyxis 0.24 or later", "0.19": "Pyxis before 0.20"}
+    if exact is not None:
+        yield f"Pyxis {exact}"
+    elif told.pyxis_release in judged:
+        yield judged[told.pyxis_release]
+    place = pyxis_options(environ).get("runtime_path")
+    if place is not None:
+        yield f"images go to {place} of a node"
 
 
 def _shared_folders(around: Surroundings) -> Iterator[Finding]:
