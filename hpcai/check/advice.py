@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hpcai.specs.job import JobSpec
 
 # A scale set of CycleCloud's Slurm has as many nodes; beyond it two InfiniBand networks meet.
 _SCALE_SET = 100
+_ABSOLUTE = re.compile(r"(?:^|(?<=[\s='\":]))/[^\s'\";|&<>()$`*?\[\]{}\\,:]+")
 
 
 def advise(
@@ -117,11 +119,13 @@ def slow_mounts(job: ResolvedJob) -> Iterator[Finding]:
     for index, data in enumerate(spec.data):
         if data.source.startswith("file:///"):
             sources.append((f"data[{index}].source", Path(data.source.removeprefix("file://"))))
+    if spec.container is None:
+        # Of a container's command, paths are those inside it.
+        sources += [("command", Path(word)) for word in _ABSOLUTE.findall(spec.command)]
     for where, path in sources:
-        kind = places.filesystem(path)
-        if kind in places.BLOB:
-            what = f"{str(path)!r} is a mount of Blob storage ({kind}), too slow to train from."
-            yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")
-        elif kind in places.FILES and where != "workdir":
-            what = f"{str(path)!r} is a share of Azure Files or SMB ({kind}), too slow to train from."
-            yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")
+        found = places.azure_storage(path)
+        if found is None or (found[0] == "files" and where == "workdir"):
+            continue
+        name = "mount of Blob storage" if found[0] == "blob" else "share of Azure Files or SMB"
+        what = f"{str(path)!r} is a {name} ({found[1]}), too slow to train from."
+        yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")
