@@ -125,7 +125,7 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
         render_job(job, runs_root / job.spec.experiment / job.spec.name)
     except RenderError as error:
         fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-        yield Finding("file-refused", "error", "file", error.what, fix or None)
+        yield Finding("file-refused", "error", error.key or "file", error.what, fix or None)
 
 
 # What srun and sbatch say, each in its own way, when plugstack.conf requires what cannot be loaded.
