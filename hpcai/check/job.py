@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 import time
@@ -13,10 +12,11 @@ from pathlib import Path
 
 from hpcai.check import account, advice, command, container, paths, places, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.refusals import refused_by_slurm
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
-from hpcai.check.told import NAMES, Told, all_at_once
-from hpcai.errors import HpcaiError, RenderError, UnreachableError
+from hpcai.check.told import Told, all_at_once
+from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
 from hpcai.render.resolved import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
@@ -126,67 +126,6 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
     except RenderError as error:
         fix = " ".join(part for part in (error.allowed, error.next_step) if part)
         yield Finding("file-refused", "error", error.key or "file", error.what, fix or None)
-
-
-# What srun and sbatch say, each in its own way, when plugstack.conf requires what cannot be loaded.
-_NO_PLUGIN = re.compile("Incompatible Slurm plugin|Plug-in init.* failed|Failed to initialize plugin stack")
-
-
-def without_plugin(where: str, errors: Iterable[HpcaiError]) -> Iterator[Finding]:
-    """What it means when Slurm's commands cannot load a plugin, told once; nothing for other errors."""
-    words = next((error.what for error in errors if _NO_PLUGIN.search(error.what)), None)
-    if words is None:
-        return
-    why, then = "cannot be loaded", "install it"
-    if "Incompatible" in words:
-        why, then = "was built for another release of it", "build it anew"
-    what = f"A plugin of this Slurm, often Pyxis, {why}: {words}"
-    fix = f"Ask who runs this Slurm to {then} (plugstack.conf names it): no srun or sbatch works."
-    yield Finding("plugin-of-other-slurm", "error", where, what, fix)
-
-
-def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
-    """What is to be said of Slurm once, however many jobs are checked."""
-    if not is_there:
-        what = "There is no Slurm here: its limits were not looked at."
-        yield Finding("no-slurm", "warning", "slurm", what)
-        return
-    plugin = list(without_plugin("slurm", told.errors.values()))
-    if plugin:
-        yield from plugin
-        return
-    if told.unanswered:
-        names = ", ".join(NAMES[name] for name in told.unanswered)
-        what = (
-            f"Slurm is slow or away: it was asked in vain for {names}. What hangs on them was not looked at."
-        )
-        yield Finding(
-            "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
-        )
-    said: dict[str, Severity] = {}
-    for name, error in told.errors.items():
-        if name not in told.unanswered and name != "associations":
-            # Without partitions and nodes nothing can be submitted; the rest is only not known.
-            severity: Severity = "error" if name in ("partitions", "nodes") else "warning"
-            said.setdefault(error.what, severity)
-    for what, severity in said.items():
-        yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
-
-
-def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
-    """What it means when `sbatch --test-only` says no, or nothing."""
-    if isinstance(error, UnreachableError):
-        what = "When it would start is not known: sbatch --test-only got no answer in time."
-        yield Finding(
-            "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
-        )
-        return
-    plugin = list(without_plugin("sbatch", [error]))
-    if plugin:
-        yield from plugin
-        return
-    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-    yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:

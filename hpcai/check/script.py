@@ -10,7 +10,8 @@ from typing import Any
 
 from hpcai.check import account, paths, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
-from hpcai.check.job import Checked, Surroundings, refused_by_slurm
+from hpcai.check.job import Checked, Surroundings
+from hpcai.check.refusals import refused_by_slurm
 from hpcai.check.sbatch_lines import PYXIS, Option, Script, read_script
 from hpcai.check.script_steps import check_steps
 from hpcai.errors import HpcaiError, nearest
