@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.check import places
-from hpcai.check.enroot import settings_of
+from hpcai.check.enroot import is_standin, settings_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.units import about_bytes
@@ -207,7 +207,8 @@ def _enroot(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding]
         fix = "ENROOT_DATA_PATH in enroot.conf should name the node's own disk."
         yield Finding("enroot-data-on-share", "warning", where, what, fix)
     closed = probe.every("enroot_closed")
-    if closed:
+    # The embedded cluster's stand-in for Enroot has its folders elsewhere.
+    if closed and not is_standin(around.environ):
         what = (
             f"Enroot can neither write nor make {' and '.join(map(repr, closed))} there: Permission denied."
         )
