@@ -23,6 +23,7 @@ from hpcai.specs.gpus import gpus_asked
 _SUPERBLOCK = struct.Struct("<4s24xHH8xQ48x")
 # From this release on Pyxis itself looks whether every source is there, whatever the flags say.
 _LOOKS_AT_SOURCES = (0, 24)
+_FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
 _EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
@@ -167,6 +168,11 @@ def not_in_sbatch() -> Finding:
 
 
 def _absent(path: Path, sight: Sight) -> tuple[Severity, str]:
+    if _FOR_SHELLS.search(str(path)):
+        return (
+            "error",
+            f"There is no {str(path)!r}: only a shell reads ~ or $NAME; write it out.",
+        )
     if sight.absent_for_sure(path):
         return "error", f"There is no {str(path)!r}."
     return "warning", f"There is no {str(path)!r} on this machine; the nodes may have one."

@@ -53,6 +53,7 @@ SETTINGS: Mapping[str, Setting] = {
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
+    "spot_partitions": Setting(None, "list", "partitions whose nodes are Spot, which Azure may take away"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
 }
