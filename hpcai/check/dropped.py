@@ -1,13 +1,14 @@
-"""Variables of a job that nobody would read."""
+"""What a job says and nobody would read: variables of Enroot, and CPUs that Slurm does not let it spare."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hpcai.check.findings import Finding
 from hpcai.render.container import shared_image
 from hpcai.render.resolved import ResolvedJob
+from hpcai.specs.job import JobSpec
 
 # Pyxis takes them out of what Enroot is given, as enroot.conf of the node alone may say them.
 _OF_UNPACKING = re.compile(r"ENROOT_(LIBRARY|SYSCONF|RUNTIME|DATA)_PATH")
@@ -29,3 +30,17 @@ def dropped_by_pyxis(job: ResolvedJob) -> Iterator[Finding]:
             what = f"Pyxis takes {name} out of what Enroot is given: nothing reads it."
             fix = "Leave it out; who runs the nodes sets it in /etc/enroot/enroot.conf."
             yield Finding("variable-dropped", "warning", f"env.{name}", what, fix)
+
+
+def dropped_by_slurm(spec: JobSpec, config: Mapping[str, str] | None) -> Iterator[Finding]:
+    """A warning for what this Slurm's settings make sbatch pass over, in words that it prints and goes on."""
+    if (config or {}).get("AllowSpecResourcesUsage", "").lower() not in ("no", "0"):
+        return
+    for number, part in enumerate(spec.parts):
+        for key in ("core_spec", "thread_spec"):
+            if getattr(part, key) is not None:
+                what = f"This Slurm ignores {key}: AllowSpecResourcesUsage is No."
+                fix = "Leave it out, or ask who runs this Slurm."
+                is_own = spec.components and getattr(spec.components[number], key) is not None
+                where = f"components[{number}].{key}" if is_own else key
+                yield Finding("option-ignored", "warning", where, what, fix)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hpcai.check import account, advice, command, paths, places, price, sizes, sure
-from hpcai.check.dropped import dropped_by_pyxis
+from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
@@ -84,7 +84,7 @@ def check_job(
     found += _told_by_slurm(job.spec, told, client)
     found += sure.of_texts(job.spec)
     found += command.check_lines(job.spec)
-    found += dropped_by_pyxis(job)
+    found += [*dropped_by_pyxis(job), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
