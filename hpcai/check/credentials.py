@@ -13,8 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from hpcai.check import paths, places
+from hpcai.check import places
 from hpcai.check.findings import Finding, Severity
+from hpcai.entry import looking_at
 from hpcai.specs.container import is_file, is_of_azure, registry_of
 
 _NGC = "nvcr.io"
@@ -53,7 +54,6 @@ def check_credentials(
     if asked is None:
         return
     file = credentials_file(environ)
-    paths.going_to(file)
     text = _text(file)
     known = passwords(text)
     missing = [host for host in asked.hosts if host not in known]
@@ -118,7 +118,8 @@ def _unread(asked: Asked, text: str) -> str | None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        with looking_at(file):
+            return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
