@@ -178,8 +178,10 @@ class _Check:
 
 def _of_error(ident: str, error: HpcaiError) -> Finding:
     from hpcai.check.findings import Finding
+    from hpcai.errors import RenderError
 
-    return Finding(ident, "error", "file", error.what, _fix(error))
+    where = error.key if isinstance(error, RenderError) and error.key else "file"
+    return Finding(ident, "error", where, error.what, _fix(error))
 
 
 def _fix(error: HpcaiError) -> str | None:
