@@ -78,17 +78,18 @@ def asked_for(image: str) -> Asked | None:
     """Whose passwords an import of the image may need; None where nobody asks for one."""
     if is_file(image) or image.startswith("dockerd://"):
         return None
-    name = image.removeprefix("docker://")
+    found = re.match(r"(?:docker://)?(?:([^@/#:]+)@(?!sha256:))?(.*)", image, re.DOTALL)
+    assert found is not None
+    user, name = found[1], found[2]
     host = registry_of(image)
     if host is None or host in _DOCKER_HUB:
-        path = re.sub(r"^([^/#]*[.@][^/#]*[/#])", "", name)
+        path = re.sub(r"^[^/#]*[.:][^/#]*[/#]", "", name)
         if "/" not in path or path.startswith("library/"):
             return None
         host = "registry-1.docker.io"
     if host in _PUBLIC:
         return None
-    user = re.match(r"([^@/#:]+)@(?!sha256:)", name)
-    return Asked(_HOSTS.get(host, (host,)), user[1] if user else None)
+    return Asked(_HOSTS.get(host, (host,)), user)
 
 
 def _lines(asked: Asked, hosts: Sequence[str]) -> str:
