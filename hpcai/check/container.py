@@ -13,7 +13,7 @@ from hpcai.check import credentials, enroot, paths
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
-from hpcai.entry import Entry
+from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
@@ -107,7 +107,7 @@ def _no_image(path: Path, entry: Entry) -> str | None:
     # Who opens a pipe waits for whoever writes into it.
     if not entry.is_file:
         return "it is no file"
-    with path.open("rb") as file:
+    with looking_at(path), path.open("rb") as file:
         begin = file.read(_SUPERBLOCK.size)
     if not begin.startswith(b"hsqs"):
         return f"it begins with {begin[:4]!r}"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from hpcai.check import exports, paths
 from hpcai.check.findings import Finding
+from hpcai.entry import looking_at
 from hpcai.slurm.answers import NodeInfo
 
 _SHARED = frozenset(
@@ -57,7 +58,10 @@ class Sight:
 
     def only_here(self, path: Path) -> str | None:
         """Why the nodes may not see a path; None when they surely or probably do."""
-        paths.going_to(path)
+        with looking_at(path):
+            return self._only_here(path)
+
+    def _only_here(self, path: Path) -> str | None:
         if self.is_shared(path) or not self.away():
             return None
         kind = filesystem(path)
@@ -174,14 +178,12 @@ def is_exported(path: Path) -> bool:
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
-    paths.going_to(path)
-    return _mount_of(os.path.realpath(path)).kind
+    return _mounted(path).kind
 
 
 def azure_storage(path: Path) -> tuple[str, str] | None:
     """`blob` or `files`, and how it is mounted, where a path lies in Azure's storage or on an SMB share."""
-    paths.going_to(path)
-    source, _, kind = _mount_of(os.path.realpath(path))
+    source, _, kind = _mounted(path)
     # Both can be mounted by NFS too; then only the server's name tells.
     server = re.search(r"\.(blob|file)\.(core|storage)\.", source.partition(":")[0])
     if kind in BLOB or (server and server[1] == "blob"):
@@ -193,6 +195,11 @@ class _Mount(NamedTuple):
     source: str = ""
     target: str = "/"
     kind: str | None = None
+
+
+def _mounted(path: Path) -> _Mount:
+    with looking_at(path):
+        return _mount_of(os.path.realpath(path))
 
 
 def _mount_of(real: str) -> _Mount:

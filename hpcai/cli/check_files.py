@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,7 @@ class _Check:
 
     def file(self, file: Path, overrides: tuple[str, ...]) -> Look:
         from hpcai.check.job import findings_of_file
+        from hpcai.check.paths import PathSilent, finding_of
         from hpcai.errors import NotFoundError, RenderError, SpecError, UsageError
         from hpcai.specs.load import read
         from hpcai.specs.mistakes import SpecFileError
@@ -91,6 +92,8 @@ class _Check:
             return look(self._findings(file, read(file), overrides))
         except SpecFileError as error:
             return look(findings_of_file(error))
+        except PathSilent as error:
+            return look([finding_of(error, "file")])
         except (RenderError, SpecError) as error:
             return look([_of_error("file-refused", error)])
         except (NotFoundError, UsageError) as error:
@@ -98,6 +101,7 @@ class _Check:
 
     def _findings(self, file: Path, text: str, overrides: tuple[str, ...]) -> list[Finding]:
         from hpcai.check.cluster import check_cluster
+        from hpcai.check.paths import answer_of
         from hpcai.check.script import check_script, is_script
         from hpcai.errors import UsageError
         from hpcai.specs.cluster import ClusterSpec
@@ -111,9 +115,11 @@ class _Check:
                 raise UsageError("--set sets keys of a YAML file, and a script has none.")
             return [*self._slurm(), *_with_start(check_script(text, file, self.around, self.client))]
         if kind_of(text, str(file)) == "steps":
-            return self._steps(load_steps(text, str(file), overrides, settings))
+            load = partial(load_steps, text, str(file), overrides, settings)
+            return self._steps(answer_of(load, _LEAST_S))
         base = file.absolute().parent
-        opened = open_text(text, str(file), overrides, settings=settings, base=base)
+        opening = partial(open_text, text, str(file), overrides, settings=settings, base=base)
+        opened = answer_of(opening, _LEAST_S)
         if isinstance(opened.spec, ClusterSpec):
             return check_cluster(opened.spec)
         assert isinstance(opened.spec, JobSpec)
@@ -173,8 +179,10 @@ class _Check:
 
 def _of_error(ident: str, error: HpcaiError) -> Finding:
     from hpcai.check.findings import Finding
+    from hpcai.errors import RenderError
 
-    return Finding(ident, "error", "file", error.what, _fix(error))
+    where = error.key if isinstance(error, RenderError) and error.key else "file"
+    return Finding(ident, "error", where, error.what, _fix(error))
 
 
 def _fix(error: HpcaiError) -> str | None:

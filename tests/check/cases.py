@@ -74,7 +74,8 @@ class Case:
     def waits_for_ever(self, path: Path) -> entry.Entry:
         """What lies at a path; of a share that is away, not before it comes back."""
         if any(str(path).startswith(self.of(name)) for name in self.given["silent"]):
-            self.comes_back.wait()
+            with entry.looking_at(path):
+                self.comes_back.wait()
         return _LOOKED_AT(path)
 
     def of(self, name: str) -> str:

@@ -102,6 +102,7 @@ def test_a_sound_site_shows_what_can_be_shown() -> None:
         ("vm-size", {}, SOUND.replace("H100", "H200")),
         ("gpus", {}, SOUND + "gpu=/dev/nvidia0\n"),
         ("infiniband", {}, SOUND + PORTS.replace("ACTIVE", "DOWN", 1).replace("4: DOWN", "1: DOWN")),
+        ("infiniband", {}, SOUND + PORTS.replace("NDR)", "NDR) Ethernet", 1)),
         ("addresses", {}, SOUND.replace("10.0.0.4", "127.0.0.1")),
         ("containers", {}, SOUND.replace("enroot=4.0.1\n", "")),
     ],
