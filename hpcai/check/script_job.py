@@ -52,13 +52,16 @@ def job_of(script: Script) -> JobSpec | None:
 
 def _laid_out_by_slurm(script: Script, fields: dict[str, Any]) -> tuple[str, ...]:
     """The fields that say nothing of how much one node must have."""
+    nodes = script.value("nodes") or ""
+    # In --gpus are those of all nodes.
+    gpus = () if nodes == "1" else ("gpus",)
     if script.option("overcommit") is not None:
-        return _OF_TASKS
+        return (*_OF_TASKS, *gpus)
     if "ntasks" not in fields:
-        return ()
+        return gpus
     # With --ntasks, --ntasks-per-node is the most that a node gets.
-    is_exact = re.fullmatch(r"\d+", script.value("nodes") or "") is not None
-    return ("ntasks_per_node",) if is_exact else ("ntasks", "ntasks_per_node")
+    is_exact = re.fullmatch(r"\d+", nodes) is not None
+    return ("ntasks_per_node", *gpus) if is_exact else ("ntasks", "ntasks_per_node", *gpus)
 
 
 def _understood(fields: dict[str, Any]) -> JobSpec | None:

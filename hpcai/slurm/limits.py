@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcai.errors import did_you_mean
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.units import format_duration
 
@@ -204,10 +204,9 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
     # What is no whole number per node Slurm lays out; a node holds at least so many on average.
     ntasks = job.ntasks_per_node or max(1, job.ntasks // job.nodes if job.ntasks else 1)
     cpus = ntasks * (job.cpus_per_task or 1)
-    most = partition.max_cpus_per_node
+    most, gpus = partition.max_cpus_per_node, gpus_asked(job)
     of_each = job.ntasks_per_node is not None or job.nodes == 1 or ntasks == 1
     tasks = "ntasks" if job.ntasks and not job.ntasks_per_node else "ntasks_per_node"
-    gpus = job.gpus_per_node or _gpus_asked(job.gres) or 0
     return [
         _Need(
             "cpus_per_task" if job.cpus_per_task else tasks,
@@ -216,21 +215,20 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
             lambda node: node.cpus if most is None else min(node.cpus, most),
             of_each,
         ),
-        _Need("gpus_per_node" if job.gpus_per_node else "gres", "GPUs", gpus, lambda node: node.gpus),
+        _Need(gpus.key or "gpus_per_node", "GPUs", gpus.per_node or 0, lambda node: node.gpus),
         _Need("mem_gib", "GiB of memory", job.mem_gib or 0, _memory_gib),
         _Need("mem_per_cpu_gib", "GiB of memory", (job.mem_per_cpu_gib or 0) * cpus, _memory_gib, of_each),
-        _Need("mem_per_gpu_gib", "GiB of memory", (job.mem_per_gpu_gib or 0) * gpus, _memory_gib),
+        _Need(
+            "mem_per_gpu_gib",
+            "GiB of memory",
+            (job.mem_per_gpu_gib or 0) * (gpus.per_node or 0),
+            _memory_gib,
+        ),
     ]
 
 
 def _memory_gib(node: NodeInfo) -> float:
     return node.memory_mib / 1024
-
-
-def _gpus_asked(gres: str | None) -> int | None:
-    """The GPUs per node of `gpu:8`, `gpu:h100:8` or `gpu`; None where it asks for none."""
-    found = re.findall(r"(?:^|,)(?:gres[:/])?gpu(?:[:=][A-Za-z][\w.-]*)?(?:[:=](\d+))?(?=,|$)", gres or "")
-    return sum(int(count or 1) for count in found) if found else None
 
 
 def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
