@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +12,13 @@ from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.job import Checked, Surroundings, refused_by_slurm
 from hpcai.check.sbatch_lines import PYXIS, Option, Script
 from hpcai.check.script_files import check_files
-from hpcai.check.script_job import check_limits
+from hpcai.check.script_job import check_limits, finding_of, option_of
 from hpcai.check.script_steps import check_steps
 from hpcai.check.script_view import View
 from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.dependency import dependency_breaches
 from hpcai.specs.slurm_options import available, slurm_options
 
 
@@ -34,7 +35,7 @@ def check_script(text: str, file: Path, around: Surroundings, client: SlurmClien
     found += check_steps(view, around)
     found += check_limits(view.script, around)
     if client is not None and around.told.partitions is not None:
-        found += _dependency(view.script, client)
+        found += _dependency(view.script, around, client)
     named = [_placed(finding, str(file), view.script) for finding in dict.fromkeys(found)]
     if client is None or around.told.partitions is None or has_errors(named):
         return Checked(tuple(named))
@@ -53,19 +54,16 @@ def _test_only(text: str, client: SlurmClient) -> ExpectedStart:
         return client.test_only(script)
 
 
-def _dependency(script: Script, client: SlurmClient) -> Iterator[Finding]:
+def _dependency(script: Script, around: Surroundings, client: SlurmClient) -> Iterator[Finding]:
     """Whether what the job waits for can still come true."""
     given = script.option("dependency")
-    if given is None or given.value is None:
-        return
     try:
-        never = dependency_breach(given.value, client)
+        found = list(dependency_breaches(given.value if given else None, client, around.told.version))
     except HpcaiError as error:
         yield from refused_by_slurm(error)
         return
-    if never is not None:
-        fix = "Correct or leave out --dependency."
-        yield Finding(never.id, "error", "--dependency", never.what, fix, given.at)
+    for breach in found:
+        yield finding_of(breach)
 
 
 # What Slurm's words of a refusal are about, where they tell.
@@ -84,17 +82,24 @@ _ABOUT = (
     ("cpu count per node", ("ntasks-per-node", "cpus-per-task", "mincpus")),
     ("memory", ("mem", "mem-per-cpu", "mem-per-gpu")),
     ("node count", ("nodes",)),
+    (
+        "node configuration",
+        (
+            *("mem", "mem-per-cpu", "gres", "gpus", "gpus-per-node", "cpus-per-task", "ntasks-per-node"),
+            *("ntasks", "nodes", "constraint"),
+        ),
+    ),
     ("more processors requested", ("ntasks", "ntasks-per-node", "cpus-per-task")),
 )
 
 
 def _of_refusal(finding: Finding, error: HpcaiError, file: str, script: Script) -> Finding:
-    """What sbatch says, at the line that it is about where its words tell, else at the first one."""
+    """What sbatch says, at the line that it may be about where its words tell, else at the file's begin."""
     words = str(error).lower()
     names = [name for about, options in _ABOUT if about in words for name in options]
     given = next((option for name in names if (option := script.option(name)) is not None), None)
-    first = given or next(iter(script.options), None)
-    return replace(finding, place=f"{file}:{first.at if first is not None else '1:1'}")
+    fix = finding.fix and re.sub(r"`(\w+):`", lambda key: f"`--{option_of(key[1])}`", finding.fix)
+    return replace(finding, fix=fix, place=f"{file}:{given.at if given is not None else '1:1'}")
 
 
 def _placed(finding: Finding, file: str, script: Script) -> Finding:

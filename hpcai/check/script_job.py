@@ -20,6 +20,11 @@ from hpcai.units import parse_duration_s
 
 _SIZES = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 1024.0}
 _OF_TASKS = ("ntasks", "ntasks_per_node", "cpus_per_task")
+# Keys that are no words of every day, as they stand in what to do.
+_KEYS = (
+    *("time_min", "gpus_per_node", "ntasks_per_node", "cpus_per_task", "mem_gib", "mem_per_cpu_gib"),
+    *("ntasks", "nodelist", "dependency", "qos"),
+)
 # What a partition's limits are about; the rest sbatch judges itself.
 _KEPT = ("nodes", "partition", "time_min", "gpus_per_node", "ntasks_per_node", "cpus_per_task")
 
@@ -107,11 +112,13 @@ def _limits(spec: JobSpec, script: Script, around: Surroundings) -> Iterator[Fin
             is_laid_out = breach.id == "node-too-small" and not breach.is_certain
             is_stated = breach.id != "partition-nodes" or script.option("nodes") is not None
             if is_stated and not is_laid_out:
-                yield _finding(breach)
+                yield finding_of(breach)
         for finding in account.check_account(spec, told):
-            yield replace(finding, where=f"--{_option_of(finding.where)}")
+            yield replace(
+                finding, where=f"--{option_of(finding.where)}", fix=finding.fix and as_options(finding.fix)
+            )
     if told.config is not None:
-        yield from map(_finding, array_breaches(spec, told.config))
+        yield from map(finding_of, array_breaches(spec, told.config))
     if spec.time_min is None and script.option("time") is None:
         what = "There is no time limit: Slurm takes the partition's, and cannot start the job in a gap."
         yield Finding(
@@ -122,20 +129,20 @@ def _limits(spec: JobSpec, script: Script, around: Surroundings) -> Iterator[Fin
         yield from price.check_price(spec, size.size, told, around.prices, site.region)
 
 
-def _finding(breach: Breach) -> Finding:
+def finding_of(breach: Breach) -> Finding:
+    """What stands against a job of keys, in the words of options."""
     severity: Severity = "error" if breach.is_certain else "warning"
-    return Finding(breach.id, severity, f"--{_option_of(breach.key)}", breach.what, _as_option(breach.fix))
+    where = f"--{option_of(breach.key)}"
+    return Finding(breach.id, severity, where, breach.what, as_options(breach.fix))
 
 
-def _option_of(field: str) -> str:
+def option_of(field: str) -> str:
+    """The option of sbatch that a job's key becomes."""
     from hpcai.render.options import option_names
 
     return option_names().get(field, field.replace("_", "-"))
 
 
-def _as_option(fix: str) -> str:
-    return re.sub(r"\b(time_min|gpus_per_node|ntasks_per_node|cpus_per_task|mem_gib)\b", _named, fix)
-
-
-def _named(found: re.Match[str]) -> str:
-    return f"--{_option_of(found[0])}"
+def as_options(fix: str) -> str:
+    """The keys of a job in a text as options."""
+    return re.sub(rf"\b({'|'.join(_KEYS)})\b", lambda found: f"--{option_of(found[0])}", fix)

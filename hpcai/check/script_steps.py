@@ -37,6 +37,26 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
             yield from _starts_ranks(step, nodes_of(view, step))
         yield from _mpi(step, around)
     yield from check_variables(view)
+    yield from _unseen(view)
+
+
+def _unseen(view: View) -> Iterator[Finding]:
+    """Images and mounts that only the running script knows: a reader may take silence for a yes."""
+    names = ("container-image", "container-mounts")
+    unseen = [
+        (name, text)
+        for _, step in view.steps
+        for name in names
+        for text in step.options.get(name, ())
+        if not text.is_known
+    ]
+    if unseen:
+        options = " and ".join(dict.fromkeys(f"--{name}" for name, _ in unseen))
+        lines = list(dict.fromkeys(str(text.line) for _, text in unseen))
+        where = f"{'line' if len(lines) == 1 else 'lines'} {', '.join(lines)}"
+        what = f"Only the running script knows all of {options} ({where}): the rest was not looked at."
+        fix = "A plain NAME=value above the srun is read."
+        yield Finding("value-unseen", "note", f"--{unseen[0][0]}", what, fix, unseen[0][1].at)
 
 
 def nodes_of(view: View, step: Step) -> int:
