@@ -123,11 +123,18 @@ def _started(view: View) -> Iterator[Finding]:
             told.add(script)
             path = Path(os.path.normpath(call.folder / script))
             if not _is_there(path):
-                what = f"The script starts {script!r}, and there is no {str(path)!r}."
-                fix = "Correct the name, or submit from the folder that it is in."
-                yield Finding("script-missing", "warning", words[0].text, what, fix, words[0].at)
+                yield _missing(words[0], script, path)
         if not _is_harmless(call, words):
             return
+
+
+def _missing(starter: Text, script: str, path: Path) -> Finding:
+    # From where it will be submitted, and what the nodes have besides, nobody tells.
+    what = f"{starter.text} starts {script!r}, and there is no {str(path)!r} on this machine."
+    fix = "Correct the name, or submit from the folder that it is in."
+    if script.startswith("/"):
+        fix = f"Correct the name; srun ls {shlex.quote(script)} tells whether the nodes have it."
+    return Finding("script-missing", "warning", starter.text, what, fix, starter.at)
 
 
 def _on_the_node(call: Call) -> Sequence[Text]:

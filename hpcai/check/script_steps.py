@@ -13,6 +13,7 @@ from hpcai.check import container, enroot
 from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
+from hpcai.check.sbatch_lines import PYXIS
 from hpcai.check.script_containers import check_options, check_unused
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_variables import check_variables
@@ -24,6 +25,7 @@ _LAUNCHERS = ("mpirun", "mpiexec", "horovodrun")
 
 def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
     yield from container.batch_in_container(around.environ)
+    yield from _without_pyxis(view, around)
     yield from _in_batch(view, around)
     stale: set[str] = set()
     pulled: set[str] = set()
@@ -59,6 +61,38 @@ def _unseen(view: View) -> Iterator[Finding]:
         yield Finding("value-unseen", "note", f"--{unseen[0][0]}", what, fix, unseen[0][1].at)
 
 
+def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
+    """Options of Pyxis where srun or sbatch has none: the first of each."""
+    asked = [(step, _own_options(step)) for _, step in view.steps]
+    given = {"sbatch": (view.batch, _own_options(view.batch) if view.batch else [])}
+    given |= {"srun": next(((step, own) for step, own in asked if own), (None, []))}
+    takes = {
+        "sbatch": around.told.sbatch_takes_containers,
+        "srun": around.told.srun_takes_containers,
+    }
+    for program, (step, own) in given.items():
+        if step is not None and own and takes[program] is False:
+            name, text = own[0]
+            what = f"{program} here has no --{name}: it is an option of Pyxis."
+            fix = "Ask who runs this Slurm for Pyxis and Enroot, or leave the options of Pyxis out."
+            if program == "sbatch" and takes["srun"]:
+                fix = "Give it to srun in the script, which has it."
+            finding = Finding("no-pyxis", "error", f"--{name}", what, fix, text.at)
+            yield softened(finding, is_sure=step.is_sure)
+
+
+def _own_options(step: Step) -> list[tuple[str, Text]]:
+    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
+    exported = list(step.exported.values())
+    return [
+        (name, text)
+        for name in step.options
+        if name in PYXIS
+        for text in step.options[name]
+        if not any(text is value for value in exported)
+    ]
+
+
 def nodes_of(view: View, step: Step) -> int:
     """How many nodes a step runs on, at least."""
     group = step.value("het-group")
@@ -88,13 +122,17 @@ def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
         return
     yield from _container(view, 0, step, around)
     nodes = _count(view.script.value("nodes"))
-    launches = [call for call in view.calls if call.words[0].text in ("srun", "mpirun", "mpiexec")]
-    if nodes > 1 or launches or view.steps:
+    starters = [view.calls[index] for index, _ in view.steps]
+    launches = [*starters, *(call for call in view.calls if call.words[0].text in ("mpirun", "mpiexec"))]
+    if nodes > 1 or launches:
         why = f"on the first of {nodes} nodes" if nodes > 1 else "alone"
         what = f"With #SBATCH --container-image the batch script {why} runs inside it, and has no srun there."
         fix = "Give --container-image to srun in the script instead."
         at = step.options["container-image"][0].at
-        yield Finding("container-in-sbatch", "error", "--container-image", what, fix, at)
+        finding = Finding("container-in-sbatch", "error", "--container-image", what, fix, at)
+        # A script may start itself anew, in a container or not.
+        surely = nodes > 1 or any(call.depth == 0 for call in launches)
+        yield softened(finding, is_sure=surely)
 
 
 def _container(view: View, index: int, step: Step, around: Surroundings) -> Iterator[Finding]:
