@@ -26,7 +26,6 @@ def advise(job: ResolvedJob, size: VmSize | None, told: Told) -> Iterator[Findin
     yield from _whole_node(spec, size)
     yield from _time_limit(spec)
     yield from _losing_a_node(spec, told)
-    yield from _blob(job)
 
 
 def _scale_up(job: JobSpec, size: VmSize | None) -> Iterator[Finding]:
@@ -110,7 +109,8 @@ def _losing_a_node(job: JobSpec, told: Told) -> Iterator[Finding]:
         yield Finding("spot-needs-checkpoints", "note", "partition", what, fix)
 
 
-def _blob(job: ResolvedJob) -> Iterator[Finding]:
+def slow_mounts(job: ResolvedJob) -> Iterator[Finding]:
+    """A warning for each path of the job that is too slow to train from."""
     spec = job.spec
     sources = [("workdir", job.workdir)]
     if spec.container is not None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.check import exports, paths
 from hpcai.check.findings import Finding
 from hpcai.slurm.answers import NodeInfo
 
@@ -55,10 +56,11 @@ class Sight:
 
     def only_here(self, path: Path) -> str | None:
         """Why the nodes may not see a path; None when they surely or probably do."""
+        paths.going_to(path)
         if self.is_shared(path) or not self.away():
             return None
         kind = filesystem(path)
-        if kind is None or kind in _SHARED:
+        if kind is None or kind in _SHARED or is_exported(path):
             return None
         node = min(node.hostname or node.name for node in self.away())
         # What kind it is was seen; that the nodes have no such folder of their own is a judgement.
@@ -78,18 +80,19 @@ class Sight:
             return False
         # A home that is a disk of this machine alone tells nothing of the nodes'.
         is_home = path.is_relative_to(Path.home()) and not self.away()
-        return is_home or filesystem(existing(path)) in _SHARED
+        nearest = existing(path)
+        return is_home or filesystem(nearest) in _SHARED or is_exported(nearest)
 
 
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if paths.looked_at(folder).is_there)
 
 
 def refuses_writing(root: Path) -> Finding | None:
     """An error when the runs folder can neither be written nor made."""
     folder = existing(root)
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if paths.looked_at(folder).is_folder and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return None
     return Finding(
         "runs-not-writable",
@@ -152,16 +155,33 @@ def mounts() -> list[tuple[str, str, str]]:
 
 
 def shared_mounts() -> dict[str, str]:
-    """Where this machine has mounted what other machines can mount too -> what it is."""
-    return {target: source for source, target, kind in mounts() if kind in _SHARED and kind not in BLOB}
+    """Where this machine has mounted, or exports, what other machines can mount too -> what it is."""
+    own = {folder: f"{socket.gethostname()}:{folder}" for folder in exports.exports()}
+    found = {target: source for source, target, kind in mounts() if kind in _SHARED and kind not in BLOB}
+    return own | found
+
+
+def is_exported(path: Path) -> bool:
+    """Whether other machines can mount what lies here, from this one."""
+    real = os.path.realpath(path)
+    return any(
+        # Of a mount below an export, others see an empty folder.
+        Path(real).is_relative_to(folder) and _mount_of(real)[0] in (_mount_of(folder)[0], folder)
+        for folder in map(os.path.realpath, exports.exports())
+    )
 
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
-    real = os.path.realpath(path)
-    longest, found = 0, None
+    paths.going_to(path)
+    return _mount_of(os.path.realpath(path))[1]
+
+
+def _mount_of(real: str) -> tuple[str, str | None]:
+    """The mount point that holds a path without links, and its kind of file system."""
+    longest, found, point = 0, None, "/"
     for _, target, kind in mounts():
         holds = real == target or real.startswith(target.rstrip("/") + "/")
         if holds and len(target) >= longest:
-            longest, found = len(target), kind
-    return found
+            longest, found, point = len(target), kind, target
+    return point, found

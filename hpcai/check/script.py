@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from hpcai.check import paths
 from hpcai.check.findings import Finding, Severity, has_errors
-from hpcai.check.job import Checked, Surroundings, refused_by_slurm
+from hpcai.check.job import Checked, Surroundings
+from hpcai.check.refused import refused_by_slurm
 from hpcai.check.sbatch_lines import PYXIS, Option, Script
 from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
@@ -31,8 +33,8 @@ def check_script(text: str, file: Path, around: Surroundings, client: SlurmClien
     """Findings about a script, each at its line and column; nothing is submitted."""
     view = View(text, Path.cwd(), around.environ)
     found = list(_lines(view.script, text, around))
-    found += check_files(view, around)
-    found += check_steps(view, around)
+    parts = {"files": lambda: check_files(view, around), "script": lambda: check_steps(view, around)}
+    found += paths.in_time(parts, around.looks_s)
     found += check_limits(view.script, around)
     if client is not None and around.told.partitions is not None:
         found += _dependency(view.script, around, client)

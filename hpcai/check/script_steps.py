@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from hpcai.check import container, enroot
+from hpcai.check import container, credentials
 from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
@@ -201,7 +201,7 @@ def _of_registry(image: Text, around: Surroundings) -> Iterator[Finding]:
             fix = f"Write {host}#{rest}, which every version reads."
             severity: Severity = "error" if version else "warning"
             yield Finding("image-registry-slash", severity, where, what, fix, image.at)
-    for finding in enroot.check_credentials(image.text, where, around.sight, around.environ):
+    for finding in credentials.check_credentials(image.text, where, around.sight, around.environ):
         yield replace(finding, where=where, place=image.at)
 
 

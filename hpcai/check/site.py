@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.catalog.sizes import vm_sizes
-from hpcai.check import places
-from hpcai.check.enroot import plugin_of_another_slurm, pyxis_options
+from hpcai.check import paths, places
+from hpcai.check.enroot import plugin_of_another_slurm
 from hpcai.check.fidelity import assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
@@ -20,6 +20,7 @@ from hpcai.check.told import Told, ask
 from hpcai.errors import SlurmError, UnreachableError
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.plugstack import pyxis_options
 from hpcai.slurm.vm_size import SizeOfNodes, size_of
 from hpcai.specs.site import Site
 from hpcai.units import format_duration
@@ -76,10 +77,13 @@ def check_without_slurm(
 ) -> list[Finding]:
     """What can be seen of a site without a word from Slurm; `nodes` are those that it has told of."""
     found: list[Finding] = []
-    found += places.scratch(site.scratch, nodes)
     sight = places.Sight(nodes, site.shared_folders)
-    found += _runs_folder(site.runs_root, sight)
-    found += _interpreter(sight)
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "scratch": lambda: places.scratch(site.scratch, nodes),
+        places.RUNS: lambda: _runs_folder(site.runs_root, sight),
+        "interpreter": lambda: _interpreter(sight),
+    }
+    found += paths.in_time(looks, paths.ANSWERS_WITHIN_S)
     found.append(check_storage(site, environ))
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.check import places
+from hpcai.check.exports import exports, is_this_machine
 from hpcai.check.job import Surroundings
 from hpcai.check.probe import Probe, facts_of
 from hpcai.errors import StageError
@@ -44,7 +45,7 @@ def facts_of_site(around: Surroundings, probes: Mapping[str, Probe]) -> Facts:
     shared = _shared(probes)
     if shared:
         values["shared_folders"] = shared
-        origins["shared_folders"] = "mounted alike here and on the nodes"
+        origins["shared_folders"] = "the same here and on the nodes, by what is mounted and exported"
     return Facts(values, origins, tuple(_remarks(around)))
 
 
@@ -62,15 +63,23 @@ def _sizes(around: Surroundings, probes: Mapping[str, Probe]) -> Iterator[tuple[
 
 
 def _shared(probes: Mapping[str, Probe]) -> list[str]:
-    """The folders that this machine and all nodes that were asked have mounted from the same place."""
+    """The folders that this machine and all nodes that were asked have from the same place."""
     if not probes:
         return []
     here = places.shared_mounts()
     return [
         target
         for target, source in sorted(here.items())
-        if all(probe.shared.get(target) == source for probe in probes.values())
+        if all(_is_same(source, target, probe.shared.get(target, "")) for probe in probes.values())
     ]
+
+
+def _is_same(source: str, target: str, on_node: str) -> bool:
+    """Whether a node has mounted what this machine has mounted there, or exports from there."""
+    if on_node == source:
+        return True
+    host, colon, folder = on_node.rpartition(":")
+    return bool(colon) and folder == target and folder in exports() and is_this_machine(host.strip("[]"))
 
 
 def _remarks(around: Surroundings) -> Iterator[str]:

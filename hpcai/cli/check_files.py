@@ -131,11 +131,11 @@ class _Check:
         for step in steps.steps:
             found += [
                 dataclasses.replace(finding, where=f"{step.name}: {finding.where}")
-                for finding in self._job(step.job, step.document)
+                for finding in self._job(step.job, step.document, is_behind=bool(step.after))
             ]
         return found
 
-    def _job(self, spec: JobSpec, document: Document) -> list[Finding]:
+    def _job(self, spec: JobSpec, document: Document, *, is_behind: bool = False) -> list[Finding]:
         from hpcai.check.findings import Finding
         from hpcai.check.job import check_job
         from hpcai.check.marked import with_places
@@ -156,7 +156,8 @@ class _Check:
         job = resolve_job(
             sized, site, interpreter=Path(sys.executable), has_pmix=plugins is None or "pmix" in plugins
         )
-        return with_places(_with_start(check_job(job, self.around, self.client)), document)
+        checked = check_job(job, self.around, self.client, is_behind=is_behind)
+        return with_places(_with_start(checked), document)
 
     def _unsized(self, spec: JobSpec) -> list[Finding]:
         """The findings of a job whose profile is not known: what would follow from one is left out."""

@@ -21,6 +21,7 @@ from hpcai.slurm import parse
 from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 from hpcai.slurm.environment import for_submission
 from hpcai.slurm.failures import NOT_ARRIVED, failure
+from hpcai.slurm.plugstack import pyxis_version
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -184,11 +185,15 @@ class SlurmClient:
         return "--container-image" in self._srun_help
 
     def pyxis_release(self) -> str | None:
-        """The release of Pyxis as far as srun's options tell it; None where they tell nothing."""
+        """The release of Pyxis in its plugin's own words, else as far as srun's options tell it; or None."""
+        if not self.has_pyxis():
+            return None
+        said = pyxis_version(self.environ)
+        if said is not None:
+            return said
         if "--container-unshare" in self._srun_help:
             return "0.24"
-        is_old = self.has_pyxis() and "--container-entrypoint-log" not in self._srun_help
-        return "0.19" if is_old else None
+        return None if "--container-entrypoint-log" in self._srun_help else "0.19"
 
     def sbatch_has_pyxis(self) -> bool:
         """Whether sbatch takes them too: an administrator may have switched that off."""

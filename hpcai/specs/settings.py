@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hpcai.entry import looked_at
 from hpcai.errors import UsageError, nearest
 from hpcai.homes import config_home, home_path
 
@@ -112,7 +113,8 @@ def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     home = config_home(environ)
     site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
     for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
-        if path is not None and path.is_file():
+        # One that is closed to this user is told of, and not passed over, by whoever reads it.
+        if path is not None and ((entry := looked_at(path)).is_file or entry.refused):
             yield path
 
 
@@ -120,9 +122,9 @@ def _project_file(folder: Path, environ: Mapping[str, str]) -> Path | None:
     """The nearest one; a repository's root and the home folder end the search."""
     home = environ.get("HOME")
     for parent in (folder.absolute(), *folder.absolute().parents):
-        if (parent / PROJECT_FILE).is_file():
+        if looked_at(parent / PROJECT_FILE).is_file:
             return parent / PROJECT_FILE
-        if (parent / ".git").exists() or str(parent) == home:
+        if looked_at(parent / ".git").is_there or str(parent) == home:
             return None
     return None
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hpcai.check import places, site_file
+from hpcai import entry
+from hpcai.check import exports, paths, places, site_file
 from hpcai.check.fidelity import ASSERTIONS, assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.nodes import awake
 from hpcai.check.probe import Probe, facts_of, probe_of
-from hpcai.check.site import SiteLook, check_site
+from hpcai.check.site import SiteLook, check_site, check_without_slurm
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, StageError
 from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
@@ -23,6 +25,7 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.specs.settings import load_settings, mistakes_of
 from hpcai.specs.site import Site
 from hpcai.specs.yaml_text import parse
+from tests.closed import as_ordinary_user
 
 ROOT = Path(__file__).parents[2]
 NODE = NodeInfo("far-1", "IDLE", cpus=96, gpus=8, memory_mib=1_848_320, hostname="far-1")
@@ -261,3 +264,59 @@ def test_a_node_that_gives_no_answer_is_named(tmp_path: Path) -> None:
         [unasked] = [one for one in seen.findings if one.where == "node far-1"]
         assert (unasked.id, unasked.severity) == ("node-unasked", "warning")
         assert unasked.fix == "srun -w far-1 -p gpu hostname  # tells"
+
+
+def test_a_runs_folder_below_a_closed_one_is_an_error_and_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with as_ordinary_user():
+        found = check_without_slurm(Site(tmp_path / "closed/runs"), environ={})
+    [one] = [finding for finding in found if finding.id == "runs-not-writable"]
+    assert "is not a folder that you may write to" in one.what
+
+
+def test_a_runs_folder_on_a_share_that_is_away_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comes_back = threading.Event()
+    monkeypatch.setattr(entry, "looked_at", lambda _: comes_back.wait() and entry.Entry(0o40755))
+    monkeypatch.setattr(paths, "ANSWERS_WITHIN_S", 0.2)
+    found = check_without_slurm(Site(tmp_path / "runs"), environ={})
+    comes_back.set()
+    [one] = [finding for finding in found if finding.id == "path-silent"]
+    assert (one.where, one.severity) == ("runs folder", "warning")
+    assert {"scratch-unseen", "interpreter"} <= {finding.id for finding in found}
+
+
+def test_a_defect_in_a_look_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Finding]:
+        yield from [][0]
+
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with pytest.raises(RuntimeError, match="container broke off"):
+        paths.in_time({"container": broken}, 5)
+    assert told[0].exc_type is IndexError
+
+
+def test_what_this_machine_exports_and_nodes_mount_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exports").write_text(
+        '# a scheduler of CycleCloud\n"/shared" *(rw)\n/sched \\\n *(rw)\n/my\\040data *(ro)\n'
+    )
+    monkeypatch.setattr(exports, "NOW", tmp_path / "etab")
+    monkeypatch.setattr(exports, "TOLD", (tmp_path / "exports", tmp_path / "exports.d"))
+    assert exports.exports() == ["/shared", "/sched", "/my data"]
+    monkeypatch.setattr(places, "mounts", lambda: [("/dev/md0", "/", "ext4")])
+    own = SOUND.replace("server:/home", f"{socket.gethostname()}:/shared")
+    assert site_file.facts_of_site(around(), {"gpu": probe(own)}).values["shared_folders"] == ["/shared"]
+    # Another server's folder of that name is another one.
+    other = SOUND.replace("server:/home", "server:/shared")
+    assert "shared_folders" not in site_file.facts_of_site(around(), {"gpu": probe(other)}).values
+    assert places.is_exported(Path("/shared/home/me")) and not places.is_exported(Path("/mnt/x"))
+
+
+def test_a_machine_knows_its_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert exports.is_this_machine("127.0.0.1")
+    assert not exports.is_this_machine("192.0.2.1")
