@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpcai.check import enroot
 from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_view import softened
 from hpcai.errors import did_you_mean
+from hpcai.slurm.plugstack import pyxis_options
 from hpcai.specs.container import FLAGS, ContainerSpec
 from hpcai.specs.fields import mistakes_of
 
@@ -44,7 +44,7 @@ def check_options(step: Step, environ: Mapping[str, str]) -> Iterator[Finding]:
         "container-name": _name,
     }
     # An importer of the site's own may read other names.
-    if "importer" not in enroot.pyxis_options(environ):
+    if "importer" not in pyxis_options(environ):
         checks["container-image"] = _image
     for option, check in checks.items():
         for text in step.options.get(option, ()):

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hpcai.check import places
+from hpcai.check import paths, places
 from hpcai.check.bash_values import UNKNOWN, Call, Text
 from hpcai.check.command import script_of
 from hpcai.check.findings import Finding
@@ -75,13 +75,13 @@ def _output(option: Option, value: str, view: View, around: Surroundings) -> Ite
             break
         sure.append(part)
     folder = Path(os.path.normpath(view.folder / ("/".join(sure) or ("/" if value.startswith("/") else "."))))
-    try:
-        if folder.is_dir() or (_is_made(around) and _can_be_made(folder)):
-            return
-        is_absent = value.startswith("/") and around.sight.absent_for_sure(folder)
-    except OSError:
-        # What may not be looked at is told elsewhere.
+    entry = paths.looked_at(folder)
+    if entry.refused:
+        yield paths.closed(folder, entry.refused, f"--{option.name}", is_sure=False)
         return
+    if entry.is_folder or (_is_made(around) and _can_be_made(folder)):
+        return
+    is_absent = value.startswith("/") and around.sight.absent_for_sure(folder)
     what = f"There is no folder {str(folder)!r}: the job would end at once, and its output be nowhere."
     fix = f"mkdir -p {shlex.quote(str(folder))}"
     finding = Finding("output-folder-missing", "error", f"--{option.name}", what, fix, option.at)
@@ -95,19 +95,20 @@ def _is_made(around: Surroundings) -> bool:
 
 def _can_be_made(folder: Path) -> bool:
     there = places.existing(folder)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    return paths.looked_at(there).is_folder and os.access(there, os.W_OK | os.X_OK)
 
 
 def _chdir(view: View, around: Surroundings) -> Iterator[Finding]:
     option = view.script.option("chdir")
     if option is None or option.value is None or view.folder is None:
         return
-    try:
-        if view.folder.is_dir():
-            return
-        is_absent = option.value.startswith("/") and around.sight.absent_for_sure(view.folder)
-    except OSError:
+    entry = paths.looked_at(view.folder)
+    if entry.refused:
+        yield paths.closed(view.folder, entry.refused, "--chdir", is_sure=False)
         return
+    if entry.is_folder:
+        return
+    is_absent = option.value.startswith("/") and around.sight.absent_for_sure(view.folder)
     what = f"There is no folder {str(view.folder)!r}: Slurm would run the script in /tmp."
     finding = Finding("workdir-missing", "error", "--chdir", what, "Correct --chdir.", option.at)
     yield softened(finding, is_sure=is_absent)
@@ -122,7 +123,8 @@ def _started(view: View) -> Iterator[Finding]:
         if script is not None and call.depth == 0 and call.folder is not None and script not in told:
             told.add(script)
             path = Path(os.path.normpath(call.folder / script))
-            if not _is_there(path):
+            entry = paths.looked_at(path)
+            if not entry.is_there and not entry.refused:
                 yield _missing(words[0], script, path)
         if not _is_harmless(call, words):
             return
@@ -156,13 +158,6 @@ def _script(words: Sequence[Text]) -> str | None:
         texts.append(word.text.replace(UNKNOWN, "x"))
     script = script_of(shlex.join(texts)) if texts else None
     return script if script is None or not script.startswith(("~", "-")) else None
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return True
 
 
 def _is_harmless(call: Call, words: Sequence[Text]) -> bool:

@@ -143,8 +143,9 @@ def _container(view: View, index: int, step: Step, around: Surroundings) -> Iter
     for text in step.options.get("container-mounts", ()):
         for mount in text.text.split(","):
             source = Text(mount.partition(":")[0], text.line, text.column, text.is_sure)
-            if source.is_known and "nofail" not in mount and source.text[:1] in ("/", "."):
-                for finding in _source(view, index, step, source, around):
+            if source.is_known and source.text[:1] in ("/", "."):
+                may_fail = "nofail" in mount.rpartition(":")[2].split("+")
+                for finding in _source(view, index, step, source, around, may_fail=may_fail):
                     yield softened(finding, is_sure=step.is_sure and text.is_sure)
     if "container-save" in step.options and nodes_of(view, step) > 1:
         at = step.options["container-save"][0].at
@@ -162,12 +163,17 @@ def _path(step: Step, text: str) -> tuple[Path, bool] | None:
     return Path(os.path.normpath(step.folder / text)), step.is_folder_sure
 
 
-def _source(view: View, index: int, step: Step, source: Text, around: Surroundings) -> Iterator[Finding]:
+def _source(
+    view: View, index: int, step: Step, source: Text, around: Surroundings, *, may_fail: bool
+) -> Iterator[Finding]:
     found = _path(step, source.text)
     if found is None:
         return
     path, is_sure = found
-    for finding in container.check_source(path, "--container-mounts", around.sight):
+    release = around.pyxis_release
+    for finding in container.check_source(
+        path, "--container-mounts", around.sight, may_fail=may_fail, release=release
+    ):
         if finding.id != "mount-missing" or not view.may_be_made(path, index):
             yield softened(replace(finding, place=source.at), is_sure=is_sure)
 
