@@ -55,23 +55,33 @@ def refused_by_slurm(error: HpcaiError, spec: JobSpec | None = None) -> Iterator
         return
     yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
     key = None if spec is None else key_meant(error.what, spec)
-    field = (key or "").rpartition(".")[2]
-    fix = _TAKES.get(field) or " ".join(part for part in (error.allowed, error.next_step) if part)
+    then = what_to_do(error, (key or "").rpartition(".")[2] or None)
+    yield Finding("refused", "error", key or "sbatch --test-only", error.what, then)
+
+
+def what_to_do(error: HpcaiError, field: str | None) -> str | None:
+    """The next step after a refusal that means a field, or none that is known."""
+    fix = _TAKES.get(field or "") or " ".join(part for part in (error.allowed, error.next_step) if part)
     if not fix and field:
         fix = f"man sbatch  # tells what --{option_names()[field]} takes"
-    yield Finding("refused", "error", key or "sbatch --test-only", error.what, fix or None)
+    return fix or None
 
 
 def key_meant(words: str, spec: JobSpec) -> str | None:
     """The key of the file that Slurm's words are about; None where it cannot be told from others."""
+    fields, is_named = fields_meant(words)
+    given = dict.fromkeys(key for field in fields for key in _keys(spec, field))
+    return next(iter(given)) if len(given) == 1 or (is_named and given) else None
+
+
+def fields_meant(words: str) -> tuple[list[str], bool]:
+    """The fields that Slurm's words may be about, and whether these name their options."""
     options = slurm_options()
     named = [one for one in re.findall(r"--([a-z][a-z-]+)", words) if one in options and options[one].field]
-    fields = [str(options[one].field) for one in named]
-    if not fields:
-        said = words.lower()
-        fields = list(next((fields for sign, fields in _MEANS if sign in said), ()))
-    given = dict.fromkeys(key for field in fields for key in _keys(spec, field))
-    return next(iter(given)) if len(given) == 1 or (named and given) else None
+    if named:
+        return [str(options[one].field) for one in named], True
+    said = words.lower()
+    return list(next((fields for sign, fields in _MEANS if sign in said), ())), False
 
 
 def _keys(spec: JobSpec, field: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from hpcai.check import paths
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.job import Checked, Surroundings
-from hpcai.check.refused import refused_by_slurm
+from hpcai.check.refused import fields_meant, refused_by_slurm, what_to_do
 from hpcai.check.sbatch_lines import PYXIS, Option, Script
 from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
@@ -44,7 +43,7 @@ def check_script(text: str, file: Path, around: Surroundings, client: SlurmClien
     try:
         return Checked(tuple(named), _test_only(text, client))
     except HpcaiError as error:
-        refused = [_of_refusal(one, error, str(file), view.script) for one in refused_by_slurm(error)]
+        refused = [_placed(one, str(file), view.script) for one in _refused(error, view.script)]
         return Checked((*named, *refused))
 
 
@@ -68,40 +67,26 @@ def _dependency(script: Script, around: Surroundings, client: SlurmClient) -> It
         yield finding_of(breach)
 
 
-# What Slurm's words of a refusal are about, where they tell.
-_ABOUT = (
-    ("license", ("licenses",)),
-    ("partition", ("partition",)),
-    ("account", ("account",)),
-    ("qos", ("qos",)),
-    ("node name", ("nodelist", "exclude")),
-    ("reservation", ("reservation",)),
-    ("dependency", ("dependency",)),
-    ("time limit", ("time",)),
-    ("gres", ("gres", "gpus", "gpus-per-node", "gpus-per-task")),
-    ("feature", ("constraint", "prefer")),
-    ("array", ("array",)),
-    ("cpu count per node", ("ntasks-per-node", "cpus-per-task", "mincpus")),
-    ("memory", ("mem", "mem-per-cpu", "mem-per-gpu")),
-    ("node count", ("nodes",)),
-    (
-        "node configuration",
-        (
-            *("mem", "mem-per-cpu", "gres", "gpus", "gpus-per-node", "cpus-per-task", "ntasks-per-node"),
-            *("ntasks", "nodes", "constraint"),
-        ),
-    ),
-    ("more processors requested", ("ntasks", "ntasks-per-node", "cpus-per-task")),
-)
+# What may be too much where Slurm says no more than that no node has it.
+_OF_NODES = ("mem", "mem-per-cpu", "gres", "gpus", "gpus-per-node", "cpus-per-task", "ntasks-per-node")
 
 
-def _of_refusal(finding: Finding, error: HpcaiError, file: str, script: Script) -> Finding:
-    """What sbatch says, at the line that it may be about where its words tell, else at the file's begin."""
-    words = str(error).lower()
-    names = [name for about, options in _ABOUT if about in words for name in options]
+def _refused(error: HpcaiError, script: Script) -> Iterator[Finding]:
+    """What sbatch says, at the line that it means or may mean, else at the file's begin."""
+    fields, _ = fields_meant(error.what)
+    names = [option_of(field) for field in fields]
+    if "node configuration" in error.what.lower():
+        names = [*_OF_NODES, "ntasks", "nodes", "constraint"]
     given = next((option for name in names if (option := script.option(name)) is not None), None)
-    fix = finding.fix and re.sub(r"`(\w+):`", lambda key: f"`--{option_of(key[1])}`", finding.fix)
-    return replace(finding, fix=fix, place=f"{file}:{given.at if given is not None else '1:1'}")
+    for finding in refused_by_slurm(error):
+        if finding.id != "refused":
+            yield finding
+        elif given is None:
+            yield replace(finding, place="1:1")
+        else:
+            row = slurm_options().get(given.name)
+            fix = what_to_do(error, row.field if row is not None and fields else None)
+            yield replace(finding, where=f"--{given.name}", fix=fix, place=given.at)
 
 
 def _placed(finding: Finding, file: str, script: Script) -> Finding:

@@ -125,7 +125,11 @@ def test_a_script_of_sbatch_lines(cluster: RealCluster, folder: Path) -> None:
     assert ("license" in refused["what"].lower(), refused["place"]) == (True, "job.sh:2:14")
     script.write_text("#!/bin/bash\n#SBATCH -t 6 -w n9\nhostname\n")
     refused = found(cluster, folder, "job.sh", status=3)["refused"]
-    assert (refused["place"], "`--nodelist`" in refused["fix"]) == ("job.sh:2:14", True)
+    assert (refused["place"], refused["where"], refused["fix"]) == (
+        "job.sh:2:14",
+        "--nodelist",
+        "`sinfo -N` lists the nodes.",
+    )
     assert hpcai(cluster, folder, "check", "job.sh", "--set", "nodes=1").returncode == 2
 
 
