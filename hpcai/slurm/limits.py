@@ -206,6 +206,8 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
     cpus = ntasks * (job.cpus_per_task or 1)
     most, gpus = partition.max_cpus_per_node, gpus_asked(job)
     of_each = job.ntasks_per_node is not None or job.nodes == 1 or ntasks == 1
+    # Slurm counts no more where memory is nothing that it hands out.
+    least = (job.ntasks_per_node or 1) * (job.cpus_per_task or 1)
     tasks = "ntasks" if job.ntasks and not job.ntasks_per_node else "ntasks_per_node"
     return [
         _Need(
@@ -217,13 +219,8 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
         ),
         _Need(gpus.key or "gpus_per_node", "GPUs", gpus.per_node or 0, lambda node: node.gpus),
         _Need("mem_gib", "GiB of memory", job.mem_gib or 0, _memory_gib),
-        _Need("mem_per_cpu_gib", "GiB of memory", (job.mem_per_cpu_gib or 0) * cpus, _memory_gib, of_each),
-        _Need(
-            "mem_per_gpu_gib",
-            "GiB of memory",
-            (job.mem_per_gpu_gib or 0) * (gpus.per_node or 0),
-            _memory_gib,
-        ),
+        _Need("mem_per_cpu_gib", "GiB of memory", (job.mem_per_cpu_gib or 0) * least, _memory_gib),
+        _Need("mem_per_gpu_gib", "GiB of memory", job.mem_per_gpu_gib or 0, _memory_gib),
     ]
 
 
