@@ -18,6 +18,7 @@ from hpcai.check.bash_words import Piece, Word
 # Stands in a text for what only bash will know; no script can hold it.
 UNKNOWN = "\0"
 _SAFE_FLAGS = re.compile(r"-[xrag]+")
+_DECLARES = ("export", "readonly", "declare", "typeset", "local")
 # These run other text, which may assign and change anything.
 _FOREIGN = ("source", ".", "eval")
 
@@ -88,31 +89,46 @@ class _Values:
         writes = [write for command in self.commands for write in _writes(command)]
         self.times = Counter(name for name, _ in writes)
         self.shaky = {name for name, is_plain in writes if not is_plain}
+        moves = [number for number, one in enumerate(self.commands, 1) if _moves(one)]
+        self.last_move = max(moves, default=0)
 
     def call(self, command: Command) -> Iterator[Call]:
         """The command as it is called, if it is one; what it assigns is known from here on."""
         self.now += 1
         words = tuple(text for word in command.words for text in self._texts(word, command))
         own = {one.name: self._one(one.value, command) for one in command.assignments}
-        name = words[0].text if words else ""
-        declares = name in ("export", "readonly", "declare", "typeset", "local")
-        if words and not declares:
+        if words and words[0].text not in _DECLARES:
             written = tuple(self._one(word, command) for word in command.written)
-            folder = None if command.in_subshell else self.folder
+            folder = self._folder_of(command)
             sure = self.foreign < 0
             yield Call(words, written, {**self.exported, **own}, folder, command.depth, sure)
             self._run(words, command)
-            return
-        for one in command.assignments:
-            self._assign(one, command)
-        exports = name == "export" or (name == "declare" and any("x" in word.text for word in words[1:2]))
-        for each in [*own, *(word.text for word in words[1:])] if exports else []:
-            known = self.known.get(each)
-            line = command.words[0].line
-            unknown = own.get(each) or Text(UNKNOWN, line, 1)
-            if re.fullmatch(r"[A-Za-z_]\w*", each):
-                value = known.words[0] if known and known.words else unknown
-                self.exported[each] = replace(value, is_sure=value.is_sure and command.is_plain)
+        elif words:
+            self._declare(words, own, command)
+        else:
+            for one in command.assignments:
+                self._keep({one.name: self._assigned(one, command)})
+                if one.name in self.exported:
+                    self._export(one.name, own[one.name], command)
+
+    def _declare(self, words: tuple[Text, ...], own: Mapping[str, Text], command: Command) -> None:
+        # All words of a command are expanded before it runs.
+        self._keep({one.name: self._assigned(one, command) for one in command.assignments})
+        flags = "".join(word.text for word in words[1:] if word.text.startswith("-"))
+        if words[0].text == "export" or "x" in flags:
+            for word in words[1:]:
+                self._export(word.text, Text(UNKNOWN, word.line, word.column), command)
+            for name, value in own.items():
+                self._export(name, value, command)
+
+    def _keep(self, values: Mapping[str, _Value | None]) -> None:
+        self.known |= {name: value for name, value in values.items() if value is not None}
+
+    def _export(self, name: str, otherwise: Text, command: Command) -> None:
+        known = self.known.get(name)
+        value = known.words[0] if known is not None and known.words else otherwise
+        if re.fullmatch(r"[A-Za-z_]\w*", name):
+            self.exported[name] = replace(value, is_sure=value.is_sure and command.is_plain)
 
     def _run(self, words: tuple[Text, ...], command: Command) -> None:
         name = words[0].text
@@ -121,8 +137,13 @@ class _Values:
         elif name == "unset":
             for word in words[1:]:
                 self.exported.pop(word.text, None)
-        elif name in ("cd", "pushd", "popd") and not command.in_subshell:
+        elif _moves(command):
             self.folder = self._after_cd(words, command)
+
+    def _folder_of(self, command: Command) -> Path | None:
+        """Where a command runs: a loop or function may come back to it from another folder."""
+        may_come_back = command.depth > 0 and self.now <= self.last_move
+        return None if command.in_subshell or may_come_back else self.folder
 
     def _after_cd(self, words: tuple[Text, ...], command: Command) -> Path | None:
         to = [word for word in words[1:] if word.text != "--"]
@@ -133,9 +154,10 @@ class _Values:
             return None
         return Path(os.path.normpath((self.folder or Path("/")) / path))
 
-    def _assign(self, one: Assignment, command: Command) -> None:
+    def _assigned(self, one: Assignment, command: Command) -> _Value | None:
+        """What a variable holds after it is assigned; None where nobody knows."""
         if one.name in self.shaky:
-            return
+            return None
         if isinstance(one.value, Word):
             words: tuple[Text, ...] = (self._one(one.value, command),)
         else:
@@ -146,7 +168,7 @@ class _Values:
             words = (*before.words, *words) if is_array else (_joined([*before.words, *words], words[0]),)
         elif one.adds:
             words = (Text(UNKNOWN, 0, 0),)
-        self.known[one.name] = _Value(words, is_array, self.now)
+        return _Value(words, is_array, self.now)
 
     def _value(self, name: str, command: Command) -> _Value | None:
         """What a variable holds; None where it is not known."""
@@ -155,7 +177,7 @@ class _Values:
             return None
         if name in self.known or self.times[name]:
             return self.known.get(name)
-        folder = {"SLURM_SUBMIT_DIR": self.begin, "PWD": None if command.in_subshell else self.folder}
+        folder = {"SLURM_SUBMIT_DIR": self.begin, "PWD": self._folder_of(command)}
         text = str(folder[name]) if folder.get(name) else None
         if name in ("HOME", "USER"):
             text = self.environ.get(name)
@@ -165,8 +187,12 @@ class _Values:
         """The value without splitting it into words, as in an assignment."""
         if isinstance(value, tuple):
             return Text(UNKNOWN, 0, 0)
-        found = [self._piece(piece, command) for piece in value.pieces]
-        return _joined([one for each in found for one in each[:1]], Text("", value.line, value.column))
+        place = Text("", value.line, value.column)
+        # An array becomes one text there, with a blank between its words.
+        blank = Text(" ", 0, 0)
+        parts = [[*self._piece(piece, command)] for piece in value.pieces]
+        spaced = [[each for one in part for each in (blank, one)][1:] for part in parts]
+        return _joined([one for part in spaced for one in part], place)
 
     def _piece(self, piece: Piece, command: Command) -> tuple[Text, ...]:
         if piece.kind == "text":
@@ -183,13 +209,17 @@ class _Values:
         alone = word.pieces[-1] if word.pieces else None
         is_alone = all(piece.kind == "text" and not piece.text for piece in word.pieces[:-1])
         if alone is not None and is_alone and alone.kind == "array":
-            return list(self._piece(alone, command))
+            words = self._piece(alone, command)
+            return list(words) if alone.is_quoted else [each for one in words for each in _split(one)]
         place = Text("", word.line, word.column)
         done: list[Text] = []
         now: list[Text] = []
         is_word = False
         for piece in word.pieces:
-            [value, *_] = self._piece(piece, command) or (place,)
+            [value, *more] = self._piece(piece, command) or (place,)
+            if more:
+                # Of an array inside a word, bash makes several.
+                return [Text(UNKNOWN, word.line, word.column)]
             if piece.kind == "text" or piece.is_quoted or not re.search(r"\s|[*?\[]|^$", value.text):
                 now.append(value)
                 is_word = True
@@ -205,6 +235,18 @@ class _Values:
                 now += [Text(text, 0, 0, value.is_sure)] if text else []
                 is_word = is_word or bool(text)
         return [*done, _joined(now, place)] if is_word else done
+
+
+def _moves(command: Command) -> bool:
+    first = command.words[0].bare if command.words else None
+    return first in ("cd", "pushd", "popd") and not command.in_subshell
+
+
+def _split(text: Text) -> list[Text]:
+    """The words that an unquoted value becomes, where $IFS is what it is at first."""
+    if re.search(r"[*?\[]", text.text):
+        return [replace(text, text=UNKNOWN)]
+    return [replace(text, text=one) for one in text.text.split()]
 
 
 def _joined(parts: Sequence[Text], place: Text) -> Text:
@@ -226,9 +268,6 @@ def _writes(command: Command) -> Iterator[tuple[str, bool]]:
     if first in ("read", "mapfile", "readarray", "for", "select", "unset", "getopts", "let", "printf"):
         for name in names[1:]:
             yield from ((each, False) for each in re.findall(r"^[A-Za-z_]\w*", name))
-    if first == "for" and "in" in names[2:3]:
-        # Its words are no names.
-        return
     for word in command.words:
         for piece in word.pieces:
             if piece.kind == "unknown":
