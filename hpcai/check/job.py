@@ -23,7 +23,7 @@ from hpcai.render.resolved import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.dependency import dependency_breaches
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import Breach, breaches
 from hpcai.specs.job import DataSpec, JobSpec
@@ -152,11 +152,9 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
         yield from map(_of_breach, limits)
     if client is not None and told.partitions is not None:
         try:
-            never = dependency_breach(spec.dependency, client)
+            yield from [*map(_of_breach, dependency_breaches(spec.dependency, client, told.version))]
         except HpcaiError as error:
             yield from refused_by_slurm(error, spec)
-        else:
-            yield from [_of_breach(never)] if never else []
     if told.config is not None:
         yield from map(_of_breach, array_breaches(spec, told.config))
     yield from check_schedule(spec.schedule, client)

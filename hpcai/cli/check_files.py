@@ -113,7 +113,8 @@ class _Check:
         if is_script(file, text):
             if overrides:
                 raise UsageError("--set sets keys of a YAML file, and a script has none.")
-            return [*self._slurm(), *_with_start(check_script(text, file, self.around, self.client))]
+            checked = check_script(text, file, self.around, self.client)
+            return [*self._slurm(), *_with_start(checked, "Nothing was found against it")]
         if kind_of(text, str(file)) == "steps":
             load = partial(load_steps, text, str(file), overrides, settings)
             return self._steps(answer_of(load, _LEAST_S))
@@ -189,7 +190,7 @@ def _fix(error: HpcaiError) -> str | None:
     return " ".join(part for part in (error.allowed, error.next_step) if part) or None
 
 
-def _with_start(checked: Checked) -> list[Finding]:
+def _with_start(checked: Checked, so_far: str = "Renders") -> list[Finding]:
     """The findings of a job, and at their end, when nothing speaks against it, when it would start."""
     from hpcai.check.findings import Finding, has_errors
 
@@ -197,7 +198,7 @@ def _with_start(checked: Checked) -> list[Finding]:
     if has_errors(found):
         return found
     if checked.expected is None:
-        what = "Renders; when it would start only Slurm can tell."
+        what = f"{so_far}; when it would start only Slurm can tell."
         return [*found, Finding("script-renders", "ok", "script", what)]
     return [*found, Finding("start", "ok", "start", _start(checked.expected))]
 

@@ -23,7 +23,7 @@ IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
 ELSEWHERE = {
     "schedule-impossible",
     *("file-mistake", "file-unread", "profile-untold", "no-slurm", "refused"),
-    *("start-unknown", "start", "script-renders", "dependency-never", "workdir-missing"),
+    *("start-unknown", "start", "script-renders", "dependency-never", "dependency-unknown"),
     *("data", "data-version", "cluster-open", "cluster-renders", "node-unasked"),
 }
 
