@@ -13,7 +13,7 @@ from hpcai.check import credentials, enroot, paths
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
-from hpcai.entry import Entry
+from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
@@ -23,6 +23,7 @@ from hpcai.specs.gpus import gpus_asked
 _SUPERBLOCK = struct.Struct("<4s24xHH8xQ48x")
 # From this release on Pyxis itself looks whether every source is there, whatever the flags say.
 _LOOKS_AT_SOURCES = (0, 24)
+_FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
 _EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
@@ -106,7 +107,7 @@ def _no_image(path: Path, entry: Entry) -> str | None:
     # Who opens a pipe waits for whoever writes into it.
     if not entry.is_file:
         return "it is no file"
-    with path.open("rb") as file:
+    with looking_at(path), path.open("rb") as file:
         begin = file.read(_SUPERBLOCK.size)
     if not begin.startswith(b"hsqs"):
         return f"it begins with {begin[:4]!r}"
@@ -167,6 +168,11 @@ def not_in_sbatch() -> Finding:
 
 
 def _absent(path: Path, sight: Sight) -> tuple[Severity, str]:
+    if _FOR_SHELLS.search(str(path)):
+        return (
+            "error",
+            f"There is no {str(path)!r}: only a shell reads ~ or $NAME; write it out.",
+        )
     if sight.absent_for_sure(path):
         return "error", f"There is no {str(path)!r}."
     return "warning", f"There is no {str(path)!r} on this machine; the nodes may have one."

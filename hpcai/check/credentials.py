@@ -13,8 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from hpcai.check import paths, places
+from hpcai.check import places
 from hpcai.check.findings import Finding, Severity
+from hpcai.entry import looking_at
 from hpcai.specs.container import is_file, is_of_azure, registry_of
 
 _NGC = "nvcr.io"
@@ -53,7 +54,6 @@ def check_credentials(
     if asked is None:
         return
     file = credentials_file(environ)
-    paths.going_to(file)
     text = _text(file)
     known = passwords(text)
     missing = [host for host in asked.hosts if host not in known]
@@ -78,17 +78,18 @@ def asked_for(image: str) -> Asked | None:
     """Whose passwords an import of the image may need; None where nobody asks for one."""
     if is_file(image) or image.startswith("dockerd://"):
         return None
-    name = image.removeprefix("docker://")
+    found = re.match(r"(?:docker://)?(?:([^@/#:]+)@(?!sha256:))?(.*)", image, re.DOTALL)
+    assert found is not None
+    user, name = found[1], found[2]
     host = registry_of(image)
     if host is None or host in _DOCKER_HUB:
-        path = re.sub(r"^([^/#]*[.@][^/#]*[/#])", "", name)
+        path = re.sub(r"^[^/#]*[.:][^/#]*[/#]", "", name)
         if "/" not in path or path.startswith("library/"):
             return None
         host = "registry-1.docker.io"
     if host in _PUBLIC:
         return None
-    user = re.match(r"([^@/#:]+)@(?!sha256:)", name)
-    return Asked(_HOSTS.get(host, (host,)), user[1] if user else None)
+    return Asked(_HOSTS.get(host, (host,)), user)
 
 
 def _lines(asked: Asked, hosts: Sequence[str]) -> str:
@@ -106,6 +107,8 @@ def _unread(asked: Asked, text: str) -> str | None:
     taken = re.findall(rf"^machine[ \t]+{host}[ \t]+login[ \t]+(\S+)[ \t]", text, flags=re.MULTILINE)
     first = re.search(rf"^[ \t]*machine[ \t]+{host}[ \t]+login[ \t]+(\S+)", text, flags=re.MULTILINE)
     user = asked.user or (first[1] if first else None)
+    if user in taken and user != taken[0] and len(asked.hosts) == 1:
+        return f"Of several lines of {asked.hosts[0]} the first counts, and that is for {taken[0]}."
     if user in taken:
         return None
     if asked.user is not None and taken:
@@ -118,7 +121,8 @@ def _unread(asked: Asked, text: str) -> str | None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        with looking_at(file):
+            return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

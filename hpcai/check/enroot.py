@@ -9,7 +9,6 @@ from pathlib import Path
 
 from hpcai.check import places
 from hpcai.check.findings import Finding
-from hpcai.errors import HpcaiError
 from hpcai.slurm.answers import NodeInfo
 from hpcai.slurm.plugstack import pyxis_options
 
@@ -78,18 +77,11 @@ def is_standin(environ: Mapping[str, str]) -> bool:
 
 
 def settings_of(text: str) -> dict[str, str]:
-    """`KEY value` by line, as enroot.conf has it."""
-    return dict(re.findall(r"^\s*(ENROOT_\w+)\s+(.*?)\s*$", text, flags=re.MULTILINE))
+    """`KEY value` or `KEY=value` by line, as enroot.conf has it; of a key that stands twice, the first."""
+    lines = re.findall(r"^[ \t=]*(ENROOT_[A-Z_]+)[ \t=]+(.*?)[ \t]*$", text, flags=re.MULTILINE)
+    return dict(reversed(lines))
 
 
 def _expanded(text: str, environ: Mapping[str, str]) -> str:
     text = text.replace("$(id -u)", str(os.getuid())).replace("$(id -g)", str(os.getgid())).strip("'\"")
     return re.sub(r"\$\{?(\w+)\}?", lambda name: environ.get(name[1], name[0]), text)
-
-
-def plugin_of_another_slurm(where: str, error: HpcaiError) -> Iterator[Finding]:
-    """What it means when Slurm's commands cannot load a plugin; nothing for another error."""
-    if "Incompatible Slurm plugin" in str(error) or "Plug-in initialization failed" in str(error):
-        what = f"A plugin of this Slurm, often Pyxis, was built for another release of it: {error.what}"
-        fix = "Ask who runs this Slurm to build it anew (plugstack.conf names it): no srun or sbatch works."
-        yield Finding("plugin-of-other-slurm", "error", where, what, fix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 import time
@@ -11,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, enroot, paths, places, price, sizes, sure
+from hpcai.check import account, advice, command, paths, places, price, sizes, sure
+from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
-from hpcai.check.told import NAMES, Told, all_at_once
+from hpcai.check.told import Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
 from hpcai.render.resolved import ResolvedJob
@@ -84,6 +84,7 @@ def check_job(
     found += _told_by_slurm(job.spec, told, client)
     found += sure.of_texts(job.spec)
     found += command.check_lines(job.spec)
+    found += [*dropped_by_pyxis(job), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
@@ -118,7 +119,7 @@ def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     for number, part in enumerate(job.spec.parts):
         size = sizes.size_of(part, around.told, around.site)
         found = list(sizes.check_size(part, size, nodes_told=around.told.nodes is not None))
-        found += advice.advise(replace(job, spec=part), size.size, around.told)
+        found += advice.advise(replace(job, spec=part), size.size, around.told, around.site.spot_partitions)
         for finding in found:
             is_own = job.spec.components and finding.where in ComponentFields.model_fields
             yield replace(finding, where=f"components[{number}].{finding.where}") if is_own else finding
@@ -130,37 +131,7 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
         render_job(job, runs_root / job.spec.experiment / job.spec.name)
     except RenderError as error:
         fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-        named = re.match(r"`(\w+):", error.what)
-        yield Finding("file-refused", "error", named[1] if named else "file", error.what, fix or None)
-
-
-def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
-    """What is to be said of Slurm once, however many jobs are checked."""
-    if not is_there:
-        what = "There is no Slurm here: its limits were not looked at."
-        yield Finding("no-slurm", "warning", "slurm", what)
-        return
-    for error in told.errors.values():
-        plugin = list(enroot.plugin_of_another_slurm("slurm", error))
-        if plugin:
-            yield from plugin
-            return
-    if told.unanswered:
-        names = ", ".join(NAMES[name] for name in told.unanswered)
-        what = (
-            f"Slurm is slow or away: it was asked in vain for {names}. What hangs on them was not looked at."
-        )
-        yield Finding(
-            "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
-        )
-    said: dict[str, Severity] = {}
-    for name, error in told.errors.items():
-        if name not in told.unanswered and name != "associations":
-            # Without partitions and nodes nothing can be submitted; the rest is only not known.
-            severity: Severity = "error" if name in ("partitions", "nodes") else "warning"
-            said.setdefault(error.what, severity)
-    for what, severity in said.items():
-        yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
+        yield Finding("file-refused", "error", error.key or "file", error.what, fix or None)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:

@@ -6,30 +6,62 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 from hpcai import entry
 from hpcai.check.findings import Finding, Severity
+from hpcai.errors import HpcaiError, UnreachableError
 
 # A path of a share that is well answers in a millisecond.
 ANSWERS_WITHIN_S = 1.0
 
-# Where a thread that looks for others leaves what it looks at.
-_looks: ContextVar[list[Path] | None] = ContextVar("_looks", default=None)
+T = TypeVar("T")
+
+
+class PathSilent(UnreachableError):
+    """A path did not answer."""
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        what = f"{str(path)!r} did not answer within {limit_s:.1f} s; its share may be away."
+        super().__init__(what, next_step=f"timeout -s KILL 5 ls -d {shlex.quote(str(path))}  # tells")
 
 
 def looked_at(path: Path) -> entry.Entry:
-    """What lies at a path; whoever waits for this thread is told which path it waits for."""
-    going_to(path)
+    """What lies at a path."""
     return entry.looked_at(path)
 
 
-def going_to(path: Path) -> None:
-    """Leaves word of the path that is looked at next."""
-    looks = _looks.get()
-    if looks is not None:
-        looks.append(path)
+def answer_of(call: Callable[[], T], limit_s: float) -> T:
+    """What a call answers, however long it computes.
+
+    Raises PathSilent when it waits longer than that for one path; and what it raises of hpcai's own errors.
+    """
+    words: list[Path] = []
+    answers: list[T] = []
+    errors: list[HpcaiError] = []
+
+    def run() -> None:
+        entry.leave_word(words)
+        try:
+            answers.append(call())
+        except HpcaiError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    before = None
+    while thread.is_alive():
+        thread.join(limit_s)
+        now = words[-1] if words else None
+        if thread.is_alive() and now is not None and now is before:
+            raise PathSilent(now, limit_s)
+        before = now
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise RuntimeError("The call broke off, as told above.")
+    return answers[0]
 
 
 def in_time(parts: Mapping[str, Callable[[], Iterable[Finding]]], limit_s: float) -> list[Finding]:
@@ -40,7 +72,7 @@ def in_time(parts: Mapping[str, Callable[[], Iterable[Finding]]], limit_s: float
     ended: set[str] = set()
 
     def look(name: str) -> None:
-        _looks.set(looks[name])
+        entry.leave_word(looks[name])
         for one in parts[name]():
             found[name].append(one)
         ended.add(name)
@@ -63,11 +95,11 @@ def in_time(parts: Mapping[str, Callable[[], Iterable[Finding]]], limit_s: float
 
 
 def _silent(name: str, looks: list[Path], limit_s: float) -> Finding:
-    path = str(looks[-1]) if looks else "/"
-    what = f"{path!r} did not answer within {limit_s:.1f} s; its share may be away. More was not looked at."
-    return Finding(
-        "path-silent", "warning", name, what, f"timeout -s KILL 5 ls -d {shlex.quote(path)}  # tells"
-    )
+    return finding_of(PathSilent(looks[-1] if looks else Path("/"), limit_s), name)
+
+
+def finding_of(error: PathSilent, where: str) -> Finding:
+    return Finding("path-silent", "warning", where, f"{error.what} More was not looked at.", error.next_step)
 
 
 def closed(path: Path, why: str, where: str, *, is_sure: bool) -> Finding:

@@ -11,9 +11,11 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hpcai.check import exports, paths
 from hpcai.check.findings import Finding
+from hpcai.entry import looking_at
 from hpcai.slurm.answers import NodeInfo
 
 _SHARED = frozenset(
@@ -56,7 +58,10 @@ class Sight:
 
     def only_here(self, path: Path) -> str | None:
         """Why the nodes may not see a path; None when they surely or probably do."""
-        paths.going_to(path)
+        with looking_at(path):
+            return self._only_here(path)
+
+    def _only_here(self, path: Path) -> str | None:
         if self.is_shared(path) or not self.away():
             return None
         kind = filesystem(path)
@@ -166,22 +171,42 @@ def is_exported(path: Path) -> bool:
     real = os.path.realpath(path)
     return any(
         # Of a mount below an export, others see an empty folder.
-        Path(real).is_relative_to(folder) and _mount_of(real)[0] in (_mount_of(folder)[0], folder)
+        Path(real).is_relative_to(folder) and _mount_of(real).target in (_mount_of(folder).target, folder)
         for folder in map(os.path.realpath, exports.exports())
     )
 
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
-    paths.going_to(path)
-    return _mount_of(os.path.realpath(path))[1]
+    return _mounted(path).kind
 
 
-def _mount_of(real: str) -> tuple[str, str | None]:
-    """The mount point that holds a path without links, and its kind of file system."""
-    longest, found, point = 0, None, "/"
-    for _, target, kind in mounts():
+def azure_storage(path: Path) -> tuple[str, str] | None:
+    """`blob` or `files`, and how it is mounted, where a path lies in Azure's storage or on an SMB share."""
+    source, _, kind = _mounted(path)
+    # Both can be mounted by NFS too; then only the server's name tells.
+    server = re.search(r"\.(blob|file)\.(core|storage)\.", source.partition(":")[0])
+    if kind in BLOB or (server and server[1] == "blob"):
+        return "blob", str(kind)
+    return ("files", str(kind)) if kind in FILES or server else None
+
+
+class _Mount(NamedTuple):
+    source: str = ""
+    target: str = "/"
+    kind: str | None = None
+
+
+def _mounted(path: Path) -> _Mount:
+    with looking_at(path):
+        return _mount_of(os.path.realpath(path))
+
+
+def _mount_of(real: str) -> _Mount:
+    """What is mounted where a path without links lies; of nothing, where /proc does not tell."""
+    found, longest = _Mount(), 0
+    for source, target, kind in mounts():
         holds = real == target or real.startswith(target.rstrip("/") + "/")
         if holds and len(target) >= longest:
-            longest, found, point = len(target), kind, target
-    return point, found
+            longest, found = len(target), _Mount(source, target, kind)
+    return found

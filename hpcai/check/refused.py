@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hpcai.check import enroot
 from hpcai.check.findings import Finding
+from hpcai.check.refusals import without_plugin
 from hpcai.errors import HpcaiError, UnreachableError
 from hpcai.render.options import option_names
 from hpcai.specs.job import JobSpec
@@ -53,7 +53,10 @@ def refused_by_slurm(error: HpcaiError, spec: JobSpec | None = None) -> Iterator
         fix = "scontrol ping  # tells whether Slurm answers"
         yield Finding("start-unknown", "warning", "slurm", what, fix)
         return
-    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
+    plugin = list(without_plugin("sbatch", [error]))
+    if plugin:
+        yield from plugin
+        return
     key = None if spec is None else key_meant(error.what, spec)
     then = what_to_do(error, (key or "").rpartition(".")[2] or None)
     yield Finding("refused", "error", key or "sbatch --test-only", error.what, then)

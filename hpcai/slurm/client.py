@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from hpcai import shell
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
 from hpcai.slurm import parse
 from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 from hpcai.slurm.environment import for_submission
-from hpcai.slurm.failures import NOT_ARRIVED, failure
+from hpcai.slurm.failures import NO_CONFIG, NOT_ARRIVED, failure
 from hpcai.slurm.plugstack import pyxis_version
 from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
@@ -273,7 +274,16 @@ class SlurmClient:
                 time.sleep(pause_s)
         return call()
 
+    def _require_config(self) -> None:
+        """Raises SlurmError where SLURM_CONF leads nowhere: its commands would wait there for a minute."""
+        file = self.environ.get("SLURM_CONF")
+        if file:
+            found = looked_at(Path(file))
+            if not found.is_there and not found.refused:
+                raise SlurmError(f"SLURM_CONF is {file!r}, and no file is there.", next_step=NO_CONFIG)
+
     def _run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> shell.Completed:
+        self._require_config()
         try:
             done = shell.run(argv, timeout_s=self._timeout_s, env=env or self._query_environ(), check=False)
         except shell.ProgramMissing as error:

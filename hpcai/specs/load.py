@@ -114,11 +114,23 @@ def open_text(
     only: type[BaseModel] | None = None,
 ) -> Opened:
     """As `load_text`, with the places of the values."""
+    document = laid_document(text, origin, overrides, settings, only)
+    return Opened(validated(document, base or Path.cwd(), check_paths=check_paths), document)
+
+
+def laid_document(
+    text: str,
+    origin: str,
+    overrides: Sequence[str],
+    settings: Settings | None,
+    only: type[BaseModel] | None = None,
+) -> Document:
+    """The values of a text with everything laid over and under them, right or wrong."""
     document = document_of(text, origin)
     lay(document, settings, overrides)
     if only is not None:
         _require_kind(document, origin, only)
-    return Opened(validated(document, base or Path.cwd(), check_paths=check_paths), document)
+    return document
 
 
 def kind_of(text: str, origin: str) -> str | None:

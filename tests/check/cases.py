@@ -19,9 +19,10 @@ import yaml
 
 from hpcai import entry
 from hpcai.check.findings import Finding
-from hpcai.check.job import Surroundings, check_job, slurm_as_a_whole
+from hpcai.check.job import Surroundings, check_job
 from hpcai.check.marked import with_places
 from hpcai.check.probe import check_probe, probe_of
+from hpcai.check.refusals import slurm_as_a_whole
 from hpcai.check.script import check_script
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, UnreachableError
@@ -73,7 +74,8 @@ class Case:
     def waits_for_ever(self, path: Path) -> entry.Entry:
         """What lies at a path; of a share that is away, not before it comes back."""
         if any(str(path).startswith(self.of(name)) for name in self.given["silent"]):
-            self.comes_back.wait()
+            with entry.looking_at(path):
+                self.comes_back.wait()
         return _LOOKED_AT(path)
 
     def of(self, name: str) -> str:

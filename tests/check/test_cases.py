@@ -22,7 +22,7 @@ IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
 # make them come.
 ELSEWHERE = {
     "schedule-impossible",
-    *("file-mistake", "file-unread", "file-refused", "profile-untold", "no-slurm", "refused"),
+    *("file-mistake", "file-unread", "profile-untold", "no-slurm", "refused"),
     *("start-unknown", "start", "script-renders", "dependency-never", "dependency-unknown"),
     *("data", "data-version", "cluster-open", "cluster-renders", "node-unasked"),
 }

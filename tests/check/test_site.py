@@ -22,6 +22,7 @@ from hpcai.check.told import Told
 from hpcai.errors import SlurmError, StageError
 from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.plugstack import pyxis_version
 from hpcai.specs.settings import load_settings, mistakes_of
 from hpcai.specs.site import Site
 from hpcai.specs.yaml_text import parse
@@ -33,7 +34,10 @@ GPU = PartitionInfo("gpu", is_default=True, node_list="far-1", total_nodes=1)
 SOUND = """
 vm_size=Standard_ND96isr_H100_v5
 region=eastus
+priority=Spot
 enroot=4.0.1
+enroot_data=/nvme/enroot-data
+enroot_runtime=/nvme/enroot-run
 mpi=none pmi2 pmix
 launch_address=10.0.0.4
 own_address=10.0.0.5
@@ -98,6 +102,7 @@ def test_a_sound_site_shows_what_can_be_shown() -> None:
         ("vm-size", {}, SOUND.replace("H100", "H200")),
         ("gpus", {}, SOUND + "gpu=/dev/nvidia0\n"),
         ("infiniband", {}, SOUND + PORTS.replace("ACTIVE", "DOWN", 1).replace("4: DOWN", "1: DOWN")),
+        ("infiniband", {}, SOUND + PORTS.replace("NDR)", "NDR) Ethernet", 1)),
         ("addresses", {}, SOUND.replace("10.0.0.4", "127.0.0.1")),
         ("containers", {}, SOUND.replace("enroot=4.0.1\n", "")),
     ],
@@ -135,6 +140,9 @@ def test_facts_become_a_file_that_settings_read(tmp_path: Path, monkeypatch: pyt
     assert settings.values["shared_folders"] == ["/shared"]
     assert (settings.values["region"], settings.values["scratch"]) == ("eastus", "/nvme")
     assert settings.values["enroot_version"] == "4.0.1"
+    assert settings.values["spot_partitions"] == ["gpu"]
+    assert "# Enroot, images on a node of gpu: /nvme/enroot-data" in text
+    assert "# InfiniBand on a node of gpu: mlx5_ib0 4: ACTIVE" in text
     assert settings.origins["region"].startswith(str(path))
     site_file.write(facts, path, 1.0)
 
@@ -184,6 +192,7 @@ class FarSlurm(SlurmClient):
         super().__init__({})
         self.answer = answer
         self.asked: list[str] = []
+        self.lacks_plugin = False
 
     def within(self, timeout_s: float) -> SlurmClient:  # noqa: ARG002
         return self
@@ -204,6 +213,8 @@ class FarSlurm(SlurmClient):
         return frozenset({"none", "pmix"})
 
     def has_pyxis(self) -> bool:
+        if self.lacks_plugin:
+            raise SlurmError("srun refused: Plug-in initialization failed; Dlopen of plugin file failed.")
         return True
 
     def sbatch_has_pyxis(self) -> bool:
@@ -320,3 +331,33 @@ def test_a_machine_knows_its_own_addresses(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.undo()
     assert exports.is_this_machine("127.0.0.1")
     assert not exports.is_this_machine("192.0.2.1")
+
+
+def test_a_plugin_that_is_not_there_is_an_error_of_the_site(tmp_path: Path) -> None:
+    client = FarSlurm(None)
+    client.lacks_plugin = True
+    found = check_site(Site(tmp_path / "runs"), client, environ={"HOME": str(tmp_path)}).findings
+    [one] = [finding for finding in found if finding.id == "plugin-of-other-slurm"]
+    assert (one.severity, "cannot be loaded" in one.what) == ("error", True)
+    [pyxis] = [finding for finding in found if finding.id == "pyxis"]
+    assert "is not known" in pyxis.what
+
+
+def test_the_plugin_says_itself_which_release_of_pyxis_it_is(tmp_path: Path) -> None:
+    (tmp_path / "spank_pyxis.so").write_bytes(b"\x7fELF\0\0pyxis: version v0.21.0\0more")
+    (tmp_path / "plugstack.conf").write_text("include plugstack.conf.d/*\n")
+    (tmp_path / "plugstack.conf.d").mkdir()
+    line = f"required {tmp_path}/spank_pyxis.so runtime_path=/nvme/enroot-runtime\n"
+    (tmp_path / "plugstack.conf.d/pyxis.conf").write_text(line)
+    environ = {"SLURM_CONF": f"{tmp_path}/slurm.conf", "HOME": str(tmp_path)}
+    assert pyxis_version(environ) == "0.21.0"
+    seen = check_site(Site(tmp_path / "runs"), FarSlurm(None), environ=environ)
+    [pyxis] = [finding for finding in seen.findings if finding.id == "pyxis"]
+    assert "; Pyxis 0.21.0; images go to /nvme/enroot-runtime of a node." in pyxis.what
+    assert seen.facts.values["pyxis_version"] == "0.21.0"
+    client = SlurmClient(environ)
+    vars(client)["_srun_help"] = "--container-image --container-entrypoint-log"
+    assert client.pyxis_release() == "0.21.0"
+    (tmp_path / "spank_pyxis.so").unlink()
+    assert client.pyxis_release() is None
+    assert pyxis_version(environ) is None
