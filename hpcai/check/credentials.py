@@ -107,6 +107,8 @@ def _unread(asked: Asked, text: str) -> str | None:
     taken = re.findall(rf"^machine[ \t]+{host}[ \t]+login[ \t]+(\S+)[ \t]", text, flags=re.MULTILINE)
     first = re.search(rf"^[ \t]*machine[ \t]+{host}[ \t]+login[ \t]+(\S+)", text, flags=re.MULTILINE)
     user = asked.user or (first[1] if first else None)
+    if user in taken and user != taken[0] and len(asked.hosts) == 1:
+        return f"Of several lines of {asked.hosts[0]} the first counts, and that is for {taken[0]}."
     if user in taken:
         return None
     if asked.user is not None and taken:
