@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.complete import complete_ident
+from hpcai.cli.ending import suggest
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.target import Target, client_to_wait_by, find_target
@@ -75,6 +76,13 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
         put(facts.get("run") or facts["job"])
     else:
         emit_object(_for_people(facts) if output == "table" else facts, output)
+        if output == "table" and _asks_why(facts):
+            suggest(f"hpcai why {facts.get('run') or facts['job']}")
+
+
+def _asks_why(facts: dict[str, Any]) -> bool:
+    """Whether it waits, or has not completed."""
+    return bool(facts["state"] == "PENDING" or (facts["cause"] and facts["cause"] != "completed"))
 
 
 def _find(context: Context, ident: str) -> Target:

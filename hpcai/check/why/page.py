@@ -9,13 +9,15 @@ from hpcai.check.why.table import Cause, causes
 _HEAD = """# What `hpcai why` tells
 
 `hpcai why ID` tells in one sentence why a job waits, is not running as wished, or how it ended; then what
-that is known from (a field of Slurm, `FILE:LINE` of a log, a node's state), and what to type next. `-q` prints
-the id of the case, `-o json` everything. This page is made from `hpcai/check/why/causes`, in the order in which
-causes are tried; [a decision](decisions/017-the-most-telling-line.md) says which line of many logs counts.
+that is known from (a field of Slurm, `FILE:LINE` of a log, a node's state), and what to type next. `-q`
+prints the id of the case, `-o json` everything. A part in brackets is told where its values are known.
+This page is made from `hpcai/check/why/causes`, in the order in which causes are tried;
+[a decision](decisions/017-the-most-telling-line.md) says which line of many logs counts.
 
-The column *tells* is how much a line of a log tells: a `cause` says itself why a rank failed, a `symptom` that
-another rank did, a `wrapper` that something did. *failure* counts the fifteen ways in which containers are
-known to fail, as in [Checks](checks.md). What Azure says comes from a [cluster status](cluster-status.md).
+The column *tells* is how much a line of a log tells: a `cause` says itself why a rank failed, a `symptom`
+that another rank did, a `wrapper` that something did. *failure* counts the fifteen ways in which containers
+are known to fail, as in [Checks](checks.md). What Azure says comes from a
+[cluster status](cluster-status.md).
 """
 _PARTS = {
     "waiting": "Jobs that wait, by Slurm's reason",
