@@ -113,7 +113,20 @@ def _print(told: Answer) -> None:
     if told.next:
         put("\nNext:")
     for step in told.next:
+        _put_step(step, width)
+
+
+def _put_step(step: str, width: int) -> None:
+    """A command as one line; its comment goes above where both do not fit."""
+    command, _, comment = step.partition("  # ")
+    if comment and len(step) + 2 > width:
+        put(f"  # {comment}")
+        step = command
+    is_command = comment or step.startswith(("hpcai ", "srun ", "scontrol "))
+    if is_command or len(step) + 2 <= width:
         put(f"  {step}")
+    else:
+        _put_wrapped("  ", step, width)
 
 
 def _is_short(where: str) -> bool:

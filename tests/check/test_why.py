@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hpcai.check.why import ask
 from hpcai.check.why.answer import answer
+from hpcai.check.why.ask import gather
 from hpcai.check.why.facts import Facts
 from hpcai.check.why.page import page
 from hpcai.check.why.table import causes, fill
 from hpcai.check.why.values import values_of
+from hpcai.runs import tails
 from tests.check import why_cases
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +78,49 @@ def test_the_page_lists_every_cause(golden: Callable[[Path, str], None]) -> None
 def test_an_answer_is_always_given(state: str) -> None:
     told = answer(Facts("Job 12", "12", state, why_cases.NOW))
     assert told.sentence.startswith("Job 12 ")
+
+
+def test_what_a_log_says_is_one_word_of_a_command_and_moves_no_cursor(tmp_path: Path) -> None:
+    given = why_cases.load("file-missing")
+    path = "/data/x'; rm -rf $HOME; echo '\x1b[2J"
+    error = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nFileNotFoundError: '
+    given["record"]["logs"] = {"0/1.err": f'{error}[Errno 2] No such file or directory: "{path}"\n'}
+    told = why_cases.Case(given, tmp_path).told()
+    assert told.case in ("file-missing", "python-exception")
+    given["record"]["logs"] = {
+        "0/1.err": f"{error}[Errno 2] No such file or directory: '/a;b $(c)\x1b[2J\x07'\n"
+    }
+    told = why_cases.Case(given, tmp_path / "2").told()
+    step = next(step for step in told.next if step.startswith("srun "))
+    assert [word.strip() for word in shlex.split(step, comments=True)[-2:]] == ["-ld", "/a;b $(c)"]
+    assert all(
+        text.isprintable() for text in (told.sentence, *told.next, *(one.what for one in told.evidence))
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slurm_is_asked_little(name: str, tmp_path: Path) -> None:
+    asked = why_cases.Case(why_cases.load(name), tmp_path).asked()
+    gather(asked)
+    client = asked.client
+    assert client is None or isinstance(client, why_cases.Told)
+    assert client is None or len(client.asked) <= 3, client.asked
+
+
+def test_of_a_thousand_ranks_a_few_logs_are_read_and_that_of_the_first_to_fail_is_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = why_cases.load("rank-failed")
+    error = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nValueError: mine\n'
+    logs = {f"0/{rank}.err": "step\n" for rank in range(1000)} | {"0/777.err": error}
+    given["record"]["logs"] = {**logs, "batch.out": "srun: error: gpu-9: task 777: Exited with exit code 1\n"}
+    read: list[Path] = []
+
+    def end_of(path: Path, *rest: int) -> tails.End | None:
+        read.append(path)
+        return tails.end_of(path, *rest)
+
+    monkeypatch.setattr(ask, "end_of", end_of)
+    told = why_cases.Case(given, tmp_path).told()
+    assert told.sentence == "train failed: rank 777 on gpu-9 ended with ValueError at t.py:1: mine."
+    assert len(read) <= 33

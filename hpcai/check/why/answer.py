@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 
 from hpcai.check.why import azure
 from hpcai.check.why.choose import Choice, choose
@@ -10,10 +11,19 @@ from hpcai.check.why.evidence import evidence_of, of_choice, of_last_lines
 from hpcai.check.why.facts import Answer, Evidence, Facts
 from hpcai.check.why.scan import Sign
 from hpcai.check.why.table import Cause, causes, fill
-from hpcai.check.why.values import values_of
+from hpcai.check.why.values import srun_of, values_of
+from hpcai.runs.tails import printable
 
-# Of a job that ended so, no line of a log tells more than Slurm does.
-_SLURM_KNOWS = ("OUT_OF_MEMORY",)
+# Values that logs and Slurm tell as they are: in a command to type they are one word.
+_RAW = frozenset(
+    (
+        *("node_list", "unavailable", "required", "node", "azure_node", "path", "path_", "file", "program"),
+        *("command", "module", "reservation", "qos", "account", "user", "nodearray", "vm_size"),
+        *("quota_region", "canceller", "mount", "container", "option", "url"),
+    )
+)
+# Of a job that ran out of memory by Slurm's word, only lines of these tell more.
+_OF_MEMORY = ("rank-out-of-memory", "step-out-of-memory", "host-memory", "worker-killed", "rank-killed")
 
 
 def answer(facts: Facts) -> Answer:
@@ -25,8 +35,8 @@ def answer(facts: Facts) -> Answer:
         return _answer(told.cause, values, facts, told.evidence)
     if facts.state == "PENDING":
         return _answer(_waiting(facts, values), values, facts)
-    choice = choose(facts)
-    if choice.sign is not None and facts.state not in _SLURM_KNOWS and facts.cause != "evicted":
+    choice = choose(facts, _OF_MEMORY if facts.state == "OUT_OF_MEMORY" else ())
+    if facts.state != "OUT_OF_MEMORY" and choice.sign is not None and facts.cause != "evicted":
         values |= _of_sign(choice.sign, choice, facts)
         return _answer(choice.sign.cause, values, facts, of_choice(choice))
     cause = _of_state(facts, values)
@@ -66,22 +76,19 @@ def _of_sign(sign: Sign, choice: Choice, facts: Facts) -> dict[str, object]:
     node = first.node if first is not None and first.is_of(sign) else sign.values.get("node")
     is_alone = len({log.rank for log in facts.logs if log.rank is not None}) <= 1 and rank in (None, 0)
     who = "it" if rank is None or is_alone else f"rank {rank}" + (f" on {node}" if node else "")
-    logs = f"hpcai logs {facts.ident}"
-    if facts.has_record:
-        shown = sign.log.rank
-        logs += " --batch" if shown is None else f" --rank {shown}" if shown else ""
+    task = first.rank if first is not None and first.is_task else None
     code = sign.code and sign.code.rpartition("/")[2]
-    task = first.rank if first is not None and first.is_task and facts.has_record else None
-    task_logs = f"hpcai logs {facts.ident}" + (f" --rank {task}" if task is not None else "")
-    return {
-        **sign.values,
-        "task_logs": task_logs,
-        "who": who,
-        "node": node,
-        "logs": logs,
-        "code": code,
-        "code_path": sign.code,
-    }
+    values: dict[str, object] = {**sign.values, "line": sign.line, "who": who, "node": node, "code": code}
+    values |= {"logs": _logs(facts, sign.log.rank, is_batch=sign.log.rank is None)}
+    return {**values, "task_logs": _logs(facts, task), "srun": srun_of(facts.job, node)}
+
+
+def _logs(facts: Facts, rank: int | None, *, is_batch: bool = False) -> str:
+    """The command that prints a rank's log, or the batch part's."""
+    words = f"hpcai logs {facts.ident}"
+    if not facts.has_record or not (rank or is_batch):
+        return words
+    return f"{words} --batch" if is_batch else f"{words} --rank {rank}"
 
 
 def _answer(
@@ -89,14 +96,13 @@ def _answer(
 ) -> Answer:
     # A line may lack what its cause tells of it, such as a value that is empty.
     says = fill(cause.says, values) or f"failed: {values.get('line', facts.state)}"
-    steps = [step for one in cause.next if (step := fill(one, values))]
-    evidence = list(dict.fromkeys([*first, *evidence_of(facts, cause)]))
-    return Answer(cause.id, f"{facts.name} {_tidy(says)}.", evidence, list(_once(steps)))
-
-
-def _tidy(says: str) -> str:
-    return " ".join(says.split()).rstrip(".")
-
-
-def _once(steps: Iterable[str]) -> Iterator[str]:
-    yield from dict.fromkeys(steps)
+    typed = {
+        name: shlex.quote(value) if name in _RAW and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+    steps = [printable(step) for one in cause.next if (step := fill(one, typed))]
+    evidence = [
+        Evidence(printable(one.where), printable(one.what)) for one in (*first, *evidence_of(facts, cause))
+    ]
+    sentence = " ".join(printable(f"{facts.name} {says}").split()).rstrip(".")
+    return Answer(cause.id, f"{sentence}.", list(dict.fromkeys(evidence)), list(dict.fromkeys(steps)))

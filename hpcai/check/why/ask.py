@@ -169,7 +169,7 @@ class _Asking:
 
 
 def _with_logs(facts: Facts, asked: Asked) -> Facts:
-    if facts.stands == "waiting" or (facts.stands == "other" and facts.state != "NODE_FAIL"):
+    if facts.stands in ("waiting", "other"):
         return facts
     missing: list[str] = []
     logs: list[Log] = []

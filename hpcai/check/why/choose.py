@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from hpcai.check.why.facts import Facts, Log
@@ -12,6 +12,8 @@ from hpcai.check.why.table import causes
 from hpcai.check.why.tracebacks import bare
 
 _TORCH_FACT = re.compile(r"^\s*(time|host|rank|exitcode)\s*: (\S+)")
+# Horovod tells of a stall every 60 s.
+_LATE_S = 90.0
 _ROOT = "Root Cause (first observed failure)"
 _OF_SIGNAL = {"-9": "rank-killed", "-11": "segmentation-fault", "-7": "bus-error"}
 
@@ -42,12 +44,15 @@ class Choice:
     """How many other ranks tell of trouble."""
 
 
-def choose(facts: Facts) -> Choice:
-    """The most telling line of all logs."""
+def choose(facts: Facts, only: Collection[str] = ()) -> Choice:
+    """The most telling line of all logs; `only` are the ids of the causes that count, default: all."""
     when = facts.stands
     found = [sign for log in facts.logs for sign in _of_log(log, facts, when)]
     roots = [one for log in facts.logs for one in _torch_roots(log)] if when == "failed" else []
     found += [root.sign for _, root in roots]
+    found = [sign for sign in found if not only or sign.cause.id in only]
+    if when in ("running", "time_limit"):
+        found = [sign for sign in found if _is_latest(sign, facts)]
     first = min(roots, key=lambda one: one[0])[1] if roots else _first_of_srun(found)
     if not found:
         return Choice(None, None)
@@ -62,10 +67,24 @@ def _of_log(log: Log, facts: Facts, when: str) -> list[Sign]:
     return signs(log, when, of_last_attempt(log.end.lines) if shared else 0)
 
 
+def _is_latest(sign: Sign, facts: Facts) -> bool:
+    """Whether no other rank has gone on since it was written."""
+    newest = max((log.end.written for log in facts.logs if log.rank is not None), default=0.0)
+    return sign.log.end.written >= newest - _LATE_S
+
+
 def _place(sign: Sign, first: FirstFailed | None) -> tuple[float, ...]:
     """The least is best: a cause before a symptom, the first rank, who fell silent first, the first line."""
     is_first = first is not None and first.is_of(sign)
-    return (sign.strength, not is_first, sign.log.rank is None, sign.log.end.written, sign.index)
+    # Where the rank that failed first stumbled, it fell.
+    fell = is_first and sign.cause.strength == "stumble"
+    return (
+        0 if fell else sign.strength,
+        not is_first,
+        sign.log.rank is None,
+        sign.log.end.written,
+        sign.index,
+    )
 
 
 def _first_of_srun(found: Iterable[Sign]) -> FirstFailed | None:

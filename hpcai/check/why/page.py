@@ -15,7 +15,8 @@ This page is made from `hpcai/check/why/causes`, in the order in which causes ar
 [a decision](decisions/017-the-most-telling-line.md) says which line of many logs counts.
 
 The column *tells* is how much a line of a log tells: a `cause` says itself why a rank failed, a `symptom`
-that another rank did, a `wrapper` that something did. *failure* counts the fifteen ways in which containers
+that another rank did; a `stumble` many programs get over, unless an exception of it ended one; a `wrapper`
+tells that something failed. *failure* counts the fifteen ways in which containers
 are known to fail, as in [Checks](checks.md). What Azure says comes from a
 [cluster status](cluster-status.md).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcai.check.why.facts import Log
 from hpcai.check.why.table import STRENGTHS, Cause, causes
@@ -13,12 +13,14 @@ from hpcai.check.why.tracebacks import Traceback, bare, rank_of, tracebacks
 
 # A process that prints so many ordinary lines after an error has got over it.
 _SURVIVED = 60
+# And one of a job that still runs, or was ended from outside, after so few.
+_GOES_ON = 5
 _MOST_HITS = 1000
 # Lines that follow an error without being news: stacks, libraries' chatter, Slurm's and MPI's words.
 _CHATTER = re.compile(
     r"^\s|^[=\-*|#~^]|NCCL (?:INFO|WARN|TRACE)|frame #\d|^\[\S+:\d+[\]:]|^\[\d{10}\.\d+\]|slurmstepd|srun: |"
     r"^Exception raised from|backtrace|^\d+ +[0-9/(]|WARNING|UCX +(?:WARN|ERROR|INFO)|^[EWI]\d{4} |"
-    r"^(?:MPI|PMIX)"
+    r"^(?:MPI|PMIX)|^\[[EWIF]\d{3,4} "
 )
 _CANCELLED = re.compile(r"\*\*\* (?:STEP|JOB) \S+ ON \S+ CANCELLED|srun: .*Terminating (?:StepId|job step)")
 # Slurm's last word on an attempt, and the first word of one that is tried again.
@@ -39,6 +41,8 @@ class Sign:
     """Whose it is, as far as the line or its file tells."""
     code: str | None = None
     """`FILE:LINE` of the user's own code, where a traceback tells it."""
+    is_exception: bool = False
+    """Whether it is the last line of a traceback."""
 
     @property
     def line(self) -> str:
@@ -46,7 +50,8 @@ class Sign:
 
     @property
     def strength(self) -> int:
-        return STRENGTHS.index(self.cause.strength)
+        is_over = self.cause.strength == "stumble" and self.is_exception
+        return STRENGTHS.index("cause" if is_over else self.cause.strength)
 
 
 def of_last_attempt(lines: Sequence[str]) -> int:
@@ -63,9 +68,8 @@ def signs(log: Log, when: str, first: int = 0) -> list[Sign]:
     found = {index: sign for index, sign in _matches(log, rows) if index >= first}
     if when == "failed":
         _add_exceptions(found, log, blocks)
-    ordered = [_with_code(found[index], blocks) for index in sorted(found)]
-    if when == "failed":
-        ordered = _not_survived(ordered, lines, blocks)
+    ordered = [_in_traceback(found[index], blocks) for index in sorted(found)]
+    ordered = _not_survived(ordered, lines, blocks, _SURVIVED if when == "failed" else _GOES_ON)
     return _first_exit_alone(ordered, lines, first)
 
 
@@ -103,9 +107,10 @@ def _values(found: re.Match[str]) -> dict[str, str]:
 
 
 def _rank(line: str, found: re.Match[str], log: Log) -> int | None:
-    told = found.groupdict().get("rank")
-    if told and told.isdecimal():
-        return int(told)
+    told = found.groupdict()
+    number = re.match(r"\d+", told.get("rank") or told.get("task") or "")
+    if number:
+        return int(number[0])
     by_prefix = rank_of(line)
     return by_prefix if by_prefix is not None else log.rank
 
@@ -125,14 +130,16 @@ def _add_exceptions(found: dict[int, Sign], log: Log, blocks: Iterable[Traceback
         )
 
 
-def _with_code(sign: Sign, blocks: Iterable[Traceback]) -> Sign:
-    code = next((block.code for block in blocks if block.first <= sign.index <= block.last), None)
-    if code is None or sign.code is not None:
+def _in_traceback(sign: Sign, blocks: Iterable[Traceback]) -> Sign:
+    block = next((one for one in blocks if one.first <= sign.index <= one.last), None)
+    if block is None:
         return sign
-    return Sign(sign.cause, sign.log, sign.index, sign.values, sign.rank, code)
+    return replace(sign, code=block.code, is_exception=sign.index == block.last)
 
 
-def _not_survived(ordered: Sequence[Sign], lines: Sequence[str], blocks: Sequence[Traceback]) -> list[Sign]:
+def _not_survived(
+    ordered: Sequence[Sign], lines: Sequence[str], blocks: Sequence[Traceback], most: int
+) -> list[Sign]:
     """The signs after which the log does not go on as if nothing had been."""
     inside = {index for block in blocks for index in range(block.first, block.last + 1)}
     kept: list[Sign] = []
@@ -140,7 +147,7 @@ def _not_survived(ordered: Sequence[Sign], lines: Sequence[str], blocks: Sequenc
     for sign in reversed(ordered):
         between = range(sign.index + 1, at)
         since += sum(_is_ordinary(lines[index]) for index in between if index not in inside)
-        if since > _SURVIVED:
+        if since > most:
             break
         since, at = 0, sign.index
         kept.append(sign)
@@ -148,7 +155,7 @@ def _not_survived(ordered: Sequence[Sign], lines: Sequence[str], blocks: Sequenc
 
 
 def _is_ordinary(line: str) -> bool:
-    return bool(line.strip()) and not _CHATTER.search(line)
+    return bool(line.strip()) and not _CHATTER.search(bare(line))
 
 
 def _first_exit_alone(ordered: Sequence[Sign], lines: Sequence[str], first: int) -> list[Sign]:

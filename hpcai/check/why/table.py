@@ -16,8 +16,9 @@ from typing import Any
 from hpcai.specs.yaml_text import parse
 
 FILES = ("waiting", "states", "azure", "containers", "gpus", "ranks", "programs", "machines", "fallback")
-# How much a line of a log tells: by itself why a rank failed; that another one did; that something did.
-STRENGTHS = ("cause", "symptom", "wrapper")
+# How much a line of a log tells: why its rank failed; that another one did; something that many programs get
+# over, unless an exception of it ended one; that something failed.
+STRENGTHS = ("cause", "symptom", "stumble", "wrapper")
 WHEN = ("failed", "running", "time_limit", "completed")
 
 

@@ -31,6 +31,7 @@ def values_of(facts: Facts) -> dict[str, object]:
         "signal_name": _signal_name(facts),
         "asked_to_cancel": moment(facts.asked_to_cancel, facts.now),
         "canceller": facts.canceller,
+        "srun": srun_of(job),
         "logs": f"hpcai logs {facts.ident}",
         "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.has_record else ""),
         "attempts": len(facts.attempts) if len(facts.attempts) > 1 else None,
@@ -45,6 +46,17 @@ def values_of(facts: Facts) -> dict[str, object]:
     start = instant(facts.reservation.get("StartTime"))
     values |= {"reservation_start": moment(start, facts.now)}
     return values
+
+
+def srun_of(job: JobInfo | None, node: str | None = None) -> str:
+    """What lets a command run on one node of the kind that the job was on, or on this very node."""
+    words = ["srun", "--nodes=1", "--ntasks=1"]
+    if job is not None:
+        account = given(job.told, "Account")
+        words += [f"--partition={job.partition}"] if job.partition else []
+        words += [f"--account={account}"] if account else []
+    words += [f"--nodelist={node}"] if node else []
+    return shlex.join(words)
 
 
 def _signal_name(facts: Facts) -> str | None:
