@@ -77,7 +77,8 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
     else:
         emit_object(_for_people(facts) if output == "table" else facts, output)
         if output == "table" and _asks_why(facts):
-            suggest(f"hpcai why {facts.get('run') or facts['job']}")
+            name = facts.get("run") or facts["job"]
+            suggest(f"hpcai why {name}")
 
 
 def _asks_why(facts: dict[str, Any]) -> bool:

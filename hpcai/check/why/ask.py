@@ -20,7 +20,7 @@ from hpcai.slurm.client import SlurmClient
 
 T = TypeVar("T")
 # Logs are read of so many ranks: of those that fell silent first.
-_MOST_RANKS = 32
+_MOST_RANKS = 16
 _MOST_DEPENDENCIES = 5
 _STARTING = ("CONFIGURING", "RUNNING", "NODE_FAIL", "BOOT_FAIL")
 _FAILED_TASK = re.compile(r"srun: error: \S+: tasks? (\d+)")
