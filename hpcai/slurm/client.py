@@ -26,6 +26,7 @@ from hpcai.slurm.answers import (
     NodeInfo,
     PartitionInfo,
 )
+from hpcai.slurm.environment import for_submission
 from hpcai.slurm.failures import NOT_ARRIVED, failure
 from hpcai.specs.slurm_options import slurm_version
 
@@ -88,7 +89,7 @@ class SlurmClient:
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
         argv = ["sbatch", "--test-only", *args, str(script)]
-        done = self._with_retries(lambda: self.run_sbatch(argv))
+        done = self._with_retries(lambda: self.run_sbatch(argv, script))
         try:
             return parse.expected_start(done.stderr)
         except ValueError as error:
@@ -239,15 +240,20 @@ class SlurmClient:
         """
         wanted = [f"--nodelist={node}", f"--partition={partition}", "--nodes=1", "--ntasks=1", "--time=2"]
         argv = ["srun", *wanted, f"--immediate={max(1, int(within_s / 2))}", "--quiet", "bash", "-c", script]
-        return self.within(within_s)._run(argv, env=self._submission_environ()).stdout
+        return self.within(within_s)._run(argv, env=for_submission(self.environ)).stdout
 
     def within(self, timeout_s: float) -> SlurmClient:
         """The same Slurm, asked once, and given up on after so many seconds."""
         return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
 
-    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
-        """One call of sbatch, without retry, and without these variables."""
-        environ = self._submission_environ()
+    def run_sbatch(self, argv: Sequence[str], script: Path, without: Collection[str] = ()) -> shell.Completed:
+        """One call of sbatch for a script of ours, without retry, and without these variables."""
+        try:
+            text = script.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            # sbatch tells what is wrong with it.
+            text = ""
+        environ = for_submission(self.environ, text)
         return self._run(argv, env={name: environ[name] for name in environ if name not in without})
 
     def jobs_without_retry(self) -> list[JobInfo]:
@@ -295,15 +301,6 @@ class SlurmClient:
         plain = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
         return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
-    def _submission_environ(self) -> dict[str, str]:
-        # Inside a job, its own SLURM_* variables would become options and facts of the new job.
-        about_site = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
-        return {
-            name: value
-            for name, value in self.environ.items()
-            if not re.match(r"(SLURM|SLURMD|PMI|PMIX|SRUN)_", name) or name in about_site
-        }
-
 
 @dataclass
 class _Submission:
@@ -320,7 +317,7 @@ class _Submission:
         if accepted is not None:
             return accepted
         try:
-            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
+            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.script, self.without).stdout)
         except UnreachableError as error:
             never_began = isinstance(error, shell.NoRoomToStart) or NOT_ARRIVED.search(error.what)
             self.in_doubt = self.in_doubt or not never_began
