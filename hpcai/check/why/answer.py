@@ -79,6 +79,7 @@ def _of_sign(sign: Sign, choice: Choice, facts: Facts) -> dict[str, object]:
     task = first.rank if first is not None and first.is_task else None
     code = sign.code and sign.code.rpartition("/")[2]
     values: dict[str, object] = {**sign.values, "line": sign.line, "who": who, "node": node, "code": code}
+    values["before"] = None if is_alone else "before the others"
     values |= {"logs": _logs(facts, sign.log.rank, is_batch=sign.log.rank is None)}
     return {**values, "task_logs": _logs(facts, task), "srun": srun_of(facts.job, node)}
 

@@ -11,6 +11,7 @@ _HEAD = """# What `hpcai why` tells
 `hpcai why ID` tells in one sentence why a job waits, is not running as wished, or how it ended; then what
 that is known from (a field of Slurm, `FILE:LINE` of a log, a node's state), and what to type next. `-q`
 prints the id of the case, `-o json` everything. A part in brackets is told where its values are known.
+Steps with `srun` run on a node; where nodes start on demand, Slurm starts one for them.
 This page is made from `hpcai/check/why/causes`, in the order in which causes are tried;
 [a decision](decisions/017-the-most-telling-line.md) says which line of many logs counts.
 

@@ -34,6 +34,7 @@ def values_of(facts: Facts) -> dict[str, object]:
         "srun": srun_of(job),
         "logs": f"hpcai logs {facts.ident}",
         "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.has_record else ""),
+        "no_lines": True if not any(line.strip() for log in facts.logs for line in log.end.lines) else None,
         "attempts": len(facts.attempts) if len(facts.attempts) > 1 else None,
     }
     if job is not None:
