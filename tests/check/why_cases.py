@@ -90,9 +90,11 @@ class Case:
             path.parent.mkdir(parents=True, exist_ok=True)
             text = self._text(content if isinstance(content, str) else str(content["text"]))
             if not isinstance(content, str):
+                # What a long log goes on with.
                 text += str(content.get("then", "")) * int(content.get("times", 1))
             path.write_text(text)
-            moment = NOW - 3600 + number
+            later_s = 0 if isinstance(content, str) else content.get("later_s", 0)
+            moment = NOW - 3600 + number + later_s
             os.utime(path, (moment, moment))
 
     def _status(self) -> Path | None:

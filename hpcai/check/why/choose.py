@@ -81,7 +81,6 @@ def _place(sign: Sign, first: FirstFailed | None) -> tuple[float, ...]:
     return (
         0 if fell else sign.strength,
         not is_first,
-        sign.log.rank is None,
         sign.log.end.written,
         sign.index,
     )
