@@ -99,6 +99,17 @@ def test_a_status_without_a_word_and_a_job_that_completed(cli: Cli) -> None:
     assert cli("why", good.name, "-q").stdout == "completed\n"
 
 
+def test_an_array_of_which_one_task_fails(cli: Cli) -> None:
+    run = cli.submit('exit "$SLURM_ARRAY_TASK_ID"', array="0,4", name="array")
+    cli("show", run.name, "--wait", status=4)
+    done = cli("why", run.name, "-o", "json")
+    assert done.stderr.startswith("1 of 2 tasks did not complete; this is the first of them, task 4.\n")
+    told = json.loads(done.stdout)
+    assert told["id"] == f"{run.ident}_4"
+    assert "ended with status 4" in told["sentence"]
+    assert cli("why", f"{run.name}_0", "-q").stdout == "completed\n"
+
+
 def test_a_run_that_its_owner_cancelled(cli: Cli) -> None:
     run = cli.submit("echo begun; sleep 600", name="stopped")
     until(lambda: run.paths.log(0, 0).exists(), 30, "it runs")

@@ -81,7 +81,7 @@ def _of_sign(sign: Sign, choice: Choice, facts: Facts) -> dict[str, object]:
     values: dict[str, object] = {**sign.values, "line": sign.line, "who": who, "node": node, "code": code}
     values["before"] = None if is_alone else "before the others"
     values |= {"logs": _logs(facts, sign.log.rank, is_batch=sign.log.rank is None)}
-    return {**values, "task_logs": _logs(facts, task), "srun": srun_of(facts.job, node)}
+    return {**values, "task_logs": _logs(facts, task), "srun": srun_of(facts, node)}
 
 
 def _logs(facts: Facts, rank: int | None, *, is_batch: bool = False) -> str:
@@ -101,7 +101,7 @@ def _answer(
         name: shlex.quote(value) if name in _RAW and isinstance(value, str) else value
         for name, value in values.items()
     }
-    steps = [printable(step) for one in cause.next if (step := fill(one, typed))]
+    steps = [printable(step).strip() for one in cause.next if (step := fill(one, typed))]
     evidence = [
         Evidence(printable(one.where), printable(one.what)) for one in (*first, *evidence_of(facts, cause))
     ]

@@ -66,7 +66,7 @@ def _known(asked: Asked) -> Facts:
         again=asked.again,
     )
     if run is not None:
-        facts = replace(facts, asked_to_cancel=_asked_to_cancel(run))
+        facts = replace(facts, asked_to_cancel=_asked_to_cancel(run), is_local=run.is_local)
     if job is not None:
         cause = last.cause if last is not None and job.is_final else None
         return replace(

@@ -50,6 +50,8 @@ class Facts:
     cause: str | None = None
     """The end cause in the record, which knows of evictions and requeues."""
     has_record: bool = False
+    is_local: bool = False
+    """Whether it is processes of the machine that submitted it, not a job."""
     attempts: Sequence[RunAttempt] = ()
     asked_to_cancel: float | None = None
     """When `hpcai cancel` was typed for it."""

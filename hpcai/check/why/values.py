@@ -31,10 +31,11 @@ def values_of(facts: Facts) -> dict[str, object]:
         "signal_name": _signal_name(facts),
         "asked_to_cancel": moment(facts.asked_to_cancel, facts.now),
         "canceller": facts.canceller,
-        "srun": srun_of(job),
+        "srun": srun_of(facts),
         "logs": f"hpcai logs {facts.ident}",
         "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.has_record else ""),
         "no_lines": True if not any(line.strip() for log in facts.logs for line in log.end.lines) else None,
+        "silent_nodes": ", ".join(node.name for node in facts.nodes if node.is_down) or None,
         "attempts": len(facts.attempts) if len(facts.attempts) > 1 else None,
     }
     if job is not None:
@@ -49,8 +50,11 @@ def values_of(facts: Facts) -> dict[str, object]:
     return values
 
 
-def srun_of(job: JobInfo | None, node: str | None = None) -> str:
+def srun_of(facts: Facts, node: str | None = None) -> str:
     """What lets a command run on one node of the kind that the job was on, or on this very node."""
+    job = facts.job
+    if facts.is_local:
+        return ""
     words = ["srun", "--nodes=1", "--ntasks=1"]
     if job is not None:
         account = given(job.told, "Account")
