@@ -28,6 +28,7 @@ from hpcai.slurm.answers import (
 )
 from hpcai.slurm.environment import for_submission
 from hpcai.slurm.failures import NOT_ARRIVED, failure
+from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ ATTEMPTS = 2
 PAUSE_S = 1.0
 
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
+_MINE = (*_SQUEUE, "--states=all", "--me")
 # What to say of a submission whose answer never came.
 IN_DOUBT = {
     "allowed": "Slurm may have accepted the job all the same.",
@@ -85,6 +87,8 @@ class SlurmClient:
             if not submission.in_doubt:
                 raise
             raise SubmissionInDoubt(f"sbatch got no answer: {error.what}", **IN_DOUBT) from error
+        finally:
+            self._shared.forget()
 
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
@@ -147,6 +151,7 @@ class SlurmClient:
     def cancel(self, ident: str) -> None:
         """Ask Slurm to end a job, a whole array, or a task of one; it ends soon after."""
         self._with_retries(lambda: self._run(["scancel", ident]))
+        self._shared.forget()
 
     def partitions(self) -> list[PartitionInfo]:
         """The partitions that this user may see."""
@@ -258,10 +263,24 @@ class SlurmClient:
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""
-        return parse.jobs_of_squeue(self._run([*_SQUEUE, "--states=all", "--me"]).stdout)
+        return parse.jobs_of_squeue(self._run(_MINE).stdout)
+
+    def my_jobs(self, *, since: float, only: str | None = None) -> tuple[float, list[JobInfo]]:
+        """When squeue was asked, at `since` (UTC s) or later, and this user's jobs, the ended ones too.
+
+        All commands of this user share one answer. `only`: one job, or all tasks of one array.
+        """
+        told = self._shared.told(lambda: self._with_retries(lambda: self._run(_MINE)).stdout, since=since)
+        return told.asked, self._parsed(_MINE, told.text, lambda text: parse.jobs_of_squeue(text, only=only))
+
+    @functools.cached_property
+    def _shared(self) -> SharedAnswer:
+        return SharedAnswer(self.environ, " ".join(_MINE))
 
     def _read(self, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
-        text = self._with_retries(lambda: self._run(argv)).stdout
+        return self._parsed(argv, self._with_retries(lambda: self._run(argv)).stdout, parse_text)
+
+    def _parsed(self, argv: Sequence[str], text: str, parse_text: Callable[[str], T]) -> T:
         try:
             return parse_text(text)
         except (ValueError, KeyError) as error:
