@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli.complete import complete_ident
-from hpcai.cli.ending import suggest
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.target import Target, client_to_wait_by, find_target
@@ -77,6 +76,9 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
     else:
         emit_object(_for_people(facts) if output == "table" else facts, output)
         if output == "table" and _asks_why(facts):
+            # Completion imports this module, and nothing that it does not need.
+            from hpcai.cli.ending import suggest
+
             name = facts.get("run") or facts["job"]
             suggest(f"hpcai why {name}")
 

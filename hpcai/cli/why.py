@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +96,10 @@ def _as_json(told: Answer, facts: Facts) -> dict[str, Any]:
 
 def _print(told: Answer) -> None:
     """For people: the sentence, each piece of evidence below where it stands, the next steps as typed."""
+    import shutil
+
     width = min(_WIDEST, shutil.get_terminal_size().columns)
-    put(textwrap.fill(told.sentence, width, break_long_words=False, break_on_hyphens=False))
+    _put_wrapped("", told.sentence, width)
     if told.evidence:
         put("")
     narrow = [one for one in told.evidence if _is_short(one.where)]
@@ -134,6 +134,8 @@ def _is_short(where: str) -> bool:
 
 
 def _put_wrapped(begin: str, text: str, width: int) -> None:
+    import textwrap
+
     indent = " " * len(begin)
     put(
         textwrap.fill(
