@@ -130,7 +130,7 @@ def test_a_node_that_fails_and_a_time_limit(cli: Cli, cluster: RealCluster) -> N
     until(lambda: run.paths.log(0, 0).exists(), 30, "it runs")
     try:
         fault.kill_node(cluster.name, "n3")
-        cli("show", run.name, "--wait", status=9)
+        until(lambda: cli.json("show", run.name)["state"] == "NODE_FAIL", 60, "its node is given up")
         told = cli.json("why", run.name)
     finally:
         fault.resume(cluster.name, "n3")
