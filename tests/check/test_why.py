@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpcai.check.why import ask
 from hpcai.check.why.answer import answer
 from hpcai.check.why.ask import gather
-from hpcai.check.why.facts import Facts
+from hpcai.check.why.facts import Facts, Log
 from hpcai.check.why.page import page
 from hpcai.check.why.table import causes, fill
 from hpcai.check.why.values import values_of
@@ -24,10 +26,10 @@ NAMES = sorted(path.stem for path in why_cases.FOLDER.glob("*.yaml"))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_case(name: str, tmp_path: Path) -> None:
-    given = why_cases.load(name)
-    told = why_cases.Case(given, tmp_path).told()
-    expect = given["expect"]
-    assert given["source"].strip()
+    case = why_cases.load(name)
+    told = why_cases.Case(case, tmp_path).told()
+    expect = case["expect"]
+    assert case["source"].strip()
     shown = f"{told.sentence}\n" + "\n".join(f"{one.where}: {one.what}" for one in told.evidence)
     assert told.case == expect["case"], shown
     assert expect["sentence"] in told.sentence
@@ -81,16 +83,16 @@ def test_an_answer_is_always_given(state: str) -> None:
 
 
 def test_what_a_log_says_is_one_word_of_a_command_and_moves_no_cursor(tmp_path: Path) -> None:
-    given = why_cases.load("file-missing")
+    case = why_cases.load("file-missing")
     path = "/data/x'; rm -rf $HOME; echo '\x1b[2J"
     error = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nFileNotFoundError: '
-    given["record"]["logs"] = {"0/1.err": f'{error}[Errno 2] No such file or directory: "{path}"\n'}
-    told = why_cases.Case(given, tmp_path).told()
+    case["record"]["logs"] = {"0/1.err": f'{error}[Errno 2] No such file or directory: "{path}"\n'}
+    told = why_cases.Case(case, tmp_path).told()
     assert told.case in ("file-missing", "python-exception")
-    given["record"]["logs"] = {
+    case["record"]["logs"] = {
         "0/1.err": f"{error}[Errno 2] No such file or directory: '/a;b $(c)\x1b[2J\x07'\n"
     }
-    told = why_cases.Case(given, tmp_path / "2").told()
+    told = why_cases.Case(case, tmp_path / "2").told()
     step = next(step for step in told.next if step.startswith("srun "))
     assert [word.strip() for word in shlex.split(step, comments=True)[-2:]] == ["-ld", "/a;b $(c)"]
     assert all(
@@ -110,10 +112,10 @@ def test_slurm_is_asked_little(name: str, tmp_path: Path) -> None:
 def test_of_a_thousand_ranks_a_few_logs_are_read_and_that_of_the_first_to_fail_is_among_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = why_cases.load("rank-failed")
+    case = why_cases.load("rank-failed")
     error = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nValueError: mine\n'
     logs = {f"0/{rank}.err": "step\n" for rank in range(1000)} | {"0/777.err": error}
-    given["record"]["logs"] = {**logs, "batch.out": "srun: error: gpu-9: task 777: Exited with exit code 1\n"}
+    case["record"]["logs"] = {**logs, "batch.out": "srun: error: gpu-9: task 777: Exited with exit code 1\n"}
     read: list[Path] = []
 
     def end_of(path: Path, *rest: int) -> tails.End | None:
@@ -121,6 +123,38 @@ def test_of_a_thousand_ranks_a_few_logs_are_read_and_that_of_the_first_to_fail_i
         return tails.end_of(path, *rest)
 
     monkeypatch.setattr(ask, "end_of", end_of)
-    told = why_cases.Case(given, tmp_path).told()
+    told = why_cases.Case(case, tmp_path).told()
     assert told.sentence == "train failed: rank 777 on gpu-9 ended with ValueError at t.py:1: mine."
     assert len(read) <= 17
+
+
+def lines_of_cases() -> list[str]:
+    found: set[str] = set()
+    for name in NAMES:
+        case = why_cases.load(name)
+        texts = [*case.get("files", {}).values(), *case.get("record", {}).get("logs", {}).values()]
+        found.update(line for text in texts if isinstance(text, str) for line in text.splitlines())
+    return sorted(found)
+
+
+LOGS = st.lists(st.lists(st.sampled_from(lines_of_cases()) | st.text(max_size=30), max_size=30), max_size=4)
+
+
+@given(LOGS, st.sampled_from(["FAILED", "RUNNING", "TIMEOUT", "COMPLETED", "OUT_OF_MEMORY"]), st.booleans())
+def test_whatever_logs_hold_there_is_one_sentence(
+    logs: list[list[str]], state: str, has_record: bool
+) -> None:
+    told = answer(
+        Facts(
+            *("train", "e/train", state, why_cases.NOW),
+            has_record=has_record,
+            again=why_cases.AGAIN,
+            logs=[
+                Log(tails.End(Path(f"/nothing/{rank}.err"), tuple(lines), 0, float(rank)), rank or None)
+                for rank, lines in enumerate(logs)
+            ],
+        )
+    )
+    assert told.case in causes()
+    assert told.sentence.startswith("train ") and told.sentence.endswith(".")
+    assert told.sentence.isprintable() and all(step.isprintable() for step in told.next)

@@ -12,6 +12,8 @@ from hpcai.check.why.table import causes
 from hpcai.check.why.tracebacks import bare
 
 _TORCH_FACT = re.compile(r"^\s*(time|host|rank|exitcode)\s*: (\S+)")
+# Of these, a line with a rank is mpirun's: it names the first that failed, and no other.
+_OF_MPIRUN = ("rank-failed", "rank-killed", "rank-aborted", "segmentation-fault")
 # Horovod tells of a stall every 60 s.
 _LATE_S = 90.0
 _ROOT = "Root Cause (first observed failure)"
@@ -53,7 +55,7 @@ def choose(facts: Facts, only: Collection[str] = ()) -> Choice:
     found = [sign for sign in found if not only or sign.cause.id in only]
     if when in ("running", "time_limit"):
         found = [sign for sign in found if _is_latest(sign, facts)]
-    first = min(roots, key=lambda one: one[0])[1] if roots else _first_of_srun(found)
+    first = min(roots, key=lambda one: one[0])[1] if roots else _first_of_launcher(found)
     if not found:
         return Choice(None, None)
     best = min(found, key=lambda sign: _place(sign, first))
@@ -86,11 +88,13 @@ def _place(sign: Sign, first: FirstFailed | None) -> tuple[float, ...]:
     )
 
 
-def _first_of_srun(found: Iterable[Sign]) -> FirstFailed | None:
+def _first_of_launcher(found: Iterable[Sign]) -> FirstFailed | None:
     for sign in found:
         task, node = sign.values.get("task"), sign.values.get("node")
         if task and node and sign.cause.of == "ranks":
             return FirstFailed(int(re.split(r"\D", task)[0]), True, node, sign)
+        if sign.cause.id in _OF_MPIRUN and sign.values.get("rank"):
+            return FirstFailed(int(sign.values["rank"]), False, sign.values.get("host"), sign)
     return None
 
 
