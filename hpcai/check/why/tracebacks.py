@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _HEADER = "Traceback (most recent call last)"
 _FRAME = re.compile(r'\s*File "(?P<path>[^"]+)", line (?P<line>\d+)')
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:_*[A-Z]\w*|\w*error)(?:: .*|:)?$")
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen|^<string>|/hpcai/train/")
 _CHAIN = re.compile(
     r"During handling of the above exception|The above exception was the direct cause|^Original Traceback"
