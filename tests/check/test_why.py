@@ -18,6 +18,7 @@ from hpcai.check.why.page import page
 from hpcai.check.why.table import causes, fill
 from hpcai.check.why.values import values_of
 from hpcai.runs import tails
+from hpcai.slurm import reasons
 from tests.check import why_cases
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +127,13 @@ def test_of_a_thousand_ranks_a_few_logs_are_read_and_that_of_the_first_to_fail_i
     told = why_cases.Case(case, tmp_path).told()
     assert told.sentence == "train failed: rank 777 on gpu-9 ended with ValueError at t.py:1: mine."
     assert len(read) <= 17
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_queue_and_why_say_alike_whether_a_job_never_starts(name: str, tmp_path: Path) -> None:
+    asked = why_cases.Case(why_cases.load(name), tmp_path).asked()
+    if asked.job is not None and asked.job.state == "PENDING":
+        assert reasons.never_starts(asked.job) == ("never starts" in answer(gather(asked)).sentence)
 
 
 def lines_of_cases() -> list[str]:

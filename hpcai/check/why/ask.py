@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hpcai.check.why.facts import Facts, Log
 from hpcai.check.why.table import causes
+from hpcai.check.why.values import given, unavailable
 from hpcai.cyclecloud.published import NotPublished, read_published
 from hpcai.errors import HpcaiError, NotFoundError
-from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.record import Run
 from hpcai.runs.tails import end_of
 from hpcai.slurm.answers import JobInfo
@@ -22,9 +22,9 @@ T = TypeVar("T")
 # Logs are read of so many ranks: of those that fell silent first.
 _MOST_RANKS = 16
 _MOST_DEPENDENCIES = 5
-_STARTING = ("CONFIGURING", "RUNNING", "NODE_FAIL", "BOOT_FAIL")
+# In these states what its nodes do tells more of a job.
+_NODES_TELL = ("CONFIGURING", "RUNNING", "NODE_FAIL", "BOOT_FAIL")
 _FAILED_TASK = re.compile(r"srun: error: \S+: tasks? (\d+)")
-_UNAVAILABLE = re.compile(r"UnavailableNodes:(?P<nodes>\S+)")
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,13 @@ def gather(asked: Asked) -> Facts:
 
 def _known(asked: Asked) -> Facts:
     run, job = asked.run, asked.job
-    name, ident = (
-        (run.name, run.ident) if run else (f"Job {job.ident}" if job else "", job.ident if job else "")
-    )
-    attempts = _attempts(run)
+    ident = run.ident if run is not None else job.ident if job is not None else ""
+    name = run.name if run is not None else f"Job {ident}"
+    attempts = run.attempts() if run is not None else []
     last = attempts[-1] if attempts else None
-    facts = Facts(
-        name,
-        ident,
-        "UNKNOWN",
-        asked.now,
-        job=job,
-        has_record=run is not None,
-        attempts=attempts,
-        again=asked.again,
-    )
+    facts = Facts(name, ident, "UNKNOWN", asked.now, job=job, attempts=attempts, again=asked.again)
     if run is not None:
-        facts = replace(facts, asked_to_cancel=_asked_to_cancel(run), is_local=run.is_local)
+        facts = replace(facts, has_record=True, is_local=run.is_local, asked_to_cancel=_asked_to_cancel(run))
     if job is not None:
         cause = last.cause if last is not None and job.is_final else None
         return replace(
@@ -76,10 +66,6 @@ def _known(asked: Asked) -> Facts:
         return replace(facts, state="RUNNING" if last is not None and last.start is not None else "UNKNOWN")
     state = last.state or ("COMPLETED" if last.cause == "completed" else "FAILED")
     return replace(facts, state=state, exit_status=last.exit_status, signal=last.signal, cause=last.cause)
-
-
-def _attempts(run: Run | None) -> Sequence[RunAttempt]:
-    return run.attempts() if run is not None else ()
 
 
 def _asked_to_cancel(run: Run) -> float | None:
@@ -136,18 +122,14 @@ class _Asking:
             return next(({*row.needs} for row in rows if row.reason and row.reason.fullmatch(reason)), set())
         if job.state == "CANCELLED":
             return {"canceller"}
-        return {"nodes"} if job.state in _STARTING else set()
+        return {"nodes"} if job.state in _NODES_TELL else set()
 
     def _nodes_to_see(self, needs: set[str]) -> str | None:
         if "nodes" not in needs:
             return None
-        named = _UNAVAILABLE.search(self._job.reason or "")
-        if named:
-            return named["nodes"]
-        required = self._job.told.get("ReqNodeList", "(null)")
-        if self._job.state == "PENDING":
-            return None if required == "(null)" else required
-        return self._job.node_list
+        if self._job.state != "PENDING":
+            return self._job.node_list
+        return unavailable(self._job.reason) or given(self._job.told, "ReqNodeList")
 
     def _dependencies(self) -> Iterator[JobInfo]:
         ids = dict.fromkeys(re.findall(r":(\d+(?:_\d+)?)", self._job.dependency or ""))

@@ -36,7 +36,6 @@ def values_of(facts: Facts) -> dict[str, object]:
         "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.has_record else ""),
         "no_lines": True if not any(line.strip() for log in facts.logs for line in log.end.lines) else None,
         "silent_nodes": ", ".join(node.name for node in facts.nodes if node.is_down) or None,
-        "attempts": len(facts.attempts) if len(facts.attempts) > 1 else None,
     }
     if job is not None:
         values |= _of_job(job, facts)
@@ -78,7 +77,6 @@ def _of_job(job: JobInfo, facts: Facts) -> dict[str, object]:
     return {
         "partition": job.partition or None,
         "partition_word": shlex.quote(job.partition) if job.partition else None,
-        "nodes": job.nodes,
         "node_count": None if job.nodes is None else f"{job.nodes} node{'s' if job.nodes > 1 else ''}",
         "node_list": job.node_list,
         "reason": job.reason,
@@ -88,10 +86,7 @@ def _of_job(job: JobInfo, facts: Facts) -> dict[str, object]:
         "licenses": given(told, "Licenses"),
         "reservation": given(told, "Reservation"),
         "features": given(told, "Features"),
-        "required": given(told, "ReqNodeList"),
-        "unavailable": _unavailable(job.reason),
-        "command": job.command,
-        "workdir": job.workdir,
+        "unavailable": unavailable(job.reason),
         "stdout": job.stdout,
         "expected": moment(expected, now) if expected and expected > now else None,
         "eligible": moment(eligible, now)
@@ -99,7 +94,6 @@ def _of_job(job: JobInfo, facts: Facts) -> dict[str, object]:
         else None,
         "limit": span(job.time_limit_s) if job.time_limit_s else None,
         "ran": span(ran_s) if ran_s else None,
-        "waited": span(now - job.submit_time) if job.submit_time else None,
         "restarts": job.restarts or None,
         "dependency_field": job.dependency,
         "throttle": _throttle(told),
@@ -112,7 +106,8 @@ def given(told: Mapping[str, str], key: str) -> str | None:
     return None if value in (None, "", "(null)", "N/A", "None") else value
 
 
-def _unavailable(reason: str | None) -> str | None:
+def unavailable(reason: str | None) -> str | None:
+    """The nodes that a reason names as not available, as a host list."""
     found = re.search(r"UnavailableNodes:(\S+)", reason or "")
     return found[1] if found else None
 
@@ -135,12 +130,10 @@ def _of_groups(groups: Sequence[NodeGroup]) -> dict[str, object]:
         return {}
     away = sum(group.count for group in groups if group.is_away)
     busy = sum(group.count for group in groups if not group.is_away and group.state.startswith(_BUSY))
-    down = [group for group in groups if not group.is_away and not group.state.startswith(_BUSY)]
     return {
         "total": sum(group.count for group in groups),
         "busy": busy,
         "away": away or None,
-        "free": sum(group.count for group in down),
         "starting": sum(group.count for group in groups if "#" in group.state) or None,
     }
 
@@ -160,7 +153,6 @@ def _of_partition(facts: Facts) -> dict[str, object]:
     return {
         "partition_nodes": one.total_nodes,
         "max_nodes": one.max_nodes,
-        "min_nodes": one.min_nodes or None,
         "max_time": span(one.max_time_s) if one.max_time_s else None,
         "partition_state": one.state,
     }
