@@ -1,4 +1,4 @@
-"""Sizes, durations and Slurm host lists: parsing and formatting are exact inverses."""
+"""Sizes, durations and Slurm host lists: parsing and formatting are exact inverses; times in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ for _base, _suffix in ((1024, "iB"), (1000, "B")):
 _BINARY = [unit for unit in _BYTES if unit.endswith("iB")]
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _MAX_HOSTS = 100_000
+_SPANS = (("d", "h", 86400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
 
 
 def parse_bytes(text: str) -> int:
@@ -93,6 +94,37 @@ def format_duration(duration_s: int) -> str:
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return f"{days}-{hours:02}:{minutes:02}:{seconds:02}"
+
+
+def span(seconds: float) -> str:
+    """`4.2 s`, `37 s`, `2 min 11 s`, `3 h 5 min`, `2 d 4 h`."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    large, small, unit_s, rest_s = next(unit for unit in _SPANS if whole >= unit[2])
+    count, rest = divmod(whole, unit_s)
+    rest //= rest_s
+    return f"{count} {large} {rest} {small}" if rest else f"{count} {large}"
+
+
+def clock(instant: float) -> str:
+    """The time of day here, `11:50:37`."""
+    return time.strftime("%H:%M:%S", time.localtime(instant))
+
+
+def moment(instant: float | None, now: float) -> str | None:
+    """When, absolute and relative: `2026-11-20 11:50:37 (2 min 11 s ago)`."""
+    if instant is None:
+        return None
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))
+    distance_s = abs(now - instant)
+    # Slurm tells whole seconds.
+    if distance_s < 2:
+        return f"{at} (now)"
+    how_far = span(distance_s) if distance_s >= 10 else f"{distance_s:.0f} s"
+    return f"{at} ({how_far} ago)" if instant <= now else f"{at} (in {how_far})"
 
 
 def parse_hostlist(text: str) -> list[str]:

@@ -27,7 +27,7 @@ def tell_end(run: Run, outcome: Outcome) -> None:
             say(f"  | {line}")
         logs = f"hpcai logs {run.name}" + ("" if _ranks_printed(run) else " --batch")
         again = submit_again(run)
-        suggest(logs, f"hpcai show {run.name}", *([f"{again} --follow"] if again else []))
+        suggest(f"hpcai why {run.name}", logs, *([f"{again} --follow"] if again else []))
     else:
         suggest(f"hpcai report {run.name}", f"hpcai logs {run.name}", f"hpcai show {run.name}")
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "show": ("show", "Show one job in full."),
     "submit": ("submit", "Submit a job, or jobs that follow each other, from a YAML file."),
     "vm": ("vm", "What is known of Azure's VM sizes, and what they cost."),
+    "why": ("why", "Tell why a job waits, or how it ended."),
 }
 
 

@@ -75,6 +75,17 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
         put(facts.get("run") or facts["job"])
     else:
         emit_object(_for_people(facts) if output == "table" else facts, output)
+        if output == "table" and _asks_why(facts):
+            # Completion imports this module, and nothing that it does not need.
+            from hpcai.cli.ending import suggest
+
+            name = facts.get("run") or facts["job"]
+            suggest(f"hpcai why {name}")
+
+
+def _asks_why(facts: dict[str, Any]) -> bool:
+    """Whether it waits, or has not completed."""
+    return bool(facts["state"] == "PENDING" or (facts["cause"] and facts["cause"] != "completed"))
 
 
 def _find(context: Context, ident: str) -> Target:

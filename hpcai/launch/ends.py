@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from hpcai.errors import NotFoundError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
+from hpcai.runs.tails import end_of
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
 
@@ -254,7 +253,8 @@ def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
 def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: SlurmClient) -> None:
     attempts = {attempt.number: attempt for attempt in run.attempts() if attempt.job_id == job.job_id}
     starts = {number: attempt.start for number, attempt in attempts.items() if attempt.start is not None}
-    words = words_by_attempt(last_words(_tail(run.paths.batch_log), job.job_id), starts)
+    log = end_of(run.paths.batch_log)
+    words = words_by_attempt(last_words("\n".join(log.lines) if log else "", job.job_id), starts)
     for number in numbers:
         attempt = attempts.get(number, RunAttempt(number))
         said_at, last_word = words.get(number, (None, None))
@@ -272,13 +272,3 @@ def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: Slu
             end=end,
             job_id=job.job_id,
         )
-
-
-def _tail(path: Path, size: int = 1_000_000) -> str:
-    """The last part of a text file; nothing when it is not there."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""

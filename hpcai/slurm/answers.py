@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcai.units import parse_array, parse_hostlist
@@ -59,6 +60,8 @@ class JobInfo:
     stdout: str | None = None
     comment: str | None = None
     dependency: str | None = None
+    told: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Everything that `scontrol show job` says of it, by Slurm's own names; empty in a list of many jobs."""
 
     @property
     def is_final(self) -> bool:
@@ -117,6 +120,23 @@ class NodeInfo:
     @property
     def is_down(self) -> bool:
         return self.state == "DOWN" or "NOT_RESPONDING" in self.flags
+
+
+@dataclass(frozen=True)
+class NodeGroup:
+    """Nodes of a partition that are in the same state, as sinfo says it: `idle~`, `down*`, `drained`."""
+
+    count: int
+    state: str
+    reason: str | None
+    node_list: str
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no job starts there until somebody, or Slurm, has brought them back."""
+        return (
+            self.state.startswith(("down", "drain", "fail", "maint", "error", "unknown")) or "*" in self.state
+        )
 
 
 @dataclass(frozen=True)

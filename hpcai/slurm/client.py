@@ -19,7 +19,14 @@ from hpcai import shell
 from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
 from hpcai.slurm import parse
-from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.answers import (
+    Association,
+    ExpectedStart,
+    JobInfo,
+    NodeGroup,
+    NodeInfo,
+    PartitionInfo,
+)
 from hpcai.slurm.environment import for_submission
 from hpcai.slurm.failures import NO_CONFIG, NOT_ARRIVED, failure
 from hpcai.slurm.plugstack import pyxis_version
@@ -156,6 +163,32 @@ class SlurmClient:
         """All nodes, or those of a host list."""
         argv = ["scontrol", "show", "node", *([names] if names else [])]
         return self._read(argv, parse.nodes_of_scontrol)
+
+    def node_groups(self, partition: str) -> list[NodeGroup]:
+        """The nodes of a partition by their state."""
+        argv = ["sinfo", "--noheader", f"--partition={partition}", f"--format={parse.GROUP_FORMAT}"]
+        return self._read(argv, parse.groups_of_sinfo)
+
+    def reservation(self, name: str) -> dict[str, str]:
+        """What Slurm says of a reservation, by its own names. Raises SlurmError when there is none."""
+        argv = ["scontrol", "show", "reservation", name]
+        found = self._read(argv, lambda text: parse.settings_of_scontrol(text, "ReservationName"))
+        return found[0] if found else {}
+
+    def canceller(self, ident: str) -> str | None:
+        """The number of the user who cancelled a job; None where accounting does not tell.
+
+        Raises SlurmError where there is no accounting.
+        """
+        argv = [
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            f"--jobs={ident}",
+            "--format=JobID,State",
+        ]
+        return self._read(argv, lambda text: parse.canceller_of_sacct(text, ident))
 
     def config(self) -> dict[str, str]:
         """slurmctld's settings by name."""

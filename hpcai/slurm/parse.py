@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 
-from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.answers import (
+    Association,
+    ExpectedStart,
+    JobInfo,
+    NodeGroup,
+    NodeInfo,
+    PartitionInfo,
+)
 from hpcai.units import parse_duration_s
 
 # Values of `scontrol show` that may hold anything; each stands alone on its line.
@@ -43,6 +50,8 @@ JOB_FIELDS = (
     "Comment",
     "Name",
 )
+# Number, state with its sign (`idle~`), names and reason.
+GROUP_FORMAT = "%D|%T|%N|%E"
 ASSOCIATION_FORMAT = "Account,Partition,QOS,DefaultQOS"
 JOB_FORMAT = ",".join(f"{name}:{SEPARATOR}" for name in JOB_FIELDS)
 
@@ -178,6 +187,7 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         stdout=_nothing(block.get("StdOut", "")),
         comment=_nothing(block.get("Comment", "").strip()),
         dependency=_nothing(block.get("Dependency", "")),
+        told=block,
     )
 
 
@@ -234,6 +244,30 @@ def _partition_of_block(block: Mapping[str, str]) -> PartitionInfo:
         default_time_s=_duration(block.get("DefaultTime", "")),
         max_cpus_per_node=_count(block.get("MaxCPUsPerNode", "")),
     )
+
+
+def groups_of_sinfo(text: str) -> list[NodeGroup]:
+    """The nodes that `sinfo --noheader --format=GROUP_FORMAT` lists.
+
+    Raises ValueError.
+    """
+    found = []
+    for line in text.splitlines():
+        if line.strip():
+            count, state, node_list, reason = line.split("|", 3)
+            found.append(NodeGroup(int(count), state, None if reason == "none" else reason, node_list))
+    return found
+
+
+def settings_of_scontrol(text: str, first_key: str) -> list[dict[str, str]]:
+    """What `scontrol show` says of reservations and their like, by Slurm's own names."""
+    return list(_blocks(text, first_key, ()))
+
+
+def canceller_of_sacct(text: str, ident: str) -> str | None:
+    """The number of the user who cancelled a job, in what `sacct --format=JobID,State` prints."""
+    found = re.search(rf"^{re.escape(ident)}\|CANCELLED by (\d+)", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def associations_of_sacctmgr(text: str) -> list[Association]:

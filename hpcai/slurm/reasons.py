@@ -36,6 +36,18 @@ _WAITS = (
     ),
     ("Cleaning", "waits for its former nodes to be cleaned"),
     ("Prolog", "its nodes run their prolog"),
+    (
+        "QOSMax\\w*PerJob\\w*|QOSMin\\w*|QOSTimeLimit",
+        "never starts as it is: its QOS does not allow one job that",
+    ),
+    (
+        "AssocMax\\w*PerJob\\w*|Association(Time|Resource)Limit",
+        "never starts as it is: its account does not allow one job so much",
+    ),
+    ("AccountNotAllowed|QOSNotAllowed", "never starts as it is: its partition is not for its account or QOS"),
+    ("InvalidAccount|InvalidQOS", "never starts as it is: its account or QOS is not valid"),
+    ("ReservationDeleted|InvalidReservation", "never starts: its reservation is gone"),
+    ("Dead[Ll]ine", "never starts: it could not end before its deadline"),
     ("QOS.*", "waits: a limit of its QOS is reached"),
     ("Assoc.*|Account.*", "waits: a limit of its account is reached"),
     ("JobArrayTaskLimit", "waits: as many tasks of its array run as it allows"),

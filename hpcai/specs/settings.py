@@ -50,6 +50,11 @@ SETTINGS: Mapping[str, Setting] = {
         "path",
         "your own folder, on a shared file system, for secrets that wait for their job",
     ),
+    "cluster_status": Setting(
+        "HPCAI_CLUSTER_STATUS",
+        "path",
+        "the JSON file in which the cluster's admin side tells Azure's reasons",
+    ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),

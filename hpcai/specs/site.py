@@ -26,6 +26,7 @@ class Site:
     allow_http: tuple[str, ...] = ()
     image_cache: Path | None = None
     secrets_folder: Path | None = None
+    cluster_status: Path | None = None
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
     region: str | None = None
@@ -63,6 +64,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         allow_http=tuple(values.get("allow_http", ())),
         image_cache=_path(values.get("image_cache")),
         secrets_folder=_path(values.get("secrets_folder")),
+        cluster_status=_path(values.get("cluster_status")),
         partitions=values.get("partitions", {}),
         region=values.get("region"),
         shared_folders=tuple(values.get("shared_folders", ())),

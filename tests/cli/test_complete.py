@@ -57,6 +57,7 @@ def test_names_job_ids_and_last(runs: list[Run], tmp_path: Path) -> None:
     assert complete(tmp_path, "logs", "other/") == [runs[2].ident]
     assert complete(tmp_path, "cancel", "471")[::-1] == ["4710", "4711", "4712"]
     assert complete(tmp_path, "show", "@") == ["@last"]
+    assert complete(tmp_path, "why", "@") == ["@last"]
     assert complete(tmp_path, "show", "zz") == []
 
 

@@ -209,7 +209,7 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert "failed with status 37" in done.stderr and "  | the reason" in done.stderr
     cli("logs", "-f", end["run"], status=37)
     cli("logs", end["run"])
-    assert re.search(r"Next:\n  hpcai logs x-\S+\n", done.stderr)
+    assert re.search(r"Next:\n  hpcai why (x-\S+)\n  hpcai logs \1\n", done.stderr)
 
 
 @pytest.mark.parametrize("how", ["--follow", "--where=local"])

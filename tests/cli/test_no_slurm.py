@@ -16,6 +16,7 @@ from hpcai.cli import context
 from hpcai.cli.cancel import cancel
 from hpcai.cli.logs import logs
 from hpcai.cli.show import show
+from hpcai.cli.why import why
 from hpcai.errors import HpcaiError, ToolError, UnreachableError
 from hpcai.launch import ends, watch
 from hpcai.runs import jsonl
@@ -138,3 +139,44 @@ def test_without_slurm_nothing_of_a_slurm_job_is_killed(run: Run, monkeypatch: p
     assert is_alive and isinstance(done.exception, ToolError)
     assert "There is no Slurm here" in str(done.exception)
     assert run.ends() == [] and [event["event"] for event in run.events()] == ["created", "submitted"]
+
+
+def test_why_tells_from_the_record_alone_when_slurm_is_silent(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    jsonl.append(
+        run.paths.attempts, {"attempt": 0, "job_id": 7, "event": "start", "time": 1.0, "node_list": "n1"}
+    )
+    jsonl.append(
+        run.paths.attempts, {"attempt": 0, "job_id": 7, "event": "end", "exit_status": 3, "time": 2.0}
+    )
+    answer(monkeypatch, UnreachableError("slurmctld does not answer."))
+    told = invoke(monkeypatch, why, run, "-q", slurm=True)
+    assert (told.exit_code, told.stdout) == (0, "failed-without-a-log\n")
+    assert "This is what the record tells. slurmctld does not answer." in told.stderr
+
+
+@pytest.mark.parametrize("slurm", [True, False])
+def test_why_a_job_without_a_record(monkeypatch: pytest.MonkeyPatch, run: Run, slurm: bool) -> None:
+    def silent(*_: object) -> JobInfo:
+        raise UnreachableError("slurmctld does not answer.")
+
+    monkeypatch.setattr(SlurmClient, "job", silent)
+    client = SlurmClient({}) if slurm else None
+    monkeypatch.setattr(
+        context, "find_context", lambda: context.Context(Site(run.path.parent.parent), client)
+    )
+    told = CliRunner().invoke(why, ["12345"])
+    assert isinstance(told.exception, HpcaiError)
+    assert told.exception.exit_status == (6 if slurm else 5)
+
+
+def test_why_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    answer(monkeypatch, JobInfo(7, "x", "PENDING", reason="QOSMaxJobsPerUserLimit", told={"QOS": "normal"}))
+    monkeypatch.setattr(SlurmClient, "node_groups", lambda *_: [])
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = invoke(monkeypatch, why, run, slurm=True).stdout.splitlines()
+    assert " waits until other jobs end: a limit of its QOS normal" in lines[0]
+    assert max(map(len, lines)) <= 80 and "\x1b" not in "".join(lines)
+    assert "  Slurm's Reason    QOSMaxJobsPerUserLimit" in lines
+    assert "  squeue --qos=normal --states=RUNNING  # what runs under it" in lines

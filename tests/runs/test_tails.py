@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,44 @@ def test_slurm_s_notice_of_an_end_is_no_reason(tmp_path: Path) -> None:
     assert tails.reasons(log, 3) == ["one", "two"]
     assert tails.reasons(log, 1) == ["two"]
     assert tails.tail(tmp_path / "absent", 3) == []
+
+
+def test_the_end_of_a_log_knows_its_lines_numbers_wherever_it_begins(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(1, 1001)))
+    for most_bytes in (10, 100, 4096, 1 << 20):
+        end = tails.end_of(log, most_bytes)
+        assert end is not None
+        whole = [(index, line) for index, line in enumerate(end.lines) if line.startswith("line ")]
+        assert whole
+        for index, line in whole:
+            assert end.place(index) == f"{log}:{line.removeprefix('line ')}"
+
+
+def test_the_end_of_a_log_of_10_gb_is_read_at_once_and_counted_from_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(10 << 30)
+        file.seek(0, 2)
+        file.write(b"\nRuntimeError: x\n")
+    end = tails.end_of(log)
+    assert end is not None and end.lines[-2] == "RuntimeError: x"
+    assert len(end.lines) == 3
+    assert end.place(1) == f"{log} (line 2 from the end)"
+
+
+def test_binary_bytes_and_endless_lines_disturb_nobody(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(
+        bytes(range(256)) + b"\n" + b"x" * 100_000 + b"the end\n\xff\xfe\n5%\r10%\rValueError: y\n"
+    )
+    end = tails.end_of(log)
+    assert end is not None
+    assert end.lines[-2] == "ValueError: y"
+    assert max(map(len, end.lines)) < 5000 and any(line.endswith("the end") for line in end.lines)
+
+
+def test_a_pipe_a_folder_and_what_is_not_there_have_no_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "", "nothing"):
+        assert tails.end_of(tmp_path / name) is None

@@ -1,0 +1,1 @@
+"""Why a job waits, is not running as wished, or how it ended: findings after the queue."""

@@ -1,0 +1,1 @@
+"""CycleCloud: what its admin side publishes."""
