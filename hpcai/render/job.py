@@ -17,6 +17,8 @@ from hpcai.specs.secrets import stash_of
 
 # After so long a teardown is ended.
 TEARDOWN_S = 60
+# So long a job has lived before it is sampled; shorter ones, as of large arrays, cost no step more.
+SAMPLES_AFTER_S = 5
 # So many ports on each node are a job's; those of the next job are the next.
 TENSORFLOW_PORTS = 64
 
@@ -67,6 +69,8 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         ports=TENSORFLOW_PORTS,
         acr_user=container.ACR_USER,
         teardown_s=TEARDOWN_S,
+        samples=recorded and spec.samples,
+        samples_after_s=SAMPLES_AFTER_S,
         workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )
 

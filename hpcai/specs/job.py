@@ -168,6 +168,8 @@ class JobSpec(SlurmFields, _Heading):
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
     outputs: Many[OutputSpec] = ()
+    samples: bool = True
+    """Whether a small process on each node notes how busy it is, where the job has a record."""
     components: Many[ComponentSpec] = ()
     retry: RetrySpec | None = None
     schedule: Schedule | None = None
