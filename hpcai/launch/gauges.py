@@ -25,7 +25,7 @@ CARD_FIELDS = ("index", "uuid", "name", "memory.total", "utilization.gpu", "memo
 class Card(NamedTuple):
     """One graphics card as nvidia-smi sees it at one instant; None is what it does not tell."""
 
-    index: int
+    number: int
     uuid: str
     name: str
     memory_gib: float | None
@@ -56,12 +56,12 @@ def _mib_as_gib(mib: float | None) -> float | None:
 
 
 def cards_of_job(cards: Iterable[Card], visible: str | None) -> list[Card]:
-    """The job's own cards by CUDA_VISIBLE_DEVICES; where nvidia-smi sees no more than these, all that it sees."""
+    """The job's own cards by CUDA_VISIBLE_DEVICES; all, where nvidia-smi sees no more than these."""
     found = sorted(cards)
     names = [] if visible is None else [name for name in visible.split(",") if name]
     if not names or len(found) <= len(names):
         return found
-    chosen = [card for card in found if str(card.index) in names or card.uuid in names]
+    chosen = [card for card in found if str(card.number) in names or card.uuid in names]
     return chosen or found
 
 
@@ -258,9 +258,9 @@ def _disks(text: str) -> tuple[int, int]:
 def _ethernet_cards(folder: Path) -> Iterator[str]:
     """The names of cards; one that another leads, as Azure's accelerated networking does, counts there."""
     for card in _entries(folder):
-        if (card / "device").exists() and not (card / "master").exists():
-            if _text(card / "type").strip() == _IS_ETHERNET:
-                yield card.name
+        is_own = (card / "device").exists() and not (card / "master").exists()
+        if is_own and _text(card / "type").strip() == _IS_ETHERNET:
+            yield card.name
 
 
 def _ethernet(text: str, cards: Collection[str]) -> tuple[int, int]:
@@ -278,7 +278,7 @@ def _cgroup_of_job(root: Path) -> tuple[Path, ...]:
     """The folders in which the kernel counts for the whole job: that above the step's, by controller."""
     found = []
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         of_job = re.match(r"(.*/job_\d+)(/|$)", path)
         if of_job is None:
             continue

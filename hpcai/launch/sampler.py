@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ EVERY_S = 10.0
 FIRST_S = 2.0
 LONGEST_S = 300.0
 BYTES_PER_H = 1_000_000
+# Of these, what may be written at once, before lines have to wait for their room.
+AHEAD_BYTES = 50_000
+SHORTEST_S = 0.2
 NICE = 5
 _CHUNK = 65536
 
@@ -44,7 +48,9 @@ class Cards:
         try:
             # Its complaints go to stdout.
             self._program = shell.start(
-                ["nvidia-smi", *words, "-l", str(max(1, round(every_s)))], stdout=shell.PIPE, stderr=shell.TO_STDOUT
+                ["nvidia-smi", *words, "-l", str(max(1, round(every_s)))],
+                stdout=shell.PIPE,
+                stderr=shell.TO_STDOUT,
             )
         except HpcaiError as error:
             self.missing = error.what
@@ -59,7 +65,7 @@ class Cards:
         for line in (line.decode(errors="replace").strip() for line in lines):
             card = card_of(line)
             if card is not None:
-                self._latest[card.index] = card
+                self._latest[card.number] = card
             elif line:
                 strange = line
         if strange and self.missing is None:
@@ -71,7 +77,9 @@ class Cards:
         assert self._program is not None
         status = self._program.wait()
         self.fd = None
-        self.missing = f"nvidia-smi ended with status {status}" + (f": {self.missing}" if self.missing else "")
+        self.missing = f"nvidia-smi ended with status {status}" + (
+            f": {self.missing}" if self.missing else ""
+        )
 
     def taken(self) -> list[Card]:
         """What each of the job's cards said last, since this was asked before."""
@@ -99,6 +107,7 @@ class Sampler:
         self._named: list[str] = []
         self._before, self._before_s = node.counters(), time.monotonic()
         self._pending: list[dict[str, Any]] = []
+        self._begun_s, self._written_bytes = self._before_s, 0
 
     def begin(self) -> None:
         """Tell once what will be measured, and what cannot be."""
@@ -126,11 +135,11 @@ class Sampler:
         seconds = max(now_s - self._before_s, 1e-3)
         fields = {**of_cards(cards), **rates(self._before, now, seconds, self._cores), **self._node.levels()}
         self._before, self._before_s = now, now_s
-        size = self._write(**fields)
-        return pause_s(size, self._every_s)
+        self._written_bytes += self._write(**fields)
+        return pause_s(self._written_bytes, now_s - self._begun_s, self._every_s)
 
     def _tell_cards(self, cards: list[Card]) -> None:
-        names = [f"{card.index} {card.name}" for card in cards]
+        names = [f"{card.number} {card.name}" for card in cards]
         if cards and names != self._named:
             self._named = names
             memory = [card.memory_gib for card in cards]
@@ -140,7 +149,7 @@ class Sampler:
             self._write(event="missing", missing={"gpus": self._cards.missing})
 
     def _write(self, **fields: Any) -> int:
-        """The size of a line; what could not be written down, but for samples, is tried again before the next."""
+        """The size of a line; one of an event that could not be written is tried again before the next."""
         line = {"time": round(time.time(), 2), "attempt": self._attempt, **fields}
         waiting = [*self._pending, line]
         self._pending = []
@@ -154,22 +163,22 @@ class Sampler:
         return len(jsonl.encode(line))
 
     def _make_folder(self) -> None:
-        try:
-            # (Never the record itself: a run that is gone stays gone.)
+        # (Never the record itself: a run that is gone stays gone.)
+        with suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
-        except OSError:
-            pass
 
 
-def pause_s(line_bytes: int, every_s: float) -> float:
-    """How long to wait behind a line of so many bytes, so that an hour of them has its room."""
-    return max(every_s, min(LONGEST_S, line_bytes * 3600 / BYTES_PER_H))
+def pause_s(written_bytes: int, elapsed_s: float, every_s: float) -> float:
+    """How long to wait behind so many bytes in so long a time, so that no hour has more than its room."""
+    per_s = (BYTES_PER_H - AHEAD_BYTES) / 3600
+    until_room_s = (written_bytes - AHEAD_BYTES) / per_s - elapsed_s
+    return max(every_s, min(LONGEST_S, until_room_s))
 
 
-def run(sampler: Sampler, cards: Cards) -> None:
+def run(sampler: Sampler, cards: Cards, every_s: float) -> None:
     """Samples until stdin ends or whoever started this process is gone."""
     starter = os.getppid()
-    next_s = time.monotonic() + FIRST_S
+    next_s = time.monotonic() + min(FIRST_S, every_s)
     sampler.begin()
     watched = [0]
     while os.getppid() == starter:
@@ -189,7 +198,7 @@ def _ready(descriptors: Iterable[int | None], seconds: float) -> list[int]:
 
 def _every_s(environ: Mapping[str, str]) -> float:
     try:
-        return min(LONGEST_S, max(1.0, float(environ.get("HPCAI_SAMPLES_EVERY_S") or EVERY_S)))
+        return min(LONGEST_S, max(SHORTEST_S, float(environ.get("HPCAI_SAMPLES_EVERY_S") or EVERY_S)))
     except ValueError:
         return EVERY_S
 
@@ -210,7 +219,7 @@ def main(words: list[str]) -> int:
     cards = Cards(every_s, os.environ.get("CUDA_VISIBLE_DEVICES"))
     try:
         node = Node(root, os.environ.get("HPCAI_SCRATCH"))
-        run(Sampler(path, attempt, node, cards, every_s), cards)
+        run(Sampler(path, attempt, node, cards, every_s), cards, every_s)
     finally:
         cards.end()
     return 0
