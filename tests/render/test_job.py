@@ -53,6 +53,16 @@ SCRIPTS = [
 ]
 
 
+def test_samples_are_a_record_s_and_can_be_left_out(tmp_path: Path) -> None:
+    """What has no record has nothing of ours on the nodes."""
+    texts = {
+        "recorded": render_job(resolved(job()), tmp_path),
+        "switched off": render_job(resolved(job(samples=False)), tmp_path),
+        "by hand": render_job(resolved(job()), None),
+    }
+    assert [name for name, text in texts.items() if "hpcai_sample" in text] == ["recorded"]
+
+
 @pytest.mark.programs
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_is_bash(script: Path) -> None:

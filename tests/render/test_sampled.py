@@ -148,11 +148,6 @@ def test_a_run_folder_that_is_gone_stays_gone(plainly: Slurm) -> None:
     assert not run.exists()
 
 
-def test_samples_can_be_left_out(plainly: Slurm) -> None:
-    job, run = plainly.run(command="sleep 3", samples=False)
-    assert job["JobState"] == "COMPLETED" and not (run / "samples").exists()
-
-
 def test_on_this_machine_the_samples_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
