@@ -92,10 +92,11 @@ def lines_of_use(facts: Mapping[str, Any]) -> dict[str, str]:
         return {"use": f"no samples: {use['why_none']}"}
     lines = {"GPUs": _gpus(use), "InfiniBand": _infiniband(use), "CPU": _cpu(use), "memory": _memory(use)}
     lines |= {"disk": _disk(use), "without samples": _without(use)}
-    return {name: text for name, text in lines.items() if text} | _warning_lines(facts)
+    return {name: text for name, text in lines.items() if text}
 
 
-def _warning_lines(facts: Mapping[str, Any]) -> dict[str, str]:
+def lines_of_warnings(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a person should look at, a line each."""
     told = facts.get("warnings", ())
     return {f"warning{f' {number}' if number > 1 else ''}": text for number, text in enumerate(told, 1)}
 

@@ -34,6 +34,7 @@ class NodeUse:
     """Index and name of each."""
     gpu_total_memory_gib: tuple[float | None, ...] = ()
     total_memory_gib: float | None = None
+    infiniband_ports: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     """What could not be measured, and why."""
 
@@ -75,6 +76,7 @@ def _read_use(path: Path, attempt: int, tail_bytes: int) -> NodeUse | None:
         gpus=tuple(map(str, told.get("gpus") or ())),
         gpu_total_memory_gib=tuple(map(_number, told.get("gpu_total_memory_gib") or ())),
         total_memory_gib=_number(told.get("total_memory_gib")),
+        infiniband_ports=tuple(map(str, told.get("infiniband_ports") or ())),
         missing=missing,
     )
 
@@ -100,6 +102,7 @@ def summary(uses: Sequence[NodeUse], nodes: Sequence[str], until_s: float) -> di
         "gpu_total_memory_gib": _most(total for use in begun for total in use.gpu_total_memory_gib),
         "gpu_power_w": _mean(card.power_w for card in cards),
         "gpus_idle": [card.name for card in cards if card.is_idle] if seconds >= IDLE_AFTER_S else [],
+        "infiniband_ports": max((len(use.infiniband_ports) for use in uses), default=0),
         **_networks(begun),
         "cpu_percent": _mean_of(begun, "cpu_percent"),
         "job_cpu_cores": _sum(_node_means(begun, "job_cpu_cores")),
