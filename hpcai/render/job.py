@@ -70,9 +70,19 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         acr_user=container.ACR_USER,
         teardown_s=TEARDOWN_S,
         samples=recorded and spec.samples,
+        watched=recorded and spec.scheduled_events and where == "slurm",
+        notice_signal=_notice_signal(spec),
         samples_after_s=SAMPLES_AFTER_S,
         workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )
+
+
+def _notice_signal(spec: JobSpec) -> str:
+    """The words by which scancel sends what `signal` would, or USR1, to whom it would."""
+    given = re.fullmatch(r"(?P<flags>[RB]*):?(?:SIG)?(?P<name>[A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    if given is None:
+        return "--signal=USR1"
+    return ("--batch " if "B" in given["flags"] else "") + f"--signal={given['name']}"
 
 
 def stash_of_job(job: ResolvedJob, run_dir: Path | None) -> Path | None:

@@ -188,3 +188,24 @@ def test_counters_tell_of_sockets_where_no_log_does(
     assert facts["warnings"] == ([warning] if is_warned else [])
     line = "not told by the logs; `env: {NCCL_DEBUG: INFO}` lets NCCL tell it"
     assert show._for_people(facts)["transport"] == line
+
+
+def test_notices_of_azure_are_told_in_their_last_state(tmp_path: Path) -> None:
+    run = make(tmp_path, on="n[1-2]")
+    run.paths.notices_dir.mkdir()
+    notice = {"attempt": 0, "event": "notice", "id": "A", "type": "Preempt", "not_before": START + 30}
+    for node in ("n1", "n2"):
+        jsonl.append(run.paths.notices(node), {**notice, "time": START, "status": "Scheduled"})
+    jsonl.append(run.paths.notices("n2"), {"attempt": 0, "event": "relayed", "id": "A", "time": START + 1})
+    jsonl.append(run.paths.notices("n2"), {**notice, "time": START + 9, "status": "Started"})
+    jsonl.append(run.paths.notices("n2"), {**notice, "time": START + 99, "status": "Scheduled", "id": "B"})
+    facts = show._facts(Target(run, None))
+    assert [(one["node"], one["id"], one["status"], one["job_was_told"]) for one in facts["notices"]] == [
+        ("n1", "A", "Scheduled", True),
+        ("n2", "A", "Started", True),
+        ("n2", "B", "Scheduled", False),
+    ]
+    shown = show._for_people(facts)
+    assert shown["notice"].startswith("n1: Preempt scheduled, seen 2026-")
+    assert shown["notice"].endswith("ago), and the job was told")
+    assert shown["notice 3"].endswith("ago)") and "notice 4" not in shown

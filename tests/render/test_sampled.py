@@ -14,6 +14,7 @@ from hpcai import processes
 from hpcai.render import job as rendering
 from hpcai.runs import jsonl
 from hpcai.runs.paths import RunPaths
+from tests.launch.metadata_service import metadata_service
 from tests.real_cluster import RealCluster
 from tests.render.on_slurm import Slurm, events, has_ended, logs
 from tests.render.test_run_here import Here
@@ -21,6 +22,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
+_BESIDE = {b"hpcai.launch.sampler", b"hpcai.launch.scheduled_events"}
 # It waits for a file, and tells of the signals that it gets.
 WAITS = "trap 'echo got USR1' USR1; echo ready; until [[ -e go ]]; do sleep 0.1; done"
 
@@ -40,14 +42,14 @@ def samples(run: Path, node: str) -> list[dict[str, Any]]:
 
 
 def samplers(run: Path) -> dict[str, processes.Process]:
-    """The samplers of a run that live on this machine, by node."""
+    """The processes beside a run that live on this machine, by node."""
     found = {}
     for seen in processes.everything():
         try:
             words = Path(f"/proc/{seen.process.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"hpcai.launch.sampler" in words and str(run).encode() in words[3]:
+        if _BESIDE & set(words) and str(run).encode() in words[3]:
             found[Path(os.fsdecode(words[3])).stem] = seen.process
     return found
 
@@ -81,7 +83,14 @@ def test_a_job_does_not_notice_what_notes_its_use_nor_that_one_of_them_dies(plai
     assert len(samples(run, first)) > len(samples(run, second)) > 0
 
 
-@pytest.mark.parametrize("how", ["scancel", "requeue", "fails"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "scancel",
+        pytest.param("requeue", marks=pytest.mark.long),
+        pytest.param("fails", marks=pytest.mark.long),
+    ],
+)
 def test_it_ends_with_the_job_however_that_ends(plainly: Slurm, how: str) -> None:
     command = f"{WAITS}; exit 7" if how == "fails" else "exec sleep 300"
     job_id, run = plainly.submit(command=command, teardown=["sleep 1"], requeue=True)
@@ -126,6 +135,7 @@ def test_without_the_interpreter_there_is_silence(plainly: Slurm) -> None:
     assert not list((run / "samples").iterdir())
 
 
+@pytest.mark.long
 def test_each_part_of_a_heterogeneous_job_is_sampled(plainly: Slurm) -> None:
     parts = [{"nodes": 1}, {"nodes": 1, "ntasks_per_node": 2}]
     job_id, run = plainly.submit(command=WAITS, components=parts)
@@ -137,6 +147,7 @@ def test_each_part_of_a_heterogeneous_job_is_sampled(plainly: Slurm) -> None:
     wait_until_gone(run)
 
 
+@pytest.mark.long
 def test_a_run_folder_that_is_gone_stays_gone(plainly: Slurm) -> None:
     job_id, run = plainly.submit(command=WAITS)
     wait_for_samples(run, until(lambda: events(run), 30, "start")[0]["node_list"])
@@ -162,3 +173,40 @@ def test_on_this_machine_the_samples_are_its_own(tmp_path: Path, monkeypatch: py
     (file,) = RunPaths(here.run).sample_files()
     assert len(samples(here.run, file.stem)) >= 1
     wait_until_gone(here.run)
+
+
+SAVER = """import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(print("saved", flush=True)))
+print("ready", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"launcher": "torchrun"},
+        pytest.param({"launcher": "srun", "signal": "B:USR1@60"}, marks=pytest.mark.long),
+    ],
+)
+def test_a_notice_of_azure_reaches_every_rank_in_time(
+    cluster: RealCluster, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    with metadata_service() as service:
+        slurm = Slurm(cluster.environ | {"HPCAI_METADATA_URL": service.url}, tmp_path)
+        (tmp_path / "saver.py").write_text(SAVER)
+        command = '"$HPCAI_PYTHON" saver.py'
+        job_id, run = slurm.submit(
+            command=command, nodes=2, ntasks_per_node=2, scheduled_events=True, samples=False, **fields
+        )
+        until(lambda: list(logs(run).values()).count("ready\n") == 4 if events(run) else None, 60, "4 ranks")
+        _, last = slurm.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
+        file = RunPaths(run).notices(last)
+        until(lambda: jsonl.read(file), 30, "it watches")
+        service.announce("Preempt", f"vm-{last}")
+        slurm.wait(job_id, is_there=has_ended)
+    told = {name: text for name, text in logs(run).items() if name[0].isdigit() and name.endswith(".out")}
+    assert told == {f"{rank}.out": "ready\nsaved\n" for rank in range(4)}
+    assert [line["event"] for line in jsonl.read(file)] == ["watching", "notice", "relayed"]
+    wait_until_gone(run)
