@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hpcai.catalog.sizes import did_you_mean_size, find_name
+from hpcai.catalog.sizes import did_you_mean_size, find_name, vm_sizes
 from hpcai.catalog.sources import named
 from hpcai.errors import NotFoundError, did_you_mean
 
@@ -67,9 +67,13 @@ def profile(name: str) -> Profile:
     known = profiles()
     found = find_name(size, known)
     if found is None:
+        # One that exists is not misspelt.
+        is_size = find_name(size, vm_sizes()) is not None
+        near = None if is_size else did_you_mean_size(size, known)
         raise NotFoundError(
             f"There is no run profile for the VM size {size!r}.",
-            next_step=did_you_mean_size(size, known) or "hpcai vm list --profile",
+            allowed="Leave profile out, and state what the job needs." if is_size else None,
+            next_step=near or "hpcai vm list --profile",
         )
     done = known[found]
     for part in parts:

@@ -10,6 +10,7 @@ from hpcai.check import places
 from hpcai.check.findings import Finding
 from hpcai.check.told import Told
 from hpcai.render.resolved import ResolvedJob
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 
 # A scale set of CycleCloud's Slurm has as many nodes; beyond it two InfiniBand networks meet.
@@ -29,11 +30,12 @@ def advise(job: ResolvedJob, size: VmSize | None, told: Told) -> Iterator[Findin
 
 
 def _scale_up(job: JobSpec, size: VmSize | None) -> Iterator[Finding]:
-    if size is None or not size.gpus or job.nodes == 1 or not job.gpus_per_node:
+    each = gpus_asked(job).per_node
+    if size is None or not size.gpus or job.nodes == 1 or not each:
         return
     # With the same GPUs on fewer nodes.
-    wanted = job.nodes * job.gpus_per_node
-    if job.gpus_per_node < size.gpus:
+    wanted = job.nodes * each
+    if each < size.gpus:
         nodes = -(-wanted // int(size.gpus))
         what = f"{wanted} GPUs on {job.nodes} nodes: {size.name} has {size.gpus:g} on one."
         fix = f"Set nodes to {nodes} and gpus_per_node to {min(wanted, int(size.gpus))}: scale up before out."
@@ -67,14 +69,17 @@ def _network(job: JobSpec, size: VmSize | None) -> Iterator[Finding]:
 
 def _takes_whole(job: JobSpec, size: VmSize) -> bool:
     cpus = (job.ntasks_per_node or 1) * (job.cpus_per_task or 1)
-    return bool(size.gpus and (job.gpus_per_node or 0) >= size.gpus) or cpus >= (size.vcpus or float("inf"))
+    return bool(size.gpus and (gpus_asked(job).per_node or 0) >= size.gpus) or cpus >= (
+        size.vcpus or float("inf")
+    )
 
 
 def _whole_node(job: JobSpec, size: VmSize | None) -> Iterator[Finding]:
-    if size is None or not size.gpus or not job.exclusive or not job.gpus_per_node:
+    each = gpus_asked(job).per_node
+    if size is None or not size.gpus or not job.exclusive or not each:
         return
-    if job.gpus_per_node < size.gpus:
-        what = f"The job has each node to itself and uses {job.gpus_per_node} of its {size.gpus:g} GPUs."
+    if each < size.gpus:
+        what = f"The job has each node to itself and uses {each} of its {size.gpus:g} GPUs."
         fix = f"Leave exclusive out, or set gpus_per_node to {size.gpus:g}."
         yield Finding("node-held-idle", "warning", "exclusive", what, fix)
 

@@ -11,8 +11,10 @@ from hpcai.check import enroot
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
+from hpcai.render.container import moves
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
+from hpcai.specs.gpus import gpus_asked
 
 _SQUASHFS = b"hsqs"
 # What settings of communication libraries begin with.
@@ -34,6 +36,7 @@ def check_container(
         yield from check_image(path, "container.image", told, sight, environ)
     elif container.login is None:
         yield from enroot.check_credentials(container.image, "container.image", sight, environ)
+        yield from _pulled_by_all(job)
     for index, mount in enumerate(container.mounts):
         source = mount.partition(":")[0]
         if source not in ("tmpfs", "umount") and "nofail" not in mount:
@@ -44,6 +47,15 @@ def check_container(
     yield from enroot.check_data_path("container", environ)
     if told.srun_takes_containers and told.sbatch_takes_containers is False:
         yield not_in_sbatch()
+
+
+def _pulled_by_all(job: ResolvedJob) -> Iterator[Finding]:
+    container, array = job.spec.container, job.spec.array
+    if container is not None and array is not None and moves(container.image):
+        what = "Each task of the array pulls the image for itself: its name may be another image tomorrow."
+        yield Finding(
+            "image-pulled-by-all", "warning", "container.image", what, "Name a tag but latest, or a digest."
+        )
 
 
 def check_image(
@@ -125,7 +137,8 @@ def _has_gpus(job: ResolvedJob) -> bool:
     spec = job.spec
     # A profile says what its GPUs need; those of AMD need another variable.
     is_told = spec.profile is not None and "NVIDIA_VISIBLE_DEVICES" not in spec.env
-    return not is_told and bool(spec.gpus_per_node or spec.gpus or spec.gpus_per_task)
+    asked = gpus_asked(spec)
+    return not is_told and asked.key is not None and asked.per_node != 0
 
 
 def gpus_in_container(env: Mapping[str, str], has_gpus: bool, where: str = "env") -> Iterator[Finding]:

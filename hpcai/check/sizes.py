@@ -12,6 +12,7 @@ from hpcai.check.findings import Finding, Severity
 from hpcai.check.told import Told
 from hpcai.render.options import tasks_per_node
 from hpcai.slurm.vm_size import SizeOfNodes, size_of_job
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 
@@ -64,9 +65,9 @@ def _tasks(job: JobSpec) -> int:
 
 
 def _too_small(job: JobSpec, size: VmSize) -> Iterator[Finding]:
-    cpus = _tasks(job) * (job.cpus_per_task or 1)
+    cpus, gpus = _tasks(job) * (job.cpus_per_task or 1), gpus_asked(job)
     needs = (
-        ("gpus_per_node", "GPUs", job.gpus_per_node, size.gpus),
+        (gpus.key or "gpus_per_node", "GPUs", gpus.per_node, size.gpus),
         ("cpus_per_task" if job.cpus_per_task else "ntasks_per_node", "CPUs", cpus, size.vcpus),
         ("mem_gib", "GiB of memory that Slurm has to give", job.mem_gib, memory_gib(size, 1, 1)),
     )
@@ -77,7 +78,12 @@ def _too_small(job: JobSpec, size: VmSize) -> Iterator[Finding]:
 
 
 def _idle(job: JobSpec, size: VmSize) -> Iterator[Finding]:
-    gpus, tasks = job.gpus_per_node or 0, job.ntasks_per_node or 1
+    asked, tasks = gpus_asked(job), job.ntasks_per_node or 1
+    gpus = asked.per_node or 0
+    if size.gpus and job.profile is not None and asked.key is not None and asked.per_node is None:
+        what = f"{asked.key} leaves to Slurm how many GPUs each node gives: CPUs and memory are those of all."
+        fix = "Set gpus_per_node in its place, or ntasks_per_node, cpus_per_task and mem_gib too."
+        yield Finding("gpus-untold", "warning", asked.key, what, fix)
     if job.ntasks is not None:
         tasks = max(1, job.ntasks // job.nodes)
     if job.launcher != "srun" and gpus > tasks:

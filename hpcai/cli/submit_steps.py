@@ -62,14 +62,18 @@ def submit(
 
 
 def _print_scripts(steps: Steps, context: Context, output: str) -> None:
-    from hpcai.launch.resolve import preview
+    from hpcai.launch import chain
 
-    scripts = {step.name: preview(step.job, site=context.site, client=context.slurm) for step in steps.steps}
+    scripts = {step.name: chain.preview_of(step, steps, context.site, context.slurm) for step in steps.steps}
     if output != "table":
         emit_object({"scripts": scripts}, output)
         return
     for step in steps.steps:
-        put(f"# ---- step {step.name}, {_waits(step)}\n{scripts[step.name]}")
+        put(f"# ---- step {step.name}, {_waits(step)}")
+        if step.after:
+            waits = chain.dependency_of(step, {name: f"<job of {name}>" for name in step.after})
+            put(f"# ---- by hand: sbatch --dependency='{waits}' --kill-on-invalid-dep=yes script.sbatch")
+        put(scripts[step.name])
 
 
 def _waits(step: Step) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from hpcai.catalog.prices import Price
     from hpcai.catalog.sizes import VmSize
 
-_FOR_PEOPLE = (
-    *("size", "vcpus", "memory_gib", "gpus", "gpu", "infiniband", "usd_per_h", "region", "profile"),
-    "retires",
-)
+# Short, for a terminal of 80 columns; the other forms have every figure under its whole name.
+_FOR_PEOPLE = ("size", "cpus", "gib", "gpus", "infiniband", "usd_per_h", "profile", "retires")
 
 
 @click.group(cls=CommandGroup)
@@ -85,7 +84,9 @@ def list_(
             put(row["size"])
     elif rows or output != "table":
         shown = [_for_people(row) for row in rows] if output == "table" else rows
-        emit_rows(shown, _list_columns(), output, kind="vm_sizes", shown=_FOR_PEOPLE)
+        # Few retire.
+        columns = [one for one in _FOR_PEOPLE if one != "retires" or any(row.get(one) for row in shown)]
+        emit_rows(shown, _list_columns(), output, kind="vm_sizes", shown=columns)
 
 
 @vm.command()
@@ -190,13 +191,13 @@ def _row(size: VmSize, asked: list[Price]) -> dict[str, Any]:
 def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
     from hpcai.cli.vm_facts import infiniband, number, retires
 
-    gpus = row["gpus"]
-    memory = f"{row['gpu_model']} {number(row['gpu_memory_gib'])} GiB"
+    gpus, model = row["gpus"], re.sub(r"^(NVIDIA|AMD)( Instinct| Tesla)? ", "", row["gpu_model"] or "")
+    memory = f" {number(row['gpu_memory_gib'])} GiB" if row["gpu_memory_gib"] else ""
     return {
-        **row,
-        "memory_gib": number(row["memory_gib"]),
-        "gpus": number(gpus),
-        "gpu": None if not row["gpu_model"] else memory if row["gpu_memory_gib"] else row["gpu_model"],
+        "size": row["size"].removeprefix("Standard_"),
+        "cpus": number(row["vcpus"]),
+        "gib": number(row["memory_gib"]),
+        "gpus": f"{number(gpus)} x {model}{memory}" if gpus and model else number(gpus),
         "infiniband": infiniband(row["infiniband_rails"], row["infiniband_gbit_per_s"]),
         "usd_per_h": vm_prices.dollars(row["usd_per_h"]),
         "profile": "yes" if row["profile"] else None,

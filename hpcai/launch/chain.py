@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from hpcai.errors import HpcaiError
 from hpcai.launch import script
 from hpcai.launch.data import refuse_missing_data
-from hpcai.launch.resolve import resolve
+from hpcai.launch.resolve import preview, resolve
 from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
@@ -54,12 +54,24 @@ def variable(step: str) -> str:
     return "HPCAI_STEP_" + step.upper().replace("-", "_").replace(".", "_")
 
 
+def preview_of(step: Step, steps: Steps, site: Site, client: SlurmClient | None) -> str:
+    """The step's script without a record: whoever submits it says where those above left their outputs."""
+    above = [one.name for one in steps.steps[: steps.steps.index(step)]]
+    asks = {variable(name): f"where step {name} left its outputs" for name in above}
+    return preview(step.job, site=site, client=client, asks=asks)
+
+
+def dependency_of(step: Step, jobs: Mapping[str, str]) -> str:
+    """What `--dependency` of sbatch says, with the job of each step before it."""
+    word, joined = _DEPENDENCY[step.when]
+    return joined.join(f"{word}:{jobs[name]}" for name in step.after)
+
+
 def _submit(step: Step, steps: Steps, before: dict[str, Run], site: Site, client: SlurmClient) -> Run:
     job = job_of(step, before)
     text = script.text_of(job)
     if step.after:
-        word, joined = _DEPENDENCY[step.when]
-        waits = joined.join(f"{word}:{before[name].job_id}" for name in step.after)
+        waits = dependency_of(step, {name: str(run.job_id) for name, run in before.items()})
         job = job.model_copy(update={"dependency": waits, "kill_on_invalid_dep": True})
     # That one before it may have ended otherwise already is Slurm's business: it leaves this one out.
     run = script.hand_over(resolve(job, site, client=client), client, site, text)

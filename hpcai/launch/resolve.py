@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,10 @@ def preview(
     where: Where = "slurm",
     site: Site | None = None,
     client: SlurmClient | None = None,
+    asks: Mapping[str, str] | None = None,
 ) -> str:
-    """The script that `submit` would make, but for a job without a record; nothing is written."""
-    return render_job(resolve(spec, site, where=where, client=client), None, where=where)
+    """The script that `submit` would make, but for a job without a record; nothing is written.
+
+    `asks`: what it takes from the environment of whoever submits it, and what each variable is.
+    """
+    return render_job(resolve(spec, site, where=where, client=client), None, where=where, asks=asks or {})

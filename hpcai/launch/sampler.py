@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 
 from hpcai import __version__, shell
 from hpcai.errors import HpcaiError
+from hpcai.launch.beside import heed_only_the_end
 from hpcai.launch.gauges import CARD_FIELDS, Card, Node, card_of, cards_of_job, of_cards, rates
 from hpcai.runs import jsonl
 
@@ -203,17 +203,11 @@ def _every_s(environ: Mapping[str, str]) -> float:
         return EVERY_S
 
 
-def _leave(*_: object) -> None:
-    raise SystemExit(0)
-
-
 def main(words: list[str]) -> int:
     """The exit status, which is 0 however this ends."""
     path, attempt = Path(words[0]), int(words[1])
     root = Path(words[2]) if len(words) > 2 else Path("/")
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    heed_only_the_end()
     os.nice(NICE)
     every_s = _every_s(os.environ)
     cards = Cards(every_s, os.environ.get("CUDA_VISIBLE_DEVICES"))

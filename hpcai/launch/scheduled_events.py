@@ -16,7 +16,6 @@ import json
 import os
 import re
 import select
-import signal
 import socket
 import sys
 import time
@@ -28,6 +27,7 @@ from urllib.parse import urlsplit
 
 from hpcai import shell
 from hpcai.errors import HpcaiError
+from hpcai.launch.beside import heed_only_the_end
 from hpcai.runs import jsonl
 
 EVERY_S = 5.0
@@ -202,15 +202,9 @@ def run(watcher: Watcher, every_s: float) -> None:
             return
 
 
-def _leave(*_: object) -> None:
-    raise SystemExit(0)
-
-
 def main(words: list[str]) -> int:
     """The exit status, which is 0 however this ends."""
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    heed_only_the_end()
     url = os.environ.get("HPCAI_METADATA_URL") or URL
     service = Service(url.replace("%n", os.environ.get("SLURMD_NODENAME", "")))
     run(Watcher(Path(words[0]), int(words[1]), words[2:], service), EVERY_S)

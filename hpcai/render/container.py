@@ -33,6 +33,12 @@ def image_reference(image: str, workdir: str) -> str:
     host, slash, path = rest.partition("/")
     if slash and host and "#" not in rest and re.search(r"[.:]", host):
         rest = f"{host}#{path}"
+    host, _, path = rest.rpartition("#")
+    user, at, host = host.rpartition("@")
+    if host in ("docker.io", "index.docker.io"):
+        # Enroot 4.0 asks a host of that name, and Docker Hub's is another, which it takes without one.
+        path = path if "/" in path else f"library/{path}"
+        rest = f"{user}{at}{path}"
     return (scheme or "") + rest
 
 
@@ -51,23 +57,29 @@ class SharedImage:
     """Which of the node's identities."""
 
 
-def shared_image(container: ContainerSpec, nodes: int, images: Path) -> SharedImage | None:
+def moves(image: str) -> bool:
+    """Whether the same name may be another image tomorrow: a tag `latest`, or none."""
+    return re.search(r"[:@][^/#]*$", image.rpartition("#")[2]) is None or image.endswith(":latest")
+
+
+def shared_image(
+    container: ContainerSpec, nodes: int, images: Path, *, is_array: bool = False
+) -> SharedImage | None:
     """What an import for all nodes is rendered from; None where each node may take the image itself.
 
-    A tag that moves (`latest`, or none) is imported by each job, so that none starts from an old image.
+    A name that moves is imported by each job, so that none starts from an old image.
     """
     reference = image_reference(container.image, "/")
-    is_alone = nodes == 1 and container.login is None
+    name = re.sub(r"^docker://", "", reference)
+    is_alone = nodes == 1 and container.login is None and (not is_array or moves(name))
     if is_alone or is_file(container.image) or reference.startswith("dockerd://"):
         return None
-    name = re.sub(r"^docker://", "", reference)
-    moves = re.search(r"[:@][^/#]*$", name.rpartition("#")[2]) is None or name.endswith(":latest")
     file = re.sub(r"[^A-Za-z0-9._-]+", "+", re.sub(r"^[^#]*@(?=[^#]*#)", "", name)).lstrip("+")
     if container.login is None:
-        return SharedImage(str(images), file, f"docker://{name}", moves)
+        return SharedImage(str(images), file, f"docker://{name}", moves(name))
     uri = f"docker://{ACR_USER}@{name}"
     client_id = container.login.partition("/")[2] or None
-    return SharedImage(str(images), file, uri, moves, registry_of(container.image), client_id)
+    return SharedImage(str(images), file, uri, moves(name), registry_of(container.image), client_id)
 
 
 def pyxis_words(
@@ -78,10 +90,12 @@ def pyxis_words(
     env_names: Sequence[str],
     steps_in_container: int,
     imported: bool,
+    of_run: bool = False,
 ) -> list[str]:
     """The flags as words for bash, for every srun that enters the container.
 
     `imported`: whether the script has made the image a file, and named it `$hpcai_image`.
+    `of_run`: whether the run's folder is one that only the script knows.
     """
     image = '"$hpcai_image"' if imported else quote(image_reference(container.image, workdir))
     words = [f"--container-image={image}"]
@@ -91,7 +105,7 @@ def pyxis_words(
         words.append(f'--container-name="{name}-$SLURM_JOB_ID"')
     words.append(f"--container-workdir={quote(container.workdir or workdir)}")
     own = [_absolute(mount, workdir) for mount in container.mounts]
-    words.append(f"--container-mounts={_mounts([*mounts, *own])}")
+    words.append(f"--container-mounts={_mounts([*mounts, *own], of_run=of_run)}")
     words += _switches(container)
     names = list(dict.fromkeys([*env_names, *container.env]))
     if names:
@@ -181,10 +195,13 @@ def _absolute(mount: str, workdir: str) -> str:
     return f"{os.path.normpath(f'{workdir}/{source}')}:{rest if colon else source}"
 
 
-def _mounts(mounts: Sequence[str]) -> str:
-    """All mounts as one word; `$hpcai_scratch_mount` is known only on the node."""
-    fixed = quote(",".join(dict.fromkeys(mounts)) + ",")
-    return fixed + '"$hpcai_scratch_mount:$hpcai_scratch_mount"'
+def _mounts(mounts: Sequence[str], *, of_run: bool) -> str:
+    """All mounts as one word; what is known only on the node as its variable.
+
+    The scratch first: a later mount may lie in it, or take its place.
+    """
+    run = ",$HPCAI_RUN_DIR:$HPCAI_RUN_DIR" if of_run else ""
+    return f'"$hpcai_scratch_mount:$hpcai_scratch_mount{run},"{quote(",".join(dict.fromkeys(mounts)))}'
 
 
 def bind(path: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal as signals
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +23,28 @@ TEARDOWN_S = 60
 SAMPLES_AFTER_S = 5
 # So many ports on each node are a job's; those of the next job are the next.
 TENSORFLOW_PORTS = 64
+_NOTHING: Mapping[str, str] = {}
 
 
-def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm") -> str:
+def render_job(
+    job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm", asks: Mapping[str, str] = _NOTHING
+) -> str:
     """The whole script, for `sbatch` or, with where="local", for `bash` on this machine.
 
     `run_dir` is the folder of the job's record, None for a job that has none: its output, and what it
     leaves behind, then go to the folder that the script is started from.
+    `asks` are variables that whoever submits it must set, each with what it is.
     Raises RenderError for what the script cannot carry.
     """
     spec = job.spec
     _check(job, run_dir, where)
     stash = stash_of_job(job, run_dir)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    contained = _container(job, run_dir, steps=2 if gloo else 1)
+    contained = _container(job, run_dir, steps=2 if gloo else 1, asks=asks)
     recorded = run_dir is not None or where == "local"
     retry = spec.retry if recorded else None
-    alone = re.fullmatch(r"R?B:(?:SIG)?([A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
-    relayed = recorded or bool(spec.secrets) or alone is not None
+    signal, told = _signal(spec, where)
+    relayed = recorded or bool(spec.secrets) or told is not None
     return render(
         "sbatch/job.sh.j2",
         **contained,
@@ -46,12 +52,17 @@ def render_job(job: ResolvedJob, run_dir: Path | None, *, where: Where = "slurm"
         recorded=recorded,
         retry=retry,
         relayed=relayed,
-        tells_term=where == "slurm" and alone is not None and alone[1] in ("TERM", "15"),
+        signal=signal,
+        told=told,
+        told_number=signals.Signals[f"SIG{told}"].value if told else None,
+        needs_here=recorded or bool(contained["pyxis"] or spec.data) or _names(spec, "HPCAI_SCRATCH"),
+        needs_python=recorded or gloo or bool(spec.data) or _names(spec, "HPCAI_PYTHON", "torchrun"),
         # One task of an array has the number of them all.
         this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
         step="hpcai_step " if relayed else "",
         ends=bool(spec.teardown or contained["leaves"] or retry or stash),
         env=_env(spec),
+        asks=asks,
         where=where,
         run_dir=None if run_dir is None else str(run_dir),
         workdir=str(job.workdir),
@@ -83,6 +94,29 @@ def _notice_signal(spec: JobSpec) -> str:
     if given is None:
         return "--signal=USR1"
     return ("--batch " if "B" in given["flags"] else "") + f"--signal={given['name']}"
+
+
+def _signal(spec: JobSpec, where: Where) -> tuple[str | None, str | None]:
+    """The signal that the job asks for: where its tasks' shells would not survive it, and where none is told.
+
+    srun passes on what the script alone gets, but for those by which it ends.
+    """
+    asked = re.fullmatch(r"(?:(R?B|R):)?(?:SIG)?([A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    if asked is None or where == "local":
+        return None, None
+    name = signals.Signals(int(asked[2])).name[3:] if asked[2].isdecimal() else asked[2]
+    if f"SIG{name}" not in signals.Signals.__members__ or name in ("KILL", "STOP"):
+        return None, None
+    is_passed_on = name in ("USR1", "USR2")
+    of_tasks = None if is_passed_on or name == "TERM" else name
+    return of_tasks, name if "B" in (asked[1] or "") and not is_passed_on else None
+
+
+def _names(spec: JobSpec, *words: str) -> bool:
+    """Whether what the job runs speaks of any of these, as far as it can be seen."""
+    told = [spec.launcher, spec.command, *spec.setup, *spec.teardown]
+    told += [part.command or "" for part in spec.components]
+    return any(word in text for word in words for text in told)
 
 
 def stash_of_job(job: ResolvedJob, run_dir: Path | None) -> Path | None:
@@ -189,7 +223,9 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[str, Any]:
+def _container(
+    job: ResolvedJob, run_dir: Path | None, *, steps: int, asks: Mapping[str, str]
+) -> dict[str, Any]:
     """What the templates say of a container; `steps` of the job enter it."""
     spec = job.spec.container
     if spec is None:
@@ -199,15 +235,17 @@ def _container(job: ResolvedJob, run_dir: Path | None, *, steps: int) -> dict[st
     mounts = [*own, *job.mounts]
     container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
     container.refuse_what_enroot_lacks(spec, job.enroot_version)
-    shared = container.shared_image(spec, sum(part.nodes for part in job.spec.parts), job.images)
+    nodes = sum(part.nodes for part in job.spec.parts)
+    shared = container.shared_image(spec, nodes, job.images, is_array=job.spec.array is not None)
     kept = container.kept_name(spec, steps)
     pyxis = container.pyxis_words(
         spec,
         workdir=str(job.workdir),
         mounts=mounts,
-        env_names=[*_env(job.spec), *job.places, *job.spec.secrets],
+        env_names=[*_env(job.spec), *asks, *job.places, *job.spec.secrets],
         steps_in_container=steps,
         imported=shared is not None,
+        of_run=run_dir is None,
     )
     return {
         "pyxis": pyxis,

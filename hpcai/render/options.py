@@ -27,17 +27,23 @@ _YES_NO = {"kill_on_invalid_dep": ("no", "yes"), "oom_kill_step": ("0", "1"), "w
 def tasks_per_node(job: JobSpec) -> int | None:
     """How many tasks Slurm starts on a node; torchrun starts its ranks itself, from one task.
 
-    None where `ntasks` is no whole number per node: then Slurm lays them out.
+    None where `ntasks` is no whole number per node, and with `ntasks_per_gpu`: then Slurm lays them out.
     """
     if job.launcher == "torchrun":
         return 1
+    if job.ntasks_per_gpu is not None:
+        return None
     return job.ntasks_per_node or (None if job.ntasks is not None else 1)
 
 
 def tasks(job: JobSpec) -> int:
     """How many tasks Slurm starts in all."""
     per_node = tasks_per_node(job)
-    return job.nodes * per_node if per_node is not None else job.ntasks or 1
+    if per_node is not None:
+        return job.nodes * per_node
+    if job.ntasks is None and job.gpus is not None and job.ntasks_per_gpu is not None:
+        return int(job.gpus.rpartition(":")[2]) * job.ntasks_per_gpu
+    return job.ntasks or 1
 
 
 def cpus_per_task(job: JobSpec) -> int | None:

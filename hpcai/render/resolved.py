@@ -10,6 +10,7 @@ from typing import Any, Literal
 from hpcai.catalog.profiles import Profile, profile
 from hpcai.catalog.share import memory_gib, share
 from hpcai.catalog.sizes import VmSize, vm_sizes
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import Controller, JobSpec, as_json
 from hpcai.specs.site import Site
 
@@ -102,8 +103,13 @@ def _shaped(spec: JobSpec, found: Profile) -> tuple[dict[str, Any], str | None]:
     """What the profile fills in of a job or of one part of it, and how it binds tasks to cores."""
     is_even = spec.ntasks is None or spec.ntasks % spec.nodes == 0
     spec = _per_node(spec)
-    part = _part(found, _gpus(spec, found))
-    update: dict[str, Any] = {**_shape(spec, part)}
+    gpus = _gpus(spec, found)
+    part = _part(found, gpus)
+    update: dict[str, Any] = _shape(spec, part)
+    if gpus is None:
+        # Of so many tasks as the profile has, perhaps each asks for some.
+        gpus = gpus_asked(spec.model_copy(update=update)).per_node
+    update["gpus_per_node"] = gpus
     if spec.mem_gib is None and spec.mem_per_cpu_gib is None and spec.mem_per_gpu_gib is None:
         update["mem_gib"] = _memory_gib(found, found if spec.exclusive else part, update)
     # The masks name one place per task of a full node.
@@ -111,6 +117,9 @@ def _shaped(spec: JobSpec, found: Profile) -> tuple[dict[str, Any], str | None]:
     binds = is_even and all(update[key] == getattr(part, key) for key in shape)
     if not is_even:
         update["ntasks_per_node"] = None
+    if gpus_asked(spec).key not in (None, "gpus_per_node") or spec.ntasks_per_gpu is not None:
+        # The field that asks for them, or for their tasks, says it to Slurm.
+        update["gpus_per_node"] = None
     return update, part.cpu_bind if binds else None
 
 
@@ -119,9 +128,6 @@ def _per_node(spec: JobSpec) -> JobSpec:
     if spec.ntasks is None or spec.ntasks_per_node is not None:
         return spec
     return spec.model_copy(update={"ntasks_per_node": -(-spec.ntasks // spec.nodes)})
-
-
-_OTHER_GPUS = ("gpus", "gpus_per_task", "gpus_per_socket", "gres", "tres_per_task", "resources")
 
 
 def _part(found: Profile, gpus: int | None) -> Profile:
@@ -136,22 +142,28 @@ def _size(found: Profile) -> VmSize | None:
 def _gpus(spec: JobSpec, found: Profile) -> int | None:
     """GPUs per node; on a profile of one task per GPU they follow the tasks where the spec has none.
 
-    None too where the spec asks for GPUs in another of Slurm's ways.
+    None too where Slurm lays them out over the nodes.
     """
-    if any(getattr(spec, field) is not None for field in _OTHER_GPUS):
-        return spec.gpus_per_node
+    asked = gpus_asked(spec)
+    if asked.key is not None:
+        return asked.per_node
     one_each = found.gpus_per_node is not None and found.gpus_per_node == found.ntasks_per_node
-    gpus = spec.ntasks_per_node if one_each and spec.gpus_per_node is None else spec.gpus_per_node
-    return found.gpus_per_node if gpus is None else gpus
+    return (spec.ntasks_per_node if one_each else None) or found.gpus_per_node
 
 
-def _shape(spec: JobSpec, part: Profile) -> dict[str, int | None]:
-    """Tasks, GPUs and CPUs per node; more or fewer tasks than the profile has share the cores of the job."""
+def _shape(spec: JobSpec, part: Profile) -> dict[str, Any]:
+    """Tasks per node and CPUs per task; more or fewer tasks than the profile has share the job's cores.
+
+    None where they are counted per GPU.
+    """
     ntasks = spec.ntasks_per_node or part.ntasks_per_node or 1
     cpus = spec.cpus_per_task or part.cpus_per_task
     if spec.cpus_per_task is None and part.ntasks_per_node and part.cpus_per_task:
         cpus = max(1, part.ntasks_per_node * part.cpus_per_task // ntasks)
-    return {"ntasks_per_node": ntasks, "gpus_per_node": _gpus(spec, part), "cpus_per_task": cpus}
+    return {
+        "ntasks_per_node": ntasks if spec.ntasks_per_gpu is None else None,
+        "cpus_per_task": cpus if spec.cpus_per_gpu is None else None,
+    }
 
 
 def _memory_gib(found: Profile, part: Profile, shape: Mapping[str, int | None]) -> float | None:

@@ -19,7 +19,9 @@ from hpcai import shell
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
 from hpcai.slurm import parse
 from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
+from hpcai.slurm.environment import for_submission
 from hpcai.slurm.failures import NOT_ARRIVED, failure
+from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ ATTEMPTS = 2
 PAUSE_S = 1.0
 
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
+_MINE = (*_SQUEUE, "--states=all", "--me")
 # What to say of a submission whose answer never came.
 IN_DOUBT = {
     "allowed": "Slurm may have accepted the job all the same.",
@@ -77,11 +80,13 @@ class SlurmClient:
             if not submission.in_doubt:
                 raise
             raise SubmissionInDoubt(f"sbatch got no answer: {error.what}", **IN_DOUBT) from error
+        finally:
+            self._shared.forget()
 
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
         argv = ["sbatch", "--test-only", *args, str(script)]
-        done = self._with_retries(lambda: self.run_sbatch(argv))
+        done = self._with_retries(lambda: self.run_sbatch(argv, script))
         try:
             return parse.expected_start(done.stderr)
         except ValueError as error:
@@ -139,6 +144,7 @@ class SlurmClient:
     def cancel(self, ident: str) -> None:
         """Ask Slurm to end a job, a whole array, or a task of one; it ends soon after."""
         self._with_retries(lambda: self._run(["scancel", ident]))
+        self._shared.forget()
 
     def partitions(self) -> list[PartitionInfo]:
         """The partitions that this user may see."""
@@ -206,23 +212,42 @@ class SlurmClient:
         """
         wanted = [f"--nodelist={node}", f"--partition={partition}", "--nodes=1", "--ntasks=1", "--time=2"]
         argv = ["srun", *wanted, f"--immediate={max(1, int(within_s / 2))}", "--quiet", "bash", "-c", script]
-        return self.within(within_s)._run(argv, env=self._submission_environ()).stdout
+        return self.within(within_s)._run(argv, env=for_submission(self.environ)).stdout
 
     def within(self, timeout_s: float) -> SlurmClient:
         """The same Slurm, asked once, and given up on after so many seconds."""
         return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
 
-    def run_sbatch(self, argv: Sequence[str], without: Collection[str] = ()) -> shell.Completed:
-        """One call of sbatch, without retry, and without these variables."""
-        environ = self._submission_environ()
+    def run_sbatch(self, argv: Sequence[str], script: Path, without: Collection[str] = ()) -> shell.Completed:
+        """One call of sbatch for a script of ours, without retry, and without these variables."""
+        try:
+            text = script.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            # sbatch tells what is wrong with it.
+            text = ""
+        environ = for_submission(self.environ, text)
         return self._run(argv, env={name: environ[name] for name in environ if name not in without})
 
     def jobs_without_retry(self) -> list[JobInfo]:
         """This user's jobs, the ended ones too, from one call of squeue."""
-        return parse.jobs_of_squeue(self._run([*_SQUEUE, "--states=all", "--me"]).stdout)
+        return parse.jobs_of_squeue(self._run(_MINE).stdout)
+
+    def my_jobs(self, *, since: float, only: str | None = None) -> tuple[float, list[JobInfo]]:
+        """When squeue was asked, at `since` (UTC s) or later, and this user's jobs, the ended ones too.
+
+        All commands of this user share one answer. `only`: one job, or all tasks of one array.
+        """
+        told = self._shared.told(lambda: self._with_retries(lambda: self._run(_MINE)).stdout, since=since)
+        return told.asked, self._parsed(_MINE, told.text, lambda text: parse.jobs_of_squeue(text, only=only))
+
+    @functools.cached_property
+    def _shared(self) -> SharedAnswer:
+        return SharedAnswer(self.environ, " ".join(_MINE))
 
     def _read(self, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
-        text = self._with_retries(lambda: self._run(argv)).stdout
+        return self._parsed(argv, self._with_retries(lambda: self._run(argv)).stdout, parse_text)
+
+    def _parsed(self, argv: Sequence[str], text: str, parse_text: Callable[[str], T]) -> T:
         try:
             return parse_text(text)
         except (ValueError, KeyError) as error:
@@ -262,15 +287,6 @@ class SlurmClient:
         plain = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
         return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
-    def _submission_environ(self) -> dict[str, str]:
-        # Inside a job, its own SLURM_* variables would become options and facts of the new job.
-        about_site = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
-        return {
-            name: value
-            for name, value in self.environ.items()
-            if not re.match(r"(SLURM|SLURMD|PMI|PMIX|SRUN)_", name) or name in about_site
-        }
-
 
 @dataclass
 class _Submission:
@@ -287,7 +303,7 @@ class _Submission:
         if accepted is not None:
             return accepted
         try:
-            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.without).stdout)
+            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.script, self.without).stdout)
         except UnreachableError as error:
             never_began = isinstance(error, shell.NoRoomToStart) or NOT_ARRIVED.search(error.what)
             self.in_doubt = self.in_doubt or not never_began

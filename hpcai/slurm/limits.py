@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hpcai.errors import did_you_mean
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.units import format_duration
 
@@ -201,7 +202,7 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
     # What is no whole number per node Slurm lays out; a node holds at least so many on average.
     ntasks = job.ntasks_per_node or (job.ntasks // job.nodes if job.ntasks else 1)
     cpus = ntasks * (job.cpus_per_task or 1)
-    most = partition.max_cpus_per_node
+    most, gpus = partition.max_cpus_per_node, gpus_asked(job)
     return [
         _Need(
             "cpus_per_task" if job.cpus_per_task else "ntasks_per_node",
@@ -209,7 +210,7 @@ def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
             cpus,
             lambda node: node.cpus if most is None else min(node.cpus, most),
         ),
-        _Need("gpus_per_node", "GPUs", job.gpus_per_node or 0, lambda node: node.gpus),
+        _Need(gpus.key or "gpus_per_node", "GPUs", gpus.per_node or 0, lambda node: node.gpus),
         _Need("mem_gib", "GiB of memory", job.mem_gib or 0, lambda node: node.memory_mib / 1024),
     ]
 

@@ -90,8 +90,17 @@ _SECRET = re.compile(
 )
 _SECRETS_GO = "keys and SAS go into a file of mode 0600 that HPCAI_STORAGE_CREDENTIALS names"
 _RESERVED = re.compile(
-    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS)|SLURM_.*|SLURMD_.*"
+    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS|STEP_.*)|SLURM_.*|SLURMD_.*"
 )
+# What bash does not let a script set, or reads itself, and what would change the job behind the file's back.
+_NOT_OURS = {
+    **dict.fromkeys(("UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS"), "cannot be set in bash"),
+    **dict.fromkeys(
+        ("IFS", "SECONDS", "RANDOM", "LINENO", "BASH_ENV", "OLDPWD", "PWD", "_"), "is read by bash itself"
+    ),
+    "PATH": "would hide Slurm's commands from the script; in setup: export PATH=/my/bin:$PATH",
+    "PYXIS_CONTAINER_IMAGE": "would put every step into that image; container.image names one",
+}
 
 
 def _value(text: str) -> str:
@@ -204,6 +213,9 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     for variable in job.env:
         if _RESERVED.fullmatch(variable):
             yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
+        elif variable in _NOT_OURS or variable.startswith("SBATCH_"):
+            what = _NOT_OURS.get(variable, "is read by sbatch, before the script: set the field itself")
+            yield Contradiction(("env",), what, ("env", variable))
         if _SECRET.fullmatch(variable.upper()):
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
@@ -212,7 +224,13 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
         what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
         yield Contradiction(("workdir", "code"), what)
+    if job.batch is not None and job.launcher == "torchrun":
+        what = "may run the script on another node than rank 0, and the ranks meet where the script runs"
+        yield Contradiction(("batch", "launcher"), what)
     even = job.launcher in ("horovod", "torchrun", "tensorflow")
+    if even and job.ntasks_per_gpu is not None:
+        what = f"lets Slurm count the tasks, and launcher: {job.launcher} needs ntasks_per_node"
+        yield Contradiction(("ntasks_per_gpu", "launcher"), what)
     if even and job.ntasks is not None and job.ntasks % job.nodes:
         yield Contradiction(
             ("ntasks", "launcher", "nodes"),

@@ -171,6 +171,20 @@ class SlurmFields(ComponentFields):
 _MEMORY = ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib")
 
 
+def _per_gpu_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
+    """What Slurm's own commands refuse together, in their words mutually exclusive."""
+    excluded = {
+        "ntasks_per_gpu": ("ntasks_per_node", "gpus_per_node", "gpus_per_task", "gpus_per_socket"),
+        "cpus_per_gpu": ("cpus_per_task",),
+    }
+    for key, others in excluded.items():
+        for other in others:
+            if getattr(part, key) is not None and getattr(part, other) is not None:
+                yield Contradiction((key, other), f"{key} and {other} exclude each other; give one")
+    if part.ntasks_per_gpu is not None and part.ntasks is None and part.gpus is None:
+        yield Contradiction(("ntasks_per_gpu",), "needs gpus, or ntasks")
+
+
 def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
     """What in one part of a job cannot be meant together."""
     per_node = part.ntasks_per_node
@@ -184,6 +198,7 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
             ("ntasks", "nodes"),
             f"{part.ntasks} is fewer than nodes: {part.nodes}, and Slurm starts a task on each node",
         )
+    yield from _per_gpu_contradictions(part)
     memory = [
         key for key in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(part, key) is not None
     ]

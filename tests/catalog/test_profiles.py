@@ -143,6 +143,11 @@ def test_a_name_is_found_in_any_case_and_without_its_prefix(name: str) -> None:
         ),
         ("xyz", "There is no run profile for the VM size 'xyz'.\nhpcai vm list --profile"),
         (
+            "NC4as_T4_v3",
+            "There is no run profile for the VM size 'NC4as_T4_v3'.\n"
+            "Leave profile out, and state what the job needs.\nhpcai vm list --profile",
+        ),
+        (
             "ND96isr_H100_v5+shapr",
             "The run profile 'Standard_ND96isr_H100_v5' has no part 'shapr'.\nIts parts: sharp.\n"
             "Did you mean 'sharp'?",

@@ -100,7 +100,7 @@ def test_a_container_sees_all_of_the_code(tmp_path: Path) -> None:
     run = record(tmp_path, code=str(code), workdir=str(code / "src"), container={"image": "i"})
     root = run.paths.code.resolve()
     text = run.paths.script.read_text()
-    assert f"{root}:{root}," in text and f"--container-workdir={root}/src\n" in text
+    assert f"{root}:{root}'\n" in text and f"--container-workdir={root}/src\n" in text
     assert json.loads(run.paths.code_facts.read_text()).keys() >= {"tree", "files", "bytes", "schema_version"}
     assert not run.paths.code_diff.exists()
 

@@ -99,16 +99,26 @@ def test_what_slurm_refuses_later_takes_back_what_was_accepted(
     until(lambda: not [job for job in client.jobs(ended=False) if not job.is_final], 30, "all are taken back")
 
 
+BY_HAND = "# ---- by hand: sbatch --dependency="
+INVALID = " --kill-on-invalid-dep=yes script.sbatch"
+
+
 def test_a_dry_run_prints_every_script_and_when_it_starts(environ: dict[str, str], tmp_path: Path) -> None:
     printed = submit(environ, tmp_path, "--dry-run").stdout
     heads = [line for line in printed.splitlines() if line.startswith("# ----")]
     assert heads == [
         "# ---- step prepare, at once",
         "# ---- step train, after prepare: when it completed",
+        f"{BY_HAND}'afterok:<job of prepare>'{INVALID}",
         "# ---- step score, after train: when it completed",
+        f"{BY_HAND}'afterok:<job of train>'{INVALID}",
         "# ---- step alarm, after prepare, train: when any of them failed",
+        f"{BY_HAND}'afternotok:<job of prepare>?afternotok:<job of train>'{INVALID}",
         "# ---- step clean, after score, train: when all of them ended",
+        f"{BY_HAND}'afterany:<job of score>,afterany:<job of train>'{INVALID}",
     ]
+    asked = ":?set it to the folder where step prepare left its outputs}"
+    assert printed.count(f'export HPCAI_STEP_PREPARE="${{HPCAI_STEP_PREPARE{asked}"\n') == 4
     assert printed.count("#!/bin/bash") == 5 and not (tmp_path / "runs").exists()
 
 

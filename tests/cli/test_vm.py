@@ -76,7 +76,7 @@ def test_every_form_has_the_same_columns() -> None:
 
 def test_a_person_sees_what_matters_and_since_when_a_size_has_retired() -> None:
     text = hpcai("vm", "list", "--gpu", "v100", "--infiniband").stdout
-    assert "Standard_ND40rs_v2  40     672         8     NVIDIA Tesla V100 32 GiB  1 x 100" in text
+    assert "ND40rs_v2  40    672  8 x V100 32 GiB  1 x 100" in text
     assert "since 2025-09-30" in hpcai("vm", "list", "--series", "ncv3").stdout
     assert "1/6" in hpcai("vm", "list", "--gpu", "a10").stdout
 

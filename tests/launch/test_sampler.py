@@ -124,7 +124,14 @@ def test_a_node_is_told_of_by_lines_and_one_nvidia_smi_for_all(bench: Bench) -> 
 def test_no_signal_of_the_jobs_ends_it_but_that_of_the_end(bench: Bench) -> None:
     with bench.start() as program:
         seen = len(bench.wait(1))
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
+        for number in (
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+            signal.SIGHUP,
+            signal.SIGINT,
+            signal.SIGALRM,
+            signal.SIGRTMAX,
+        ):
             program.send_signal(number)
         bench.wait(seen + 2)
         program.send_signal(signal.SIGTERM)

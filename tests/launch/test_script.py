@@ -75,7 +75,7 @@ def test_a_preview_needs_no_folder_that_is_not_there(tmp_path: Path) -> None:
     assert "#SBATCH --output=a-%j.out\n" in script
     assert str(tmp_path / "runs") not in script
     [mounts] = re.findall(r"--container-mounts=(.*)", script)
-    assert f"{tmp_path}:{tmp_path}" in mounts and mounts.count(":") == 2  # with the scratch
+    assert f"{tmp_path}:{tmp_path}" in mounts and mounts.count(":") == 3  # with scratch and outputs
 
 
 def test_a_preview_for_this_machine_runs_and_leaves_nothing(tmp_path: Path) -> None:

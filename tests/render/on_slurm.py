@@ -55,11 +55,11 @@ class Slurm:
         (run / "script.sbatch").write_text(render_job(resolved, run), encoding="utf-8")
         return self.command("sbatch", "--parsable", *args, run / "script.sbatch").strip(), run
 
-    def submit_by_hand(self, **fields: Any) -> tuple[str, Path]:
+    def submit_by_hand(self, *, args: Sequence[str] = (), **fields: Any) -> tuple[str, Path]:
         """The job id and output file of a job that has no record."""
         script = self.folder / "by-hand.sbatch"
         script.write_text(render_job(self._resolved(**fields), None), encoding="utf-8")
-        job_id = self.command("sbatch", "--parsable", script).strip()
+        job_id = self.command("sbatch", "--parsable", *args, script).strip()
         return job_id, self.folder / f"real-{job_id}.out"
 
     def _resolved(self, **fields: Any) -> ResolvedJob:

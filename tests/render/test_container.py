@@ -35,6 +35,9 @@ def words(container: ContainerSpec, *, imported: bool = False, steps: int = 1) -
 @pytest.mark.parametrize(
     ("image", "reference"),
     [
+        ("docker.io/library/ubuntu:22.04", "library/ubuntu:22.04"),
+        ("docker://docker.io#ubuntu:22.04", "docker://library/ubuntu:22.04"),
+        ("me@index.docker.io/mine/demo:1", "me@mine/demo:1"),
         ("ubuntu:22.04", "ubuntu:22.04"),
         ("library/ubuntu", "library/ubuntu"),
         ("nvcr.io/nvidia/pytorch:25.01-py3", "nvcr.io#nvidia/pytorch:25.01-py3"),
@@ -128,7 +131,8 @@ FLAGS = [
     ({"unshare": ["net", "ipc", "net"]}, "--container-unshare=net,ipc"),
     (
         {"mounts": ["/a:/b:ro", "./c", "../d:/e", "tmpfs:/f"]},
-        "--container-mounts='/r:/r,/a:/b:ro,/w/c:./c,/d:/e,tmpfs:/f,'\"$hpcai_scratch_mount:$hpcai_scratch_mount\"",
+        '--container-mounts="$hpcai_scratch_mount:$hpcai_scratch_mount,"'
+        "'/r:/r,/a:/b:ro,/w/c:./c,/d:/e,tmpfs:/f'",
     ),
 ]
 
@@ -216,3 +220,9 @@ def test_a_container_is_saved_to_a_whole_path() -> None:
     assert saved_file(spec(), "/w") is None
     assert saved_file(spec(save="x.sqsh"), "/w") == "/w/x.sqsh"
     assert saved_file(spec(save="/a/x.sqsh"), "/w") == "/a/x.sqsh"
+
+
+def test_an_array_imports_once_what_keeps_its_name() -> None:
+    shared = shared_image(spec(image="reg.example#demo:1"), 1, IMAGES, is_array=True)
+    assert shared is not None and not shared.moves
+    assert shared_image(spec(image="reg.example#demo"), 1, IMAGES, is_array=True) is None

@@ -356,3 +356,37 @@ def test_what_no_script_can_carry_is_refused(
     with pytest.raises(RenderError, match=re.escape(message)) as raised:
         render_job(resolved(job(**fields)), Path(run_dir), where=where)
     assert raised.value.exit_status == 3
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"gpus_per_node": 1},
+        {"gpus": 1},
+        {"gres": "gpu:1"},
+        {"gres": "gpu:h100:1"},
+        {"gpus_per_task": 1, "ntasks": 1},
+        {"tres_per_task": "gres/gpu=1", "ntasks_per_node": 1},
+    ],
+)
+def test_one_gpu_of_eight_takes_its_share_however_it_is_asked_for(asks: dict[str, Any]) -> None:
+    spec = resolved(job(profile="Standard_ND96isr_H100_v5", **asks)).spec
+    assert (spec.ntasks_per_node, spec.cpus_per_task, spec.mem_gib) == (1, 12, 225.0)
+    named = {key: getattr(spec, key) for key in ("gpus_per_node", "gpus", "gres", "gpus_per_task")}
+    assert sum(value is not None for value in named.values()) == ("tres_per_task" not in asks)
+
+
+@pytest.mark.parametrize("asks", [{}, {"gpus": 16}, {"gres": "gpu:8"}, {"gpus_per_task": 1}])
+def test_all_gpus_of_two_nodes_take_them_whole(asks: dict[str, Any]) -> None:
+    done = resolved(job(profile="Standard_ND96isr_H100_v5", nodes=2, **asks))
+    assert (done.spec.ntasks_per_node, done.spec.cpus_per_task, done.spec.mem_gib) == (8, 12, 0.0)
+    assert done.cpu_bind is not None
+
+
+def test_what_is_counted_per_gpu_a_profile_does_not_count_too() -> None:
+    by_cpus = resolved(job(profile="Standard_ND96isr_H100_v5", cpus_per_gpu=4, gpus=8))
+    assert (by_cpus.spec.cpus_per_task, by_cpus.spec.ntasks_per_node) == (None, 8)
+    by_tasks = resolved(job(profile="Standard_ND96isr_H100_v5", ntasks_per_gpu=2, gpus=4))
+    assert (by_tasks.spec.ntasks_per_node, by_tasks.spec.gpus_per_node) == (None, None)
+    text = render_job(by_tasks, HOME / "run")
+    assert "--ntasks=8 \\\n" in text and "ntasks-per-node" not in text

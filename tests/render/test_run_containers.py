@@ -285,3 +285,30 @@ def test_the_tasks_of_an_array_in_an_image_have_their_own_folders(
     until(lambda: all((run / f"tasks/{n}/outputs/{n}").exists() for n in (4, 5)), 60, "both tasks have run")
     slurm.wait(job_id, is_there=has_ended)
     assert [(run / f"tasks/{n}/outputs/{n}").read_text() for n in (4, 5)] == ["image\n"] * 2
+
+
+def test_a_mount_within_the_scratch_is_not_hidden_by_it(containers: Containers, slurm: Slurm) -> None:
+    scratch = slurm.folder / "scratch"
+    (scratch / "data").mkdir(parents=True)
+    given = slurm.folder / "given"
+    given.mkdir()
+    (given / "file").write_text("of the mount\n")
+    slurm.environ["HPCAI_SCRATCH"] = str(scratch)
+    mounts = [f"{given}:{scratch}/data:ro"]
+    job, run = slurm.run(
+        command='cat "$HPCAI_SCRATCH/data/file"',
+        container={"image": str(containers.squashfs), "mounts": mounts},
+    )
+    assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
+    assert logs(run) == {"0.out": "of the mount\n"}
+
+
+def test_without_a_record_outputs_outlive_the_container(containers: Containers, slurm: Slurm) -> None:
+    (slurm.folder / "work").mkdir()
+    job_id, out = slurm.submit_by_hand(
+        command='echo kept >"$HPCAI_OUTPUTS/checkpoint"',
+        workdir=slurm.folder / "work",
+        container={"image": str(containers.squashfs)},
+    )
+    assert slurm.wait(job_id, is_there=has_ended)["JobState"] == "COMPLETED", out.read_text()
+    assert (out.with_suffix("") / "outputs/checkpoint").read_text() == "kept\n"

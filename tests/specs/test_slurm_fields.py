@@ -105,7 +105,11 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "wckey": ("k", "wckey=k"),
 }
 # What another key must say beside it.
-BESIDE = {"mail_user": "mail_type: END\n", "kill_on_invalid_dep": "dependency: singleton\n"}
+BESIDE = {
+    "mail_user": "mail_type: END\n",
+    "kill_on_invalid_dep": "dependency: singleton\n",
+    "ntasks_per_gpu": "gpus: 1\n",
+}
 HEAD = 'kind: job\nname: x\ncommand: "true"\n'
 
 
@@ -190,6 +194,28 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
             "outputs[1].name: 'a-b' and 'a_b' both become HPCAI_OUTPUT_A_B",
         ),
         ("env: {HPCAI_OUTPUT_X: y}\n", "env.HPCAI_OUTPUT_X: is set by the job script itself"),
+        ("env: {UID: y}\n", "env.UID: cannot be set in bash"),
+        ("env: {IFS: y}\n", "env.IFS: is read by bash itself"),
+        ("env: {PATH: /my/bin}\n", "env.PATH: would hide Slurm's commands from the script; in setup: export"),
+        (
+            "env: {PYXIS_CONTAINER_IMAGE: y}\n",
+            "env.PYXIS_CONTAINER_IMAGE: would put every step into that image",
+        ),
+        ("env: {SBATCH_EXPORT: NONE}\n", "env.SBATCH_EXPORT: is read by sbatch, before the script"),
+        ("batch: gpu\nlauncher: torchrun\n", "batch: may run the script on another node than rank 0"),
+        ("ntasks_per_gpu: 1\n", "ntasks_per_gpu: needs gpus, or ntasks"),
+        (
+            "ntasks_per_gpu: 1\ngpus_per_node: 1\nntasks: 1\n",
+            "ntasks_per_gpu: ntasks_per_gpu and gpus_per_node exclude each other; give one",
+        ),
+        (
+            "cpus_per_gpu: 1\ncpus_per_task: 1\n",
+            "cpus_per_gpu: cpus_per_gpu and cpus_per_task exclude each other; give one",
+        ),
+        (
+            "ntasks_per_gpu: 1\ngpus: 2\nlauncher: horovod\n",
+            "ntasks_per_gpu: lets Slurm count the tasks, and launcher: horovod needs ntasks_per_node",
+        ),
         ("teardown: [' ']\n", "teardown[0]: got ' '; a shell command"),
         ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
         ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
@@ -268,7 +294,8 @@ def test_this_machines_sbatch_knows_every_line(cluster: RealCluster, tmp_path: P
             check=False,
         )
         if any(
-            sign in done.stderr.lower() for sign in ("unrecognized", "invalid option", "usage:", "bad value")
+            sign in done.stderr.lower()
+            for sign in ("unrecognized", "invalid option", "usage:", "bad value", "mutually exclusive")
         ):
             unread[field] = done.stderr
     assert unread == {}
