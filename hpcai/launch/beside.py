@@ -1,4 +1,4 @@
-"""What the small processes beside a job have in common: they end with it, and no signal of its own ends them."""
+"""What the small processes beside a job have in common: they end with it, and by no signal of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT: Collection[int] = {
 
 
 def heed_only_the_end() -> None:
-    """SIGTERM ends this process with status 0; any other signal is the job's tasks', whatever `signal:` says."""
+    """SIGTERM ends this process with status 0; any other signal is for the job's tasks, as `signal:` says."""
     for number in signal.valid_signals():
         if number not in _KEPT:
             # Some belong to the C library.
