@@ -14,6 +14,7 @@ from hpcai.render import container, options
 from hpcai.render.environment import quote, render
 from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.render.secrets import needs_stash, secret_lines
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.specs.secrets import stash_of
 
@@ -175,6 +176,8 @@ class _Part:
     threads: int | None
     """OMP_NUM_THREADS, where parts differ; srun's --export of one part would reach those behind it too."""
     step: list[str]
+    gpus: int | None
+    """Of each of its nodes, for what runs beside it; None: none, or nobody knows how Slurm lays them out."""
 
 
 def _parts(job: ResolvedJob) -> list[_Part]:
@@ -183,7 +186,7 @@ def _parts(job: ResolvedJob) -> list[_Part]:
         words = _step_words(part, job.cpu_binds[number])
         threads = part.cpus_per_task if spec.components and "OMP_NUM_THREADS" not in spec.env else None
         command = spec.components[number].command if spec.components else None
-        found.append(_Part(part.nodes, command, threads, words))
+        found.append(_Part(part.nodes, command, threads, words, gpus_asked(part).per_node))
     return found
 
 

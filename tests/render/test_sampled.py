@@ -15,6 +15,7 @@ from hpcai.render import job as rendering
 from hpcai.runs import jsonl
 from hpcai.runs.paths import RunPaths
 from tests.launch.metadata_service import metadata_service
+from tests.launch.test_sampler import NVIDIA_SMI
 from tests.real_cluster import RealCluster
 from tests.render.on_slurm import Slurm, events, has_ended, logs
 from tests.render.test_run_here import Here
@@ -63,7 +64,13 @@ def wait_until_gone(run: Path) -> None:
 
 
 def test_a_job_does_not_notice_what_notes_its_use_nor_that_one_of_them_dies(plainly: Slurm) -> None:
-    job_id, run = plainly.submit(command=WAITS, nodes=2, ntasks_per_node=2, gpus_per_node=2, mem_gib=0.5)
+    tools = plainly.folder / "tools"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tools / "nvidia-smi").chmod(0o755)
+    plainly.environ["PATH"] = f"{tools}:{plainly.environ['PATH']}"
+    # What a step gets by itself of `gpus` differs from node to node.
+    job_id, run = plainly.submit(command=WAITS, nodes=2, ntasks_per_node=2, gpus="4", mem_gib=0.5)
     plainly.wait(job_id, is_there=lambda job: job["JobState"] == "RUNNING")
     nodes = until(lambda: events(run), 30, "start")[0]["node_list"]
     first, second = plainly.command("scontrol", "show", "hostnames", nodes).split()
@@ -81,6 +88,10 @@ def test_a_job_does_not_notice_what_notes_its_use_nor_that_one_of_them_dies(plai
     assert told == {f"{rank}.out": "ready\ngot USR1\n" for rank in range(4)}
     assert [line["event"] for line in events(run)] == ["start", "end"]
     assert len(samples(run, first)) > len(samples(run, second)) > 0
+    assert {
+        len(line.get("gpu_busy_percent", "  ")) for node in (first, second) for line in samples(run, node)
+    } == {2}
+    assert all("gpu_busy_percent" in samples(run, node)[0] for node in (first, second))
 
 
 @pytest.mark.parametrize(
