@@ -152,6 +152,9 @@ def _of_slurm(job: JobInfo) -> dict[str, Any]:
 
 def _of_record(run: Run) -> dict[str, Any]:
     from hpcai.cli.arrays import facts_of_tasks
+    from hpcai.cli.notices import facts_of_notices
+    from hpcai.cli.transport import with_transport
+    from hpcai.cli.use import facts_of_use
 
     resolved = run.resolved()
     return {
@@ -161,6 +164,8 @@ def _of_record(run: Run) -> dict[str, Any]:
         "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),
         "script": str(run.paths.script),
         "attempts": [_attempt(attempt) for attempt in run.attempts()],
+        **facts_of_notices(run),
+        **with_transport(run, facts_of_use(run)),
     }
 
 
@@ -180,13 +185,18 @@ def _attempt(attempt: RunAttempt) -> dict[str, Any]:
 def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     """The same facts as a person reads them."""
     from hpcai.cli.arrays import lines_of_tasks
+    from hpcai.cli.notices import lines_of_notices
+    from hpcai.cli.transport import lines_of_transport
+    from hpcai.cli.use import lines_of_use, lines_of_warnings
     from hpcai.cli.words import moment, span
 
     now = time.time()
     shown = {
         key: value
         for key, value in facts.items()
-        if value is not None and key not in ("attempts", "restarts", "tasks", "not_completed")
+        if value is not None
+        and key
+        not in ("attempts", "restarts", "tasks", "not_completed", "use", "transport", "warnings", "notices")
     }
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":
@@ -206,6 +216,8 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         shown |= lines_of_tasks(facts)
     for attempt in facts.get("attempts", ()):
         shown[f"attempt {attempt['attempt']}"] = _attempt_line(attempt, now)
+    shown |= lines_of_notices(facts, now)
+    shown |= lines_of_use(facts) | lines_of_transport(facts) | lines_of_warnings(facts)
     return {key.replace("_", " "): value for key, value in shown.items()}
 
 

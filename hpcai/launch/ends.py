@@ -41,7 +41,9 @@ _WHYS: dict[str, Cause] = {
     "JOB REQUEUE": "requeued",
     "TIME LIMIT": "time_limit",
 }
-_STATE_OF_CAUSE = {"node_failure": "NODE_FAIL", "preempted": "PREEMPTED"}
+_STATE_OF_CAUSE = {"node_failure": "NODE_FAIL", "evicted": "NODE_FAIL", "preempted": "PREEMPTED"}
+# Azure's notices of machines that it takes back; a node that only starts again has failed.
+_EVICTIONS = ("Preempt", "Terminate")
 
 
 def cause_of(state: str) -> Cause:
@@ -237,7 +239,7 @@ def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
     # While Slurm still ends an attempt, its last word may not be written yet.
     if earlier and job.state != "COMPLETING":
         _record_requeued(run, job, earlier, client)
-    cause = cause_of(job.state)
+    cause = _or_evicted(run, job.restarts, cause_of(job.state))
     if job.is_final and (job.restarts, cause) not in known:
         run.append_end(
             job.restarts,
@@ -250,6 +252,15 @@ def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
         )
 
 
+def _or_evicted(run: Run, attempt: int, cause: Cause) -> Cause:
+    """`evicted` for an attempt that lost a node of which Azure had given notice."""
+    if cause not in ("node_failure", "requeued"):
+        return cause
+    lines = (line for lines in run.notices().values() for line in lines)
+    told = (line for line in lines if line.get("attempt") == attempt and line.get("event") == "notice")
+    return "evicted" if any(line.get("type") in _EVICTIONS for line in told) else cause
+
+
 def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: SlurmClient) -> None:
     attempts = {attempt.number: attempt for attempt in run.attempts() if attempt.job_id == job.job_id}
     starts = {number: attempt.start for number, attempt in attempts.items() if attempt.start is not None}
@@ -260,7 +271,8 @@ def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: Slu
         said_at, last_word = words.get(number, (None, None))
         nodes = client.nodes(attempt.node_list) if attempt.node_list and last_word is None else []
         is_down = any(node.is_down for node in nodes)
-        cause = cause_of_requeue(Evidence(last_word, is_down, attempt.exit_status, attempt.noted))
+        evidence = Evidence(last_word, is_down, attempt.exit_status, attempt.noted)
+        cause = _or_evicted(run, number, cause_of_requeue(evidence))
         # A requeue is a new submission for Slurm.
         end = said_at or (job.submit_time if number == job.restarts - 1 else None)
         run.append_end(

@@ -14,11 +14,14 @@ from hpcai.render import container, options
 from hpcai.render.environment import quote, render
 from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.render.secrets import needs_stash, secret_lines
+from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.specs.secrets import stash_of
 
 # After so long a teardown is ended.
 TEARDOWN_S = 60
+# So long a job has lived before it is sampled; shorter ones, as of large arrays, cost no step more.
+SAMPLES_AFTER_S = 5
 # So many ports on each node are a job's; those of the next job are the next.
 TENSORFLOW_PORTS = 64
 _NOTHING: Mapping[str, str] = {}
@@ -78,8 +81,20 @@ def render_job(
         ports=TENSORFLOW_PORTS,
         acr_user=container.ACR_USER,
         teardown_s=TEARDOWN_S,
+        samples=recorded and spec.samples,
+        watched=recorded and spec.scheduled_events and where == "slurm",
+        notice_signal=_notice_signal(spec),
+        samples_after_s=SAMPLES_AFTER_S,
         workers=options.tasks(spec) - 1 - (spec.parameter_servers or 0),
     )
+
+
+def _notice_signal(spec: JobSpec) -> str:
+    """The words by which scancel sends what `signal` would, or USR1, to whom it would."""
+    given = re.fullmatch(r"(?P<flags>[RB]*):?(?:SIG)?(?P<name>[A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    if given is None:
+        return "--signal=USR1"
+    return ("--batch " if "B" in given["flags"] else "") + f"--signal={given['name']}"
 
 
 def _signal(spec: JobSpec, where: Where) -> tuple[str | None, str | None]:
@@ -163,6 +178,8 @@ class _Part:
     threads: int | None
     """OMP_NUM_THREADS, where parts differ; srun's --export of one part would reach those behind it too."""
     step: list[str]
+    gpus: int | None
+    """Of each of its nodes, for what runs beside it; None: none, or nobody knows how Slurm lays them out."""
 
 
 def _parts(job: ResolvedJob) -> list[_Part]:
@@ -171,7 +188,7 @@ def _parts(job: ResolvedJob) -> list[_Part]:
         words = _step_words(part, job.cpu_binds[number])
         threads = part.cpus_per_task if spec.components and "OMP_NUM_THREADS" not in spec.env else None
         command = spec.components[number].command if spec.components else None
-        found.append(_Part(part.nodes, command, threads, words))
+        found.append(_Part(part.nodes, command, threads, words, gpus_asked(part).per_node))
     return found
 
 

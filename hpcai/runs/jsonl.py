@@ -83,6 +83,26 @@ def read(path: Path) -> list[Record]:
     return _parse(_bytes_from(path, 0)[0])
 
 
+def read_ends(path: Path, tail_bytes: int, head_bytes: int = 4096) -> tuple[list[Record], list[Record]]:
+    """The first and the last records of a file; of one that is not larger than both, all are the last.
+
+    Raises StageError when the file is there and cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= head_bytes + tail_bytes:
+                return [], _parse(file.read())
+            head = file.read(head_bytes)
+            file.seek(size - tail_bytes)
+            # Where the reading begins, a part of a line stands.
+            return _parse(head[: head.rfind(b"\n") + 1]), _parse(file.read().partition(b"\n")[2])
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise StageError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+
+
 def instant_of(record: Record, key: str = "time") -> float | None:
     """The UTC seconds that a record holds; None when it has none, or a number that is no date."""
     value = record.get(key)

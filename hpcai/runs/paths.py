@@ -113,6 +113,28 @@ class RunPaths:
         """The staging records that nodes have begun, by node name."""
         return sorted(path for path in _entries(self.data_dir) if path.suffix == ".jsonl")
 
+    @property
+    def samples_dir(self) -> Path:
+        return self.own / "samples"
+
+    def samples(self, node: str) -> Path:
+        return self.samples_dir / f"{node}.jsonl"
+
+    def sample_files(self) -> list[Path]:
+        """What nodes have noted of their use, by node name."""
+        return sorted(path for path in _entries(self.samples_dir) if path.suffix == ".jsonl")
+
+    @property
+    def notices_dir(self) -> Path:
+        return self.own / "notices"
+
+    def notices(self, node: str) -> Path:
+        return self.notices_dir / f"{node}.jsonl"
+
+    def notice_files(self) -> list[Path]:
+        """What nodes have read of Azure's Scheduled Events, by node name."""
+        return sorted(path for path in _entries(self.notices_dir) if path.suffix == ".jsonl")
+
     def folders(self) -> tuple[Path, ...]:
         """The folders that must stand before the job starts: Slurm does not make them."""
         return (self.logs_dir, self.metrics_dir, self.data_dir, self.outputs)

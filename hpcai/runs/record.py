@@ -131,6 +131,10 @@ class Run:
         """What each node brought to its scratch, by node."""
         return {path.stem: jsonl.read(path) for path in self.paths.data_files()}
 
+    def notices(self) -> dict[str, list[Record]]:
+        """What each node read of Azure's Scheduled Events, and whether the job was told, by node."""
+        return {path.stem: jsonl.read(path) for path in self.paths.notice_files()}
+
     def append_event(self, name: str, **fields: Any) -> None:
         """Note what the client did. Raises StageError when it cannot be written."""
         jsonl.append(self.paths.events, {"event": name, **fields, "time": time.time()})

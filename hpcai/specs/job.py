@@ -177,7 +177,11 @@ class JobSpec(SlurmFields, _Heading):
     container: ContainerSpec | None = None
     data: Many[DataSpec] = ()
     outputs: Many[OutputSpec] = ()
+    samples: bool = True
+    """Whether a small process on each node notes how busy it is, where the job has a record."""
     components: Many[ComponentSpec] = ()
+    scheduled_events: bool = False
+    """Whether each node watches Azure's notices, where the job has a record."""
     retry: RetrySpec | None = None
     schedule: Schedule | None = None
     """When the file is submitted anew, each time as a run of its own."""

@@ -189,3 +189,37 @@ def test_outcome_by_the_record_alone(run: Run) -> None:
     line = {"attempt": 0, "job_id": 7, "event": "end", "exit_status": 3, "time": time.time()}
     jsonl.append(run.paths.attempts, line)
     assert ends.outcome_of_record(run) == Outcome("FAILED", "failed", 3, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempt", "cause"),
+    [
+        ("Preempt", 0, "evicted"),
+        ("Terminate", 0, "evicted"),
+        ("Reboot", 0, "node_failure"),
+        ("Freeze", 0, "node_failure"),
+        # Of the attempt after it.
+        ("Preempt", 1, "node_failure"),
+    ],
+)
+def test_an_attempt_that_lost_a_node_of_which_azure_gave_notice_was_evicted(
+    run: Run, kind: str, attempt: int, cause: str
+) -> None:
+    run.paths.notices_dir.mkdir()
+    note = {"time": THEN, "attempt": attempt, "event": "notice", "type": kind, "status": "Scheduled"}
+    jsonl.append(run.paths.notices("n2"), note)
+    starts(run, 0, THEN - 5)
+    run.paths.batch_log.write_text(NODE_FAILURE)
+    again = info(run, "RUNNING", restarts=1, submit_time=THEN + 1)
+    assert collect(run, again) == [(0, "NODE_FAIL", cause)]
+
+
+def test_a_notice_makes_no_other_end_an_eviction(run: Run) -> None:
+    run.paths.notices_dir.mkdir()
+    jsonl.append(run.paths.notices("n2"), {"attempt": 0, "event": "notice", "type": "Preempt"})
+    starts(run, 0, THEN - 5)
+    assert collect(run, info(run, "COMPLETED", exit_status=0, end_time=THEN)) == [
+        (0, "COMPLETED", "completed")
+    ]
+    other = info(run, "NODE_FAIL", end_time=THEN + 1)
+    assert collect(run, other)[-1] == (0, "NODE_FAIL", "evicted")

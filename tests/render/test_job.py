@@ -53,6 +53,16 @@ SCRIPTS = [
 ]
 
 
+def test_samples_are_a_record_s_and_can_be_left_out(tmp_path: Path) -> None:
+    """What has no record has nothing of ours on the nodes."""
+    texts = {
+        "recorded": render_job(resolved(job()), tmp_path),
+        "switched off": render_job(resolved(job(samples=False)), tmp_path),
+        "by hand": render_job(resolved(job()), None),
+    }
+    assert [name for name, text in texts.items() if "hpcai_sample" in text] == ["recorded"]
+
+
 @pytest.mark.programs
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_is_bash(script: Path) -> None:
@@ -376,7 +386,7 @@ def test_all_gpus_of_two_nodes_take_them_whole(asks: dict[str, Any]) -> None:
 def test_what_is_counted_per_gpu_a_profile_does_not_count_too() -> None:
     by_cpus = resolved(job(profile="Standard_ND96isr_H100_v5", cpus_per_gpu=4, gpus=8))
     assert (by_cpus.spec.cpus_per_task, by_cpus.spec.ntasks_per_node) == (None, 8)
-    by_tasks = resolved(job(profile="Standard_ND96isr_H100_v5", ntasks_per_gpu=2, gpus=4))
+    by_tasks = resolved(job(profile="Standard_ND96isr_H100_v5", ntasks_per_gpu=2, gpus=4, samples=False))
     assert (by_tasks.spec.ntasks_per_node, by_tasks.spec.gpus_per_node) == (None, None)
     text = render_job(by_tasks, HOME / "run")
     assert "--ntasks=8 \\\n" in text and "ntasks-per-node" not in text

@@ -21,7 +21,7 @@ from tests.real_cluster import RealCluster
 OURS = {
     *("kind", "experiment", "command", "launcher", "horovod_controller", "profile", "workdir", "setup"),
     *("env", "secrets", "container", "data", "code", "retry", "schedule"),
-    *("components", "parameter_servers", "teardown", "outputs"),
+    *("components", "parameter_servers", "teardown", "outputs", "samples", "scheduled_events"),
 }
 UNITS = {
     **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu", "tmp"), "_gib"),
