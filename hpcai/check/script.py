@@ -11,22 +11,17 @@ from typing import Any
 from hpcai.check import account, price, sizes
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.job import Checked, Surroundings, refused_by_slurm
-from hpcai.check.sbatch_lines import PYXIS, Option, Script, read_script
 from hpcai.check.script_steps import check_steps
 from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.limits import breaches
+from hpcai.slurm.sbatch_lines import PYXIS, Option, Script, read_script
 from hpcai.specs.job import JobSpec
 from hpcai.specs.slurm_options import available, slurm_options
 from hpcai.units import parse_duration_s
 
 _SIZES = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 1024.0}
-
-
-def is_script(file: Path, text: str) -> bool:
-    """Whether a file is a script for sbatch and no YAML."""
-    return text.startswith("#!") or file.suffix in (".sh", ".sbatch", ".slurm", ".bash")
 
 
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcai.check import container, enroot
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
-from hpcai.check.sbatch_lines import PYXIS, Option, Script
+from hpcai.slurm.sbatch_lines import PYXIS, Option, Script
 from hpcai.specs.container import is_file
 
 _LAUNCHES = re.compile(r"(?:^|[\s;&|(])(srun|mpirun|mpiexec)(?=\s)")

@@ -33,14 +33,17 @@ def queue(output: str, quiet: bool) -> None:
     their own names. Exit status 0 also when there are none; 6 when Slurm does not answer.
     """
     now = time.time()
-    jobs = sorted(find_context().client.jobs(ended=False), key=_place)
+    context = find_context()
+    runs_root = context.site.runs_root
+    jobs = sorted(context.client.jobs(ended=False), key=_place)
     if not jobs:
         say("No job of yours waits or runs.")
     if quiet:
         for job in jobs:
             put(job.ident)
     elif jobs or output != "table":
-        rows = [_for_people(job, now) if output == "table" else _row(job, now) for job in jobs]
+        row = _for_people if output == "table" else _row
+        rows = [row(job, runs_root, now) for job in jobs]
         emit_rows(rows, COLUMNS, output, kind="jobs", shown=SHOWN)
 
 
@@ -48,10 +51,10 @@ def _place(job: JobInfo) -> tuple[int, int]:
     return (_ORDER.index(job.state) if job.state in _ORDER else len(_ORDER), job.job_id)
 
 
-def _row(job: JobInfo, now: float) -> dict[str, Any]:
+def _row(job: JobInfo, runs_root: Path, now: float) -> dict[str, Any]:
     from hpcai.slurm.reasons import in_words
 
-    run = run_of(job)
+    run = run_of(job, runs_root)
     return {
         "run": run.name if run else job.name,
         "job": job.ident,
@@ -68,26 +71,34 @@ def _row(job: JobInfo, now: float) -> dict[str, Any]:
     }
 
 
-def _for_people(job: JobInfo, now: float) -> dict[str, Any]:
+def _for_people(job: JobInfo, runs_root: Path, now: float) -> dict[str, Any]:
     """The same as a person reads it."""
     from hpcai.cli.words import span
 
     elapsed_s = job.elapsed_s(now)
     return {
-        **_row(job, now),
+        **_row(job, runs_root, now),
         "nodes": job.node_list or job.nodes,
         "elapsed": span(elapsed_s) if elapsed_s else None,
     }
 
 
-def run_of(job: JobInfo) -> Run | None:
+def run_of(job: JobInfo, runs_root: Path) -> Run | None:
     """The run that this job belongs to, or the task of a run; None for a job that hpcai did not submit."""
     from hpcai.runs.record import Run
 
-    if job.command is None:
-        return None
-    script = Path(job.command)
-    if script.name != "script.sbatch" or not (script.parent / "resolved.json").exists():
+    folder = _folder_of(job, runs_root)
+    if folder is None or not (folder / "resolved.json").exists():
         return None
     # Tasks that wait together are the run's.
-    return Run(script.parent, job.array_task_ids[0] if len(job.array_task_ids) == 1 else None)
+    return Run(folder, job.array_task_ids[0] if len(job.array_task_ids) == 1 else None)
+
+
+def _folder_of(job: JobInfo, runs_root: Path) -> Path | None:
+    """Where its record should be: beside its script, or, of a bare script, where its comment says."""
+    from hpcai.slurm.submission import run_in
+
+    if job.command is not None and Path(job.command).name == "script.sbatch":
+        return Path(job.command).parent
+    ident = run_in(job.comment)
+    return None if ident is None else runs_root / ident

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,9 +49,10 @@ def submit(
     output: str,
     quiet: bool,
 ) -> None:
-    """Submit a job, or jobs that follow each other, from a YAML file.
+    """Submit jobs from a YAML file, or a script with #SBATCH lines as it is.
 
-    FILE is of `kind: job` or `kind: steps`; `-` is stdin. With steps, all are submitted at once and
+    FILE is of `kind: job` or `kind: steps`, or a script with #SBATCH lines, which goes to sbatch unchanged
+    and takes neither --set nor --where local; `-` is stdin. With steps, all are submitted at once and
     Slurm starts one after the other; --follow stays with each in turn and ends with the first
     bad status. A file with `schedule:` is not submitted now: Slurm's scrontab submits it anew at each
     of its times, until `hpcai cancel FILE`; submitted again, it replaces its schedule.
@@ -67,10 +68,19 @@ def submit(
     for is_given, option in ((follow, "--follow"), (quiet, "--quiet")):
         if dry_run and is_given:
             raise click.UsageError(f"--dry-run submits nothing: {option} does not go with it.")
-    from hpcai.specs.load import kind_of, read
+    from hpcai.slurm.sbatch_lines import is_script
+    from hpcai.specs.load import kind_of, read_bytes, text_of
 
     # A pipe can be read once only, and a file that is read again may hold another text.
-    text = read(file)
+    content = read_bytes(file)
+    if is_script(file, content[:2].decode("latin-1")):
+        from hpcai.cli import submit_script
+
+        submit_script.submit(
+            ctx, content, file, overrides, where, submit_script.Manner(dry_run, follow, output, quiet)
+        )
+        return
+    text = text_of(content, file)
     if kind_of(text, str(file)) == "steps":
         from hpcai.cli import submit_steps
 
@@ -87,18 +97,22 @@ def submit(
             submit_schedule.tell(given.spec.schedule)
     context = find_context()
     if dry_run:
-        _print_script(given.spec, where, context, output)
+        print_script(given.spec, where, context, output)
     elif given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
-        _run_here(ctx, given, context, output, quiet)
+        run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
-        run = _submit(given, context)
-        with _named_anyway(run):
-            if follow:
-                _follow(ctx, context, run, output, quiet)
-            else:
-                _tell_submitted(run, output, quiet)
+        tell(ctx, context, interruptible(lambda: given.submit(context)), follow, output, quiet)
+
+
+def tell(ctx: click.Context, context: Context, run: Run, follow: bool, output: str, quiet: bool) -> None:
+    """What becomes of a job that is in the queue, as it was asked for."""
+    with _named_anyway(run):
+        if follow:
+            _follow(ctx, context, run, output, quiet)
+        else:
+            _tell_submitted(run, output, quiet)
 
 
 def _schedule(
@@ -155,11 +169,12 @@ def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     return _Given(spec, text, overrides)
 
 
-def _submit(given: _Given, context: Context) -> Run:
+def interruptible(submit: Callable[[], Run]) -> Run:
+    """The run that was submitted; Ctrl-C ends this command with the job's number, if there is one."""
     from hpcai.launch.script import SubmissionInterrupted
 
     try:
-        return given.submit(context)
+        return submit()
     except SubmissionInterrupted as interrupted:
         say(f"\n{interrupted}")
     except KeyboardInterrupt:
@@ -167,7 +182,8 @@ def _submit(given: _Given, context: Context) -> Run:
     raise click.exceptions.Exit(130)
 
 
-def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
+def print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
+    """What a dry run leaves on stdout."""
     from hpcai.launch.resolve import preview
 
     rendered = preview(spec, where=where, site=context.site, client=context.slurm)
@@ -259,11 +275,12 @@ class _Endings:
                 raise _Ended(number)
 
 
-def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, quiet: bool) -> None:
+def run_here(ctx: click.Context, start: Callable[[], LocalJob], output: str, quiet: bool) -> None:
+    """A job as processes of this machine, until they end."""
     # Imported before the start: between the two, Ctrl-C would leave processes behind.
     from hpcai.cli import following
 
-    with _Endings() as endings, given.start_here(context) as started:
+    with _Endings() as endings, start() as started:
         if quiet:
             put(started.run.name)
         try:

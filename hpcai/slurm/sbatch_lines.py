@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcai.specs.slurm_options import slurm_options
 
@@ -93,6 +94,11 @@ class Script:
 
     def option(self, name: str) -> Option | None:
         return next((one for one in reversed(self.options) if one.name == name), None)
+
+
+def is_script(file: Path, text: str) -> bool:
+    """Whether a file is a script for sbatch and no YAML."""
+    return text.startswith("#!") or file.suffix in (".sh", ".sbatch", ".slurm", ".bash")
 
 
 def read_script(text: str) -> Script:
