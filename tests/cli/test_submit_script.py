@@ -19,7 +19,8 @@ pytestmark = pytest.mark.real
 # Bytes that are no UTF-8, and no newline at the end.
 SCRIPT = b"""#!/bin/bash
 #SBATCH --job-name="my job"
-#SBATCH --output=out-%j.txt --error=err-%j.txt --comment='caf\xe9 # 1'
+#SBATCH --output=out-%j.txt --error=err-%j.txt --comment='mine # 1'
+# caf\xe9
 echo "in $PWD as $SLURM_JOB_NAME of $1"; echo "to stderr" >&2
 exit 3"""
 
@@ -48,7 +49,7 @@ def slurm_has(cli: Cli, run: Run) -> bytes:
 
 def scontrol(cli: Cli, run: Run) -> str:
     argv = ["scontrol", "show", "job", str(run.job_id)]
-    return subprocess.run(argv, env=cli.environ, capture_output=True, check=True).stdout.decode("latin-1")
+    return subprocess.run(argv, env=cli.environ, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_script_goes_through_unchanged_and_is_known_to_every_command(cli: Cli) -> None:
@@ -61,7 +62,7 @@ def test_a_script_goes_through_unchanged_and_is_known_to_every_command(cli: Cli)
     assert not run.paths.spec.exists() and not run.paths.logs_dir.exists()
     shown = scontrol(cli, run)
     assert f"Command={cli.folder}/job.sh" in shown and f"WorkDir={cli.folder}" in shown
-    assert f"Comment=caf\xe9 # 1 {run.mark}" in shown
+    assert f"Comment=mine # 1 {run.mark}" in shown
     assert "failed with status 3 after" in done.stderr and "  | to stderr" in done.stderr
     assert f"hpcai logs {run.name}\n" in done.stderr
     for ident in (run.name, str(run.job_id), "@last"):
