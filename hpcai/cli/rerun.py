@@ -122,11 +122,12 @@ def _job_again(
     if manner.dry_run:
         submit.print_script(again.spec, where, context, manner.output)
     elif run.is_local:
+        from hpcai.cli.submit_local import run_here
 
         def start() -> LocalJob:
             return again.start_here(context.site)
 
-        submit.run_here(ctx, start, manner.output, manner.quiet)
+        run_here(ctx, start, manner.output, manner.quiet)
     else:
         new = submit.interruptible(lambda: again.submit(context.site, context.client))
         submit.tell(ctx, context, new, manner.follow, manner.output, manner.quiet)

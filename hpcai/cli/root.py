@@ -28,6 +28,7 @@ COMMANDS = {
     "queue": ("queue", "List your jobs."),
     "report": ("report", "Make the report of one or more runs."),
     "rerun": ("rerun", "Run a job once more, from its record."),
+    "shell": ("shell", "Open a shell in a job that runs."),
     "show": ("show", "Show one job in full."),
     "submit": (
         "submit",

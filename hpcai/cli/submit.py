@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +35,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Through Slurm, or as processes of this machine until they end.",
 )
+@click.option(
+    "--shell",
+    is_flag=True,
+    help="Open a shell with the job's resources, container and environment instead of its command.",
+)
 @output_option
 @quiet_option("the names of the runs")
 @click.pass_context
@@ -46,6 +50,7 @@ def submit(
     follow: bool,
     overrides: tuple[str, ...],
     where: Where,
+    shell: bool,
     output: str,
     quiet: bool,
 ) -> None:
@@ -68,6 +73,12 @@ def submit(
     for is_given, option in ((follow, "--follow"), (quiet, "--quiet")):
         if dry_run and is_given:
             raise click.UsageError(f"--dry-run submits nothing: {option} does not go with it.")
+    if shell:
+        from hpcai.cli import submit_shell
+        from hpcai.cli.submit_steps import Manner
+
+        submit_shell.submit(file, overrides, where, Manner(dry_run, follow, output, quiet))
+        return
     from hpcai.slurm.sbatch_lines import is_script
     from hpcai.specs.load import kind_of, read_bytes, text_of
 
@@ -88,7 +99,7 @@ def submit(
             ctx, text, file, overrides, where, submit_steps.Manner(dry_run, follow, output, quiet)
         )
         return
-    given = _given(text, file, overrides)
+    given = given_in(text, file, overrides)
     if given.spec.schedule is not None:
         from hpcai.cli import submit_schedule
 
@@ -101,6 +112,8 @@ def submit(
     elif given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
+        from hpcai.cli.submit_local import run_here
+
         run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
         tell(ctx, context, interruptible(lambda: given.submit(context)), follow, output, quiet)
@@ -152,7 +165,7 @@ class _Given(NamedTuple):
         return script.start_here(self.spec, site=context.site, spec_text=self.text, overrides=self.overrides)
 
 
-def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
+def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
     from hpcai.check.marked import with_places
     from hpcai.check.secrets import secrets_in_env
@@ -227,82 +240,20 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     try:
         outcome = following.follow(run, context.client)
     except following.Detached as left:
-        _emit(run, output, quiet, state=left.state)
+        emit(run, output, quiet, state=left.state)
         raise
-    _tell_end(ctx, run, outcome, output, quiet)
+    tell_end(ctx, run, outcome, output, quiet)
 
 
-class _Ended(Exception):
-    """A signal has asked this command to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class _Endings:
-    """Takes Ctrl-C, SIGTERM and SIGHUP: kept until `heed`, then the first raises _Ended.
-
-    In the middle of a start they would leave processes behind. One that was ignored before (nohup) stays so.
-    """
-
-    def __init__(self) -> None:
-        self._asked: int | None = None
-        self._is_heeding = False
-        every = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        self._before = {one: handler for one, handler in every.items() if handler is not signal.SIG_IGN}
-
-    def __enter__(self) -> _Endings:
-        for number in self._before:
-            signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def heed(self) -> None:
-        """From here on, and for what came before."""
-        self._is_heeding = True
-        if self._asked is not None:
-            raise _Ended(self._asked)
-
-    def _take(self, number: int, _: object) -> None:
-        # A terminal that closes may be followed by a SIGTERM: processes that are being ended need no more.
-        if self._asked is None:
-            self._asked = number
-            if self._is_heeding:
-                raise _Ended(number)
-
-
-def run_here(ctx: click.Context, start: Callable[[], LocalJob], output: str, quiet: bool) -> None:
-    """A job as processes of this machine, until they end."""
-    # Imported before the start: between the two, Ctrl-C would leave processes behind.
-    from hpcai.cli import following
-
-    with _Endings() as endings, start() as started:
-        if quiet:
-            put(started.run.name)
-        try:
-            endings.heed()
-            outcome = following.follow_local(started)
-        except _Ended as asked:
-            started.stop()
-            say(f"\n{started.run.name} was ended.")
-            _emit(started.run, output, quiet, state="CANCELLED", cause="cancelled")
-            raise click.exceptions.Exit(128 + asked.number) from None
-    _tell_end(ctx, started.run, outcome, output, quiet)
-
-
-def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
+def tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
     from hpcai.cli import arrays, ending
 
     (arrays if run.task_ids() else ending).tell_end(run, outcome)
-    _emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
+    emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
 
 
-def _emit(
+def emit(
     run: Run,
     output: str,
     quiet: bool,

@@ -49,6 +49,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
+    "login_host": Setting("HPCAI_LOGIN_HOST", "text", "the login node's name, as ssh from outside knows it"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),

@@ -29,6 +29,8 @@ class Site:
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
     region: str | None = None
+    login_host: str | None = None
+    """The login node's name, as ssh from outside knows it."""
     shared_folders: tuple[str, ...] = ()
     pyxis_version: str | None = None
     enroot_version: str | None = None
@@ -64,6 +66,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         secrets_folder=_path(values.get("secrets_folder")),
         partitions=values.get("partitions", {}),
         region=values.get("region"),
+        login_host=values.get("login_host"),
         shared_folders=tuple(values.get("shared_folders", ())),
         pyxis_version=values.get("pyxis_version"),
         enroot_version=values.get("enroot_version"),
