@@ -31,9 +31,9 @@ _DOING = {
 }
 
 
-def console() -> Console:
-    """The terminal that words for people go to; NO_COLOR, TERM=dumb and COLUMNS are respected."""
-    return Console(stderr=True, highlight=False)
+def console(*, stderr: bool = True) -> Console:
+    """The terminal that words for people, or data, go to; NO_COLOR, TERM=dumb and COLUMNS are respected."""
+    return Console(stderr=stderr, highlight=False)
 
 
 def can_draw(screen: Console) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def print_bare(ctx: click.Context, context: Context, run: Run, follow: bool, *, 
         )
     if follow:
         follower = follower_of(context, run)
-        follow_run(ctx, run, follower, _BareReader(run, follower))
+        follow_run(ctx, run, follower, _BareReader(context, run, follower))
     pipes = _pipes_to(_output_of(context, run))
     for pipe in pipes:
         pipe.copy()
@@ -96,17 +97,23 @@ def _output_of(context: Context, run: Run) -> list[Path]:
 class _BareReader:
     """Prints what a script of the user's own writes, once Slurm tells where that is."""
 
-    def __init__(self, run: Run, follower: RunFollower) -> None:
+    def __init__(self, context: Context, run: Run, follower: RunFollower) -> None:
+        self._context = context
         self._run = run
         self._follower = follower
         self._pipes: list[Pipe] = []
 
     def read(self, current: int) -> None:  # noqa: ARG002 -- which attempt goes on nobody tells
         """Print what is new."""
+        from hpcai.errors import UnreachableError
         from hpcai.launch.bare import output_of
 
-        if not self._pipes:
-            self._pipes = _pipes_to(output_of(self._run, self._follower.state.job))
+        told = self._follower.state.job
+        if not self._pipes and told is not None and told.state != "PENDING":
+            # A list of many jobs, by which one is followed, does not tell where its stderr goes.
+            with suppress(UnreachableError):
+                job = find_target(self._context, self._run.ident).job
+                self._pipes = _pipes_to(output_of(self._run, job))
         for pipe in self._pipes:
             pipe.copy()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ SCHEMA_VERSION = 1
 FORMATS = ("table", "json", "jsonl", "csv")
 
 Row = Mapping[str, Any]
+Style = Mapping[str, str]
 F = TypeVar("F", bound=Callable[..., Any])
+# No column of a table gets narrower for want of room.
+_NARROWEST = 10
 
 
 def output_option(function: F) -> F:
@@ -99,21 +103,23 @@ def emit_rows(
     *,
     kind: str,
     shown: Sequence[str] | None = None,
+    color: Callable[[Row], Style] | None = None,
 ) -> None:
     """Rows to stdout: `columns` are the keys of JSON and of CSV, `shown` (default: them too) the table's.
 
-    `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}.
+    `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}. `color` gives the colors of a row's
+    cells by column; with it long cells are cut where a terminal has no room for them.
     """
     if output == "table":
-        _table(rows, columns if shown is None else shown)
+        _table(rows, columns if shown is None else shown, color)
         return
-    cut = [{column: row.get(column) for column in columns} for row in rows]
+    whole = [{column: row.get(column) for column in columns} for row in rows]
     if output == "csv":
-        _csv([columns, *(row.values() for row in cut)])
+        _csv([columns, *(row.values() for row in whole)])
     elif output == "json":
-        _json({"schema_version": SCHEMA_VERSION, kind: cut}, indent=2)
+        _json({"schema_version": SCHEMA_VERSION, kind: whole}, indent=2)
     else:
-        for row in cut:
+        for row in whole:
             _json({"schema_version": SCHEMA_VERSION, **row})
 
 
@@ -151,9 +157,40 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    grid = [[column.upper() for column in columns]]
-    grid += [[_cell(row.get(column)) or "-" for column in columns] for row in rows]
-    widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
-    for line in grid:
-        put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def _table(rows: Sequence[Row], columns: Sequence[str], color: Callable[[Row], Style] | None) -> None:
+    lines = [[column.upper() for column in columns], *table_cells(rows, columns)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    if color is not None and sys.stdout is not None and sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size().columns)
+    styles: list[Style] = [{}, *(color(row) if color else {} for row in rows)]
+    for line, style in zip(lines, styles, strict=True):
+        cells = zip(columns, line, widths, strict=True)
+        put("  ".join(_padded(cell, width, style.get(column)) for column, cell, width in cells).rstrip())
+
+
+def table_cells(rows: Iterable[Row], columns: Sequence[str]) -> list[list[str]]:
+    """What a table says of each row; a dash where there is nothing."""
+    return [[_cell(row.get(column)) or "-" for column in columns] for row in rows]
+
+
+def fitted(widths: Sequence[int], room: int) -> list[int]:
+    """Widths of columns, two spaces apart, that take no more than `room`: the widest give way."""
+    found = list(widths)
+    over = sum(found) + 2 * (len(found) - 1) - room
+    while over > 0 and max(found) > _NARROWEST:
+        found[found.index(max(found))] -= 1
+        over -= 1
+    return found
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most so many columns; three dots stand for a name's middle, or a sentence's end."""
+    if len(text) <= width:
+        return text
+    tail = 0 if " " in text else (width - 3) // 2
+    return f"{text[: max(0, width - 3 - tail)]}...{text[len(text) - tail :]}"[:width]
+
+
+def _padded(text: str, width: int, style: str | None) -> str:
+    shown = cut(text, width)
+    return (click.style(shown, fg=style) if style else shown) + " " * (width - len(shown))

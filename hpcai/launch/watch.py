@@ -19,6 +19,7 @@ from hpcai.runs.record import Run
 from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
+from hpcai.slurm.follower import FollowingClient
 
 # Slurm is asked at this interval at first, and less and less often while nothing changes.
 FIRST_INTERVAL_S = 1.0
@@ -97,7 +98,8 @@ class RunFollower:
         self._files = _Files(run)
         self.state = RunState.of(run.resolved())
         self.state.submitted = submitted_at(run)
-        self._question = _Question(lambda: self._collect(_without_retry(client))) if client else None
+        self._slurm = FollowingClient(client.environ) if client else None
+        self._question = _Question(self._collect) if self._slurm else None
         self._interval_s = FIRST_INTERVAL_S
         self._next_ask = 0.0
         self._last_answer = time.monotonic()
@@ -127,6 +129,8 @@ class RunFollower:
     def _ask_slurm(self, question: _Question, news: bool) -> None:
         if news:
             self._interval_s, self._next_ask = FIRST_INTERVAL_S, 0.0
+            assert self._slurm is not None
+            self._slurm.expect_news()
         if question.is_answered():
             self._take(question)
         now = time.monotonic()
@@ -151,8 +155,9 @@ class RunFollower:
         self.state.job = answer
         self.state.outcome = ends.outcome_of_run(self.run, answer)
 
-    def _collect(self, client: SlurmClient) -> JobInfo | None:
-        return ends.collect(self.run, client)
+    def _collect(self) -> JobInfo | None:
+        assert self._slurm is not None
+        return ends.collect(self.run, self._slurm)
 
     def _silent_s(self) -> float:
         silent_s = time.monotonic() - self._last_answer
@@ -175,12 +180,8 @@ class ArrayFollower(RunFollower):
         self._ended.update(number for number, _ in new)
         return sorted(new, key=lambda one: (one[1].end_time or 0.0, one[0]))
 
-    def _collect(self, client: SlurmClient) -> JobInfo | None:
-        tasks = ends.collect_tasks(self.run, client)
+    def _collect(self) -> JobInfo | None:
+        assert self._slurm is not None
+        tasks = ends.collect_tasks(self.run, self._slurm)
         self._tasks = tasks or self._tasks
         return most_telling(tasks, str(self.run.slurm_id)) if tasks else None
-
-
-def _without_retry(client: SlurmClient) -> SlurmClient:
-    # Asking again is what following does anyway.
-    return SlurmClient(client.environ, attempts=1)

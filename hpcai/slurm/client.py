@@ -21,6 +21,7 @@ from hpcai.slurm import parse
 from hpcai.slurm.answers import Association, ExpectedStart, JobInfo, NodeInfo, PartitionInfo
 from hpcai.slurm.environment import for_submission, script_text
 from hpcai.slurm.failures import failure
+from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ PAUSE_S = 1.0
 SETTLE_S = 10.0
 
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
+_MINE = (*_SQUEUE, "--states=all", "--me")
 
 
 class SlurmClient:
@@ -82,7 +84,11 @@ class SlurmClient:
         """
         from hpcai.slurm.submission import Submission, new_mark
 
-        return Submission(self, script, tuple(args), without, mark or new_mark(), as_is, workdir).submit()
+        mark = mark or new_mark()
+        try:
+            return Submission(self, script, tuple(args), without, mark, as_is, workdir).submit()
+        finally:
+            self._shared.forget()
 
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
@@ -146,6 +152,7 @@ class SlurmClient:
     def cancel(self, ident: str) -> None:
         """Ask Slurm to end a job, a whole array, or a task of one; it ends soon after."""
         self._with_retries(lambda: self._run(["scancel", ident]))
+        self._shared.forget()
 
     def requeue(self, ident: str) -> None:
         """Ask Slurm to put a job back into the queue under its own number.
@@ -153,6 +160,7 @@ class SlurmClient:
         Without retry: it may run again by then. Raises SlurmError, with Slurm's own words, when it refuses.
         """
         self._run(["scontrol", "requeue", ident])
+        self._shared.forget()
 
     def partitions(self) -> list[PartitionInfo]:
         """The partitions that this user may see."""
@@ -237,8 +245,22 @@ class SlurmClient:
         """What one of Slurm's commands prints that only asks; without retry."""
         return self._run(argv).stdout
 
+    def my_jobs(self, *, since: float, only: str | None = None) -> tuple[float, list[JobInfo]]:
+        """When squeue was asked, at `since` (UTC s) or later, and this user's jobs, the ended ones too.
+
+        All commands of this user share one answer. `only`: one job, or all tasks of one array.
+        """
+        told = self._shared.told(lambda: self._with_retries(lambda: self._run(_MINE)).stdout, since=since)
+        return told.asked, self._parsed(_MINE, told.text, lambda text: parse.jobs_of_squeue(text, only=only))
+
+    @functools.cached_property
+    def _shared(self) -> SharedAnswer:
+        return SharedAnswer(self.environ, " ".join(_MINE))
+
     def _read(self, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
-        text = self._with_retries(lambda: self._run(argv)).stdout
+        return self._parsed(argv, self._with_retries(lambda: self._run(argv)).stdout, parse_text)
+
+    def _parsed(self, argv: Sequence[str], text: str, parse_text: Callable[[str], T]) -> T:
         try:
             return parse_text(text)
         except (ValueError, KeyError) as error:

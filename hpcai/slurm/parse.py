@@ -103,12 +103,13 @@ def exit_code(text: str) -> tuple[int, int]:
     return int(status), int(signal or 0)
 
 
-def jobs_of_squeue(text: str) -> list[JobInfo]:
-    """The jobs that `squeue --noheader --Format JOB_FORMAT` lists.
+def jobs_of_squeue(text: str, *, only: str | None = None) -> list[JobInfo]:
+    """The jobs that `squeue --noheader --Format JOB_FORMAT` lists; `only`: a job, or all tasks of an array.
 
     Raises ValueError.
     """
-    return [_job_of_fields(line.split(SEPARATOR)) for line in text.split(SEPARATOR + "\n") if line.strip()]
+    lines = (line.split(SEPARATOR) for line in text.split(SEPARATOR + "\n") if line.strip())
+    return [_job_of_fields(line) for line in lines if only is None or only in line[:2]]
 
 
 def _job_of_fields(values: list[str]) -> JobInfo:

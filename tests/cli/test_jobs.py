@@ -324,6 +324,10 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
     cli("show", run.name, "--wait", status=143)
 
 
+def listed(cli: Cli) -> list[tuple[str, str]]:
+    return [(job["run"], job["state"]) for job in cli.json("queue")["jobs"]]
+
+
 @pytest.fixture
 def array(cli: Cli) -> Run:
     """A run that is an array of four tasks: 0 to 2 go on, and the last has ended."""

@@ -91,9 +91,9 @@ def test_csv_has_the_columns_that_json_has_as_keys(name: str, tmp_path: Path, si
 
 
 def test_a_job_in_the_queue_has_the_same_keys_in_every_form() -> None:
-    row = queue._row(JobInfo(7, "x", "RUNNING"), Path("/runs"), 10.0)
+    row = queue.row_of(JobInfo(7, "x", "RUNNING"), 10.0)
     assert tuple(row) == queue.COLUMNS
-    assert set(queue.SHOWN) <= set(queue._for_people(JobInfo(7, "x", "RUNNING"), 10.0))
+    assert set(queue.SHOWN) <= set(queue.for_people(JobInfo(7, "x", "RUNNING"), 10.0))
     assert set(local.SHOWN) <= set(local.COLUMNS)
 
 
