@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from hpcai.cli import submit_checks
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.findings import in_words
 from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option, put, quiet_option, say
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hpcai.render.resolved import Where
     from hpcai.runs.record import Run
     from hpcai.specs.job import JobSpec
+    from hpcai.specs.yaml_text import Document
 
 
 @click.command()
@@ -64,9 +67,9 @@ def submit(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
-    3 the file is wrong, 4 Slurm refused, 5 no such file, profile or data set, 6 Slurm does not answer,
-    7 no record or nothing on stdout can be written, 130 no longer followed,
-    or Ctrl-C while it was being submitted. With --follow, or
+    3 the file is wrong, or its command, script or image surely is, 4 Slurm refused, 5 no such file,
+    profile or data set, 6 Slurm does not answer, 7 no record or nothing on stdout can be written,
+    130 no longer followed, or Ctrl-C while it was being submitted. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
     SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.
     """
@@ -109,14 +112,16 @@ def submit(
     context = find_context()
     if dry_run:
         print_script(given.spec, where, context, output)
-    elif given.spec.schedule is not None:
+        return
+    submit_checks.refuse_errors([submit_checks.Given(given.spec, given.document)], file, context, where)
+    if given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
         from hpcai.cli.submit_local import run_here
 
         run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
-        tell(ctx, context, interruptible(lambda: given.submit(context)), follow, output, quiet)
+        tell(ctx, context, interruptible(lambda: _submit(given, context)), follow, output, quiet)
 
 
 def tell(ctx: click.Context, context: Context, run: Run, follow: bool, output: str, quiet: bool) -> None:
@@ -142,9 +147,10 @@ def _schedule(
 
 
 class _Given(NamedTuple):
-    """What the caller gave: the spec, the text that it was read from, and what was laid over that."""
+    """What the caller gave: the spec, where it stands, the text that that was, and what was laid over it."""
 
     spec: JobSpec
+    document: Document
     text: str
     overrides: Sequence[str]
 
@@ -179,7 +185,18 @@ def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     assert isinstance(spec, JobSpec)
     for finding in with_places(secrets_in_env(spec), opened.document):
         say(in_words(finding))
-    return _Given(spec, text, overrides)
+    return _Given(spec, opened.document, text, overrides)
+
+
+def _submit(given: _Given, context: Context) -> Run:
+    from hpcai.errors import SlurmError
+
+    try:
+        return given.submit(context)
+    except SlurmError as error:
+        if error.next_step is None and given.document.origin != "-":
+            error.next_step = f"`hpcai check {shlex.quote(given.document.origin)}` tells where in the file."
+        raise
 
 
 def interruptible(submit: Callable[[], Run]) -> Run:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcai.cli import submit_checks
 from hpcai.cli.context import find_context
 from hpcai.cli.output import put
 from hpcai.cli.shell import become, require_terminal
@@ -31,9 +32,11 @@ def submit(file: Path, overrides: Sequence[str], where: Where, manner: Manner) -
         raise click.UsageError(f"--shell takes what a YAML file asks for, and {str(file)!r} is a script.")
     if not manner.dry_run:
         require_terminal(f"hpcai submit {shlex.quote(str(file))}")
-    spec = given_in(text, file, overrides).spec
+    given = given_in(text, file, overrides)
     context = find_context()
-    opened = alone(spec, site=context.site, client=context.client)
+    if not manner.dry_run:
+        submit_checks.refuse_errors([submit_checks.Given(given.spec, given.document)], file, context, where)
+    opened = alone(given.spec, site=context.site, client=context.client)
     if manner.dry_run:
         put(shlex.join(opened.argv))
     else:

@@ -32,6 +32,7 @@ class Site:
     login_host: str | None = None
     """The login node's name, as ssh from outside knows it."""
     shared_folders: tuple[str, ...] = ()
+    spot_partitions: tuple[str, ...] = ()
     pyxis_version: str | None = None
     enroot_version: str | None = None
     settings: Settings = field(default_factory=lambda: Settings({}, {}), repr=False, compare=False)
@@ -68,6 +69,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         region=values.get("region"),
         login_host=values.get("login_host"),
         shared_folders=tuple(values.get("shared_folders", ())),
+        spot_partitions=tuple(values.get("spot_partitions", ())),
         pyxis_version=values.get("pyxis_version"),
         enroot_version=values.get("enroot_version"),
         settings=settings,
