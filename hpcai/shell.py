@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, TypeAlias
@@ -44,7 +46,11 @@ class ProgramFailed(ToolError):
 
 
 class ProgramTimedOut(UnreachableError):
-    """The program did not end within its time limit and was killed."""
+    """The program did not end within its time limit and was killed; `printed` is its stdout until then."""
+
+    def __init__(self, what: str, *, printed: str = "") -> None:
+        super().__init__(what)
+        self.printed = printed
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,56 @@ def run(
     if check and outcome.status != 0:
         raise ProgramFailed(outcome)
     return outcome
+
+
+def run_alone(
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+) -> Completed:
+    """As `run` without `check`; at a time limit or a Ctrl-C all that the program has started is killed too.
+
+    A site's wrapper around a program would else leave the program itself behind, which goes on.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        process = subprocess.Popen(
+            words,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if stdin is None else PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _did_not_start(words[0], error) from error
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+    except BaseException as error:
+        _kill_session(process)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        raise ProgramTimedOut(
+            f"{Path(words[0]).name} did not answer within {timeout_s:g} s.",
+            printed=(error.stdout or b"").decode(errors="replace"),
+        ) from error
+    texts = (text.decode(errors="replace") for text in (stdout, stderr))
+    return Completed(tuple(words), process.returncode, *texts)
+
+
+def _kill_session(process: Running) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    # What has left the session may hold the other ends open.
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
 
 def start(

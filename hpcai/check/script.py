@@ -11,7 +11,6 @@ from hpcai.check import paths
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.job import Checked, Surroundings
 from hpcai.check.refused import fields_meant, refused_by_slurm, what_to_do
-from hpcai.check.sbatch_lines import PYXIS, Option, Script
 from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
 from hpcai.check.script_steps import check_steps
@@ -20,12 +19,8 @@ from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breaches
+from hpcai.slurm.sbatch_lines import PYXIS, Option, Script
 from hpcai.specs.slurm_options import available, slurm_options
-
-
-def is_script(file: Path, text: str) -> bool:
-    """Whether a file is a script for sbatch and no YAML."""
-    return text.startswith("#!") or file.suffix in (".sh", ".sbatch", ".slurm", ".bash")
 
 
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:

@@ -13,9 +13,9 @@ from hpcai.check.bash_values import UNKNOWN, Call, Text
 from hpcai.check.command import script_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
-from hpcai.check.sbatch_lines import Option
 from hpcai.check.script_sruns import step_of
 from hpcai.check.script_view import View, softened
+from hpcai.slurm.sbatch_lines import Option
 
 # From this release on slurmd makes the folders of the output that are not there, if it can.
 _MAKES_FOLDERS = (23, 2)

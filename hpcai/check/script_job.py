@@ -10,9 +10,9 @@ from typing import Any
 from hpcai.check import account, price, sizes
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
-from hpcai.check.sbatch_lines import Script
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.limits import Breach, breaches
+from hpcai.slurm.sbatch_lines import Script
 from hpcai.specs.fields import mistakes_of
 from hpcai.specs.job import JobSpec
 from hpcai.specs.slurm_options import slurm_options

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcai.check.bash_values import UNKNOWN, Call, Text
-from hpcai.check.sbatch_lines import PYXIS
+from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.slurm_options import slurm_options
 
 # What starts the program that it is given, and tells nothing else.

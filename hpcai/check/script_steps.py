@@ -13,11 +13,11 @@ from hpcai.check import container, credentials
 from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
-from hpcai.check.sbatch_lines import PYXIS
 from hpcai.check.script_containers import check_options, check_unused
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
+from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.container import is_file
 
 _LAUNCHERS = ("mpirun", "mpiexec", "horovodrun")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hpcai.check.bash_values import UNKNOWN, Call, Text, calls_of
 from hpcai.check.findings import Finding
-from hpcai.check.sbatch_lines import PYXIS, Script, read_script
 from hpcai.check.script_sruns import Step, step_of
+from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
 
 # Commands that make no file that a later one could need.
 _LOOKS = frozenset(

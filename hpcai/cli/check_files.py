@@ -102,8 +102,9 @@ class _Check:
     def _findings(self, file: Path, text: str, overrides: tuple[str, ...]) -> list[Finding]:
         from hpcai.check.cluster import check_cluster
         from hpcai.check.paths import answer_of
-        from hpcai.check.script import check_script, is_script
+        from hpcai.check.script import check_script
         from hpcai.errors import UsageError
+        from hpcai.slurm.sbatch_lines import is_script
         from hpcai.specs.cluster import ClusterSpec
         from hpcai.specs.job import JobSpec
         from hpcai.specs.load import kind_of, open_text

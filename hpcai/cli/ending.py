@@ -25,17 +25,22 @@ def tell_end(run: Run, outcome: Outcome) -> None:
     if outcome.state != "COMPLETED":
         for line in _last_words(run):
             say(f"  | {line}")
-        logs = f"hpcai logs {run.name}" + ("" if _ranks_printed(run) else " --batch")
+        logs = f"hpcai logs {run.name}" + ("" if run.is_bare or _ranks_printed(run) else " --batch")
         again = submit_again(run)
         suggest(f"hpcai why {run.name}", logs, *([f"{again} --follow"] if again else []))
     else:
-        suggest(f"hpcai report {run.name}", f"hpcai logs {run.name}", f"hpcai show {run.name}")
+        report = [] if run.is_bare else [f"hpcai report {run.name}"]
+        suggest(*report, f"hpcai logs {run.name}", f"hpcai show {run.name}")
 
 
 def _last_words(run: Run) -> list[str]:
     """The end of what the last attempt wrote to stderr, else of the batch part's output."""
     from hpcai.runs.tails import reasons, tail
 
+    if run.is_bare:
+        from hpcai.launch.bare import output_of
+
+        return next((lines for path in reversed(output_of(run, None)) if (lines := tail(path, 8))), [])
     attempts = run.attempts()
     number = attempts[-1].number if attempts else 0
     told = [reasons(path, 8) for path in run.paths.logs(number) if path.suffix == ".err"]

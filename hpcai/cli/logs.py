@@ -5,24 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from hpcai.cli.complete import complete_ident
-from hpcai.cli.output import put_bytes, say
-from hpcai.cli.target import Target, client_to_wait_by, find_target
+from hpcai.cli.output import say
+from hpcai.cli.pipes import Pipe
+from hpcai.cli.target import client_to_wait_by, find_target
 
 if TYPE_CHECKING:
     from hpcai.cli.context import Context
     from hpcai.errors import ToolError
+    from hpcai.launch.watch import RunFollower
     from hpcai.runs.record import Run
-    from hpcai.slurm.answers import JobInfo
 
-_CHUNK = 1 << 16
-_READ_EVERY_S = 0.2
-_ASK_EVERY_S = 2.0
+READ_EVERY_S = 0.2
 
 
 @click.command()
@@ -40,7 +38,8 @@ def logs(
     """Print what a job printed.
 
     ID is a Slurm job id, a run's name, experiment/run, or @last; of an array with the number of
-    one task behind it (12_3, @last_3). What a rank wrote to its stdout goes to stdout, what it wrote
+    one task behind it (12_3, @last_3). Of a script of your own, or a job that hpcai did not submit,
+    the files that Slurm names. What a rank wrote to its stdout goes to stdout, what it wrote
     to its stderr to stderr. --batch is of all attempts.
 
     \b
@@ -59,10 +58,18 @@ def logs(
     target = find_target(context, ident, ask_slurm=False)
     if target.run is not None and (tasks := target.run.task_ids()):
         raise _which_task(target.run, tasks)
+    has_choice = (rank, attempt) != (None, None)
     if target.run is None:
-        _print_job(ctx, context, target, follow, has_choice=(rank, attempt) != (None, None))
+        from hpcai.cli.logs_slurm import print_job
+
+        print_job(ctx, context, target, follow, has_choice=has_choice)
+    elif target.run.is_bare:
+        from hpcai.cli.logs_slurm import print_bare
+
+        print_bare(ctx, context, target.run, follow, has_choice=has_choice)
     elif follow:
-        _follow(ctx, context, target.run, _Reader(context, target.run, rank or 0, attempt, batch))
+        follower = follower_of(context, target.run)
+        follow_run(ctx, target.run, follower, _Reader(context, target.run, rank or 0, attempt, batch))
     elif batch:
         _print_batch(context, target.run)
     else:
@@ -105,7 +112,7 @@ def _print_batch(context: Context, run: Run) -> None:
     if not run.paths.batch_log.exists():
         follow = f"`hpcai logs --batch -f {run.name}` prints it as it comes."
         raise _nothing(context, run, f"The batch part of {run.name} has printed nothing", follow)
-    _Pipe(run.paths.batch_log, sys.stdout).copy()
+    Pipe(run.paths.batch_log, sys.stdout).copy()
 
 
 def _attempts(run: Run) -> list[int]:
@@ -132,7 +139,7 @@ def _require_rank(context: Context, run: Run, ranks: list[int], rank: int) -> No
 
     if rank not in ranks:
         raise ToolError(
-            f"{run.name} has no rank {rank}: {_state(context, run)}.",
+            f"{run.name} has no rank {rank}: {state_of(context, run)}.",
             allowed=f"Its ranks are 0 to {ranks[-1]}." if ranks[-1] else "Its only rank is 0.",
         )
 
@@ -140,7 +147,7 @@ def _require_rank(context: Context, run: Run, ranks: list[int], rank: int) -> No
 def _nothing(context: Context, run: Run, what: str, next_step: str) -> ToolError:
     from hpcai.errors import ToolError
 
-    return ToolError(f"{what}: {_state(context, run)}.", next_step=next_step)
+    return ToolError(f"{what}: {state_of(context, run)}.", next_step=next_step)
 
 
 def _say_silent(run: Run, rank: int) -> None:
@@ -148,7 +155,7 @@ def _say_silent(run: Run, rank: int) -> None:
     say(f"hpcai logs --batch {run.name}")
 
 
-def _state(context: Context, run: Run) -> str:
+def state_of(context: Context, run: Run) -> str:
     """How it stands with a run, after its name and a colon."""
     from hpcai.cli.words import ended
     from hpcai.errors import UnreachableError
@@ -163,12 +170,16 @@ def _state(context: Context, run: Run) -> str:
     return f"it {in_words(target.job)}" if target.job else "it has not started"
 
 
-def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> None:
-    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached
-    from hpcai.cli.words import ended
+def follower_of(context: Context, run: Run) -> RunFollower:
     from hpcai.launch.watch import RunFollower
 
-    follower = RunFollower(run, client_to_wait_by(context, run))
+    return RunFollower(run, client_to_wait_by(context, run))
+
+
+def follow_run(ctx: click.Context, run: Run, follower: RunFollower, reader: Reader) -> None:
+    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached
+    from hpcai.cli.words import ended
+
     hopeless, silence = Hopeless(run.name), Silence()
     try:
         snapshot = follower.poll()
@@ -177,7 +188,7 @@ def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> 
             silence.tell(snapshot)
             if snapshot.never_starts:
                 hopeless.tell(snapshot.words)
-            time.sleep(_READ_EVERY_S)
+            time.sleep(READ_EVERY_S)
             snapshot = follower.poll()
         reader.read(snapshot.attempt)
     except KeyboardInterrupt:
@@ -186,6 +197,16 @@ def _follow(ctx: click.Context, context: Context, run: Run, reader: _Reader) -> 
     reader.end()
     say(f"{run.name} {ended(snapshot.outcome)}.")
     ctx.exit(snapshot.outcome.status)
+
+
+class Reader(Protocol):
+    """Prints what a job writes, while it goes on."""
+
+    def read(self, current: int) -> None:
+        """Print what is new; `current` is the attempt that goes on."""
+
+    def end(self) -> None:
+        """Say what there is to say of a job that has ended."""
 
 
 class _Reader:
@@ -198,7 +219,7 @@ class _Reader:
         self._rank = rank
         self._batch = batch
         self._first = attempt and _require_attempt(run, _attempts(run) or [0], attempt)
-        self._pipes: dict[int, list[_Pipe]] = {}
+        self._pipes: dict[int, list[Pipe]] = {}
 
     def read(self, current: int) -> None:
         """Print what is new, of attempts before the current one to their last byte."""
@@ -220,7 +241,7 @@ class _Reader:
         _say_silent(self._run, self._rank)
 
     def _open(self, number: int) -> None:
-        batch_log = [_Pipe(self._run.paths.batch_log, sys.stdout)]
+        batch_log = [Pipe(self._run.paths.batch_log, sys.stdout)]
         self._pipes[number] = batch_log if self._batch else _pipes(self._run, number, self._rank)
 
     def _copy(self) -> None:
@@ -228,75 +249,9 @@ class _Reader:
             pipe.copy()
 
 
-def _pipes(run: Run, number: int, rank: int) -> list[_Pipe]:
+def _pipes(run: Run, number: int, rank: int) -> list[Pipe]:
     paths = run.paths
     return [
-        _Pipe(paths.log(number, rank, "out"), sys.stdout),
-        _Pipe(paths.log(number, rank, "err"), sys.stderr),
+        Pipe(paths.log(number, rank, "out"), sys.stdout),
+        Pipe(paths.log(number, rank, "err"), sys.stderr),
     ]
-
-
-class _Pipe:
-    """Copies a growing file to a stream, each byte once, whatever the bytes are."""
-
-    def __init__(self, path: Path, stream: TextIO | None) -> None:
-        self._path = path
-        self._stream = stream
-        self.offset = 0
-
-    def copy(self) -> None:
-        """Everything new; a file that has shrunk is read again from its begin."""
-        try:
-            with self._path.open("rb") as file:
-                if file.seek(0, 2) < self.offset:
-                    self.offset = 0
-                file.seek(self.offset)
-                while chunk := file.read(_CHUNK):
-                    put_bytes(self._stream, chunk)
-                    self.offset += len(chunk)
-        except FileNotFoundError:
-            return
-
-
-def _print_job(
-    ctx: click.Context, context: Context, target: Target, follow: bool, *, has_choice: bool
-) -> None:
-    """The output file of a job that hpcai did not submit."""
-    from hpcai.errors import ToolError
-
-    job = target.job
-    assert job is not None
-    if has_choice:
-        raise ToolError(
-            f"Job {job.ident} has one output file and no run record that tells its ranks and attempts apart.",
-            next_step=f"hpcai logs {job.ident}",
-        )
-    path = Path(job.stdout) if job.stdout else None
-    if path is None or not (path.exists() or follow):
-        raise ToolError(
-            f"Job {job.ident} has no output file that can be read here: {job.stdout!r}.",
-            next_step=f"hpcai show {job.ident}",
-        )
-    pipe = _Pipe(path, sys.stdout)
-    if follow:
-        _follow_job(ctx, context, job, pipe)
-    pipe.copy()
-
-
-def _follow_job(ctx: click.Context, context: Context, job: JobInfo, pipe: _Pipe) -> None:
-    from hpcai.cli.following import DETACHED, tell_detached
-    from hpcai.launch.ends import outcome_of_job
-
-    next_ask = time.monotonic() + _ASK_EVERY_S
-    try:
-        while (outcome := outcome_of_job(job)) is None:
-            pipe.copy()
-            time.sleep(_READ_EVERY_S)
-            if time.monotonic() >= next_ask:
-                job = context.client.job(job.ident)
-                next_ask = time.monotonic() + _ASK_EVERY_S
-        pipe.copy()
-    except KeyboardInterrupt:
-        tell_detached(f"job {job.ident}", job.ident, "following")
-        ctx.exit(DETACHED)
-    ctx.exit(outcome.status)

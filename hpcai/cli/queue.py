@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,25 @@ def run_of(job: JobInfo) -> Run | None:
     """The run that this job belongs to, or the task of a run; None for a job that hpcai did not submit."""
     from hpcai.runs.record import Run
 
-    if job.command is None:
-        return None
-    script = Path(job.command)
-    if script.name != "script.sbatch" or not (script.parent / "resolved.json").exists():
+    folder = _folder_of(job)
+    if folder is None or not (folder / "resolved.json").exists():
         return None
     # Tasks that wait together are the run's.
-    return Run(script.parent, job.array_task_ids[0] if len(job.array_task_ids) == 1 else None)
+    return Run(folder, job.array_task_ids[0] if len(job.array_task_ids) == 1 else None)
+
+
+def _folder_of(job: JobInfo) -> Path | None:
+    """Where its record should be: beside its script, or, of a bare script, where its comment says."""
+    from hpcai.slurm.submission import run_in
+
+    if job.command is not None and Path(job.command).name == "script.sbatch":
+        return Path(job.command).parent
+    ident = run_in(job.comment)
+    return None if ident is None else _runs_root() / ident
+
+
+@functools.cache
+def _runs_root() -> Path:
+    from hpcai.specs.site import load_site
+
+    return load_site().runs_root

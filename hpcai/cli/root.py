@@ -27,8 +27,13 @@ COMMANDS = {
     "logs": ("logs", "Print what a job printed."),
     "queue": ("queue", "List your jobs."),
     "report": ("report", "Make the report of one or more runs."),
+    "rerun": ("rerun", "Run a job once more, from its record."),
+    "shell": ("shell", "Open a shell in a job that runs."),
     "show": ("show", "Show one job in full."),
-    "submit": ("submit", "Submit a job, or jobs that follow each other, from a YAML file."),
+    "submit": (
+        "submit",
+        "Submit jobs from a YAML file, or a script with #SBATCH lines as it is.",
+    ),
     "vm": ("vm", "What is known of Azure's VM sizes, and what they cost."),
     "why": ("why", "Tell why a job waits, or how it ended."),
 }

@@ -159,6 +159,7 @@ def _of_record(run: Run) -> dict[str, Any]:
     resolved = run.resolved()
     return {
         **facts_of_tasks(run),
+        "rerun_of": run.parent,
         "command": resolved.get("command"),
         "nodes": resolved.get("nodes"),
         "submitted": next((e["time"] for e in run.events() if e.get("event") == "submitted"), None),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +38,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Through Slurm, or as processes of this machine until they end.",
 )
+@click.option(
+    "--shell",
+    is_flag=True,
+    help="Open a shell with the job's resources, container and environment instead of its command.",
+)
 @output_option
 @quiet_option("the names of the runs")
 @click.pass_context
@@ -49,12 +53,14 @@ def submit(
     follow: bool,
     overrides: tuple[str, ...],
     where: Where,
+    shell: bool,
     output: str,
     quiet: bool,
 ) -> None:
-    """Submit a job, or jobs that follow each other, from a YAML file.
+    """Submit jobs from a YAML file, or a script with #SBATCH lines as it is.
 
-    FILE is of `kind: job` or `kind: steps`; `-` is stdin. With steps, all are submitted at once and
+    FILE is of `kind: job` or `kind: steps`, or a script with #SBATCH lines, which goes to sbatch unchanged
+    and takes neither --set nor --where local; `-` is stdin. With steps, all are submitted at once and
     Slurm starts one after the other; --follow stays with each in turn and ends with the first
     bad status. A file with `schedule:` is not submitted now: Slurm's scrontab submits it anew at each
     of its times, until `hpcai cancel FILE`; submitted again, it replaces its schedule.
@@ -70,10 +76,25 @@ def submit(
     for is_given, option in ((follow, "--follow"), (quiet, "--quiet")):
         if dry_run and is_given:
             raise click.UsageError(f"--dry-run submits nothing: {option} does not go with it.")
-    from hpcai.specs.load import kind_of, read
+    if shell:
+        from hpcai.cli import submit_shell
+        from hpcai.cli.submit_steps import Manner
+
+        submit_shell.submit(file, overrides, where, Manner(dry_run, follow, output, quiet))
+        return
+    from hpcai.slurm.sbatch_lines import is_script
+    from hpcai.specs.load import kind_of, read_bytes, text_of
 
     # A pipe can be read once only, and a file that is read again may hold another text.
-    text = read(file)
+    content = read_bytes(file)
+    if is_script(file, content[:2].decode("latin-1")):
+        from hpcai.cli import submit_script
+
+        submit_script.submit(
+            ctx, content, file, overrides, where, submit_script.Manner(dry_run, follow, output, quiet)
+        )
+        return
+    text = text_of(content, file)
     if kind_of(text, str(file)) == "steps":
         from hpcai.cli import submit_steps
 
@@ -81,7 +102,7 @@ def submit(
             ctx, text, file, overrides, where, submit_steps.Manner(dry_run, follow, output, quiet)
         )
         return
-    given = _given(text, file, overrides)
+    given = given_in(text, file, overrides)
     if given.spec.schedule is not None:
         from hpcai.cli import submit_schedule
 
@@ -90,20 +111,26 @@ def submit(
             submit_schedule.tell(given.spec.schedule)
     context = find_context()
     if dry_run:
-        _print_script(given.spec, where, context, output)
+        print_script(given.spec, where, context, output)
         return
     submit_checks.refuse_errors([submit_checks.Given(given.spec, given.document)], file, context, where)
     if given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
-        _run_here(ctx, given, context, output, quiet)
+        from hpcai.cli.submit_local import run_here
+
+        run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
-        run = _submit(given, context)
-        with _named_anyway(run):
-            if follow:
-                _follow(ctx, context, run, output, quiet)
-            else:
-                _tell_submitted(run, output, quiet)
+        tell(ctx, context, interruptible(lambda: _submit(given, context)), follow, output, quiet)
+
+
+def tell(ctx: click.Context, context: Context, run: Run, follow: bool, output: str, quiet: bool) -> None:
+    """What becomes of a job that is in the queue, as it was asked for."""
+    with _named_anyway(run):
+        if follow:
+            _follow(ctx, context, run, output, quiet)
+        else:
+            _tell_submitted(run, output, quiet)
 
 
 def _schedule(
@@ -144,7 +171,7 @@ class _Given(NamedTuple):
         return script.start_here(self.spec, site=context.site, spec_text=self.text, overrides=self.overrides)
 
 
-def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
+def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
     from hpcai.check.marked import with_places
     from hpcai.check.secrets import secrets_in_env
@@ -163,7 +190,6 @@ def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
 
 def _submit(given: _Given, context: Context) -> Run:
     from hpcai.errors import SlurmError
-    from hpcai.launch.script import SubmissionInterrupted
 
     try:
         return given.submit(context)
@@ -171,6 +197,14 @@ def _submit(given: _Given, context: Context) -> Run:
         if error.next_step is None and given.document.origin != "-":
             error.next_step = f"`hpcai check {shlex.quote(given.document.origin)}` tells where in the file."
         raise
+
+
+def interruptible(submit: Callable[[], Run]) -> Run:
+    """The run that was submitted; Ctrl-C ends this command with the job's number, if there is one."""
+    from hpcai.launch.script import SubmissionInterrupted
+
+    try:
+        return submit()
     except SubmissionInterrupted as interrupted:
         say(f"\n{interrupted}")
     except KeyboardInterrupt:
@@ -178,7 +212,8 @@ def _submit(given: _Given, context: Context) -> Run:
     raise click.exceptions.Exit(130)
 
 
-def _print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
+def print_script(spec: JobSpec, where: Where, context: Context, output: str) -> None:
+    """What a dry run leaves on stdout."""
     from hpcai.launch.resolve import preview
 
     rendered = preview(spec, where=where, site=context.site, client=context.slurm)
@@ -222,81 +257,20 @@ def _follow(ctx: click.Context, context: Context, run: Run, output: str, quiet: 
     try:
         outcome = following.follow(run, context.client)
     except following.Detached as left:
-        _emit(run, output, quiet, state=left.state)
+        emit(run, output, quiet, state=left.state)
         raise
-    _tell_end(ctx, run, outcome, output, quiet)
+    tell_end(ctx, run, outcome, output, quiet)
 
 
-class _Ended(Exception):
-    """A signal has asked this command to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class _Endings:
-    """Takes Ctrl-C, SIGTERM and SIGHUP: kept until `heed`, then the first raises _Ended.
-
-    In the middle of a start they would leave processes behind. One that was ignored before (nohup) stays so.
-    """
-
-    def __init__(self) -> None:
-        self._asked: int | None = None
-        self._is_heeding = False
-        every = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        self._before = {one: handler for one, handler in every.items() if handler is not signal.SIG_IGN}
-
-    def __enter__(self) -> _Endings:
-        for number in self._before:
-            signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def heed(self) -> None:
-        """From here on, and for what came before."""
-        self._is_heeding = True
-        if self._asked is not None:
-            raise _Ended(self._asked)
-
-    def _take(self, number: int, _: object) -> None:
-        # A terminal that closes may be followed by a SIGTERM: processes that are being ended need no more.
-        if self._asked is None:
-            self._asked = number
-            if self._is_heeding:
-                raise _Ended(number)
-
-
-def _run_here(ctx: click.Context, given: _Given, context: Context, output: str, quiet: bool) -> None:
-    # Imported before the start: between the two, Ctrl-C would leave processes behind.
-    from hpcai.cli import following
-
-    with _Endings() as endings, given.start_here(context) as started:
-        if quiet:
-            put(started.run.name)
-        try:
-            endings.heed()
-            outcome = following.follow_local(started)
-        except _Ended as asked:
-            started.stop()
-            say(f"\n{started.run.name} was ended.")
-            _emit(started.run, output, quiet, state="CANCELLED", cause="cancelled")
-            raise click.exceptions.Exit(128 + asked.number) from None
-    _tell_end(ctx, started.run, outcome, output, quiet)
-
-
-def _tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
+def tell_end(ctx: click.Context, run: Run, outcome: Outcome, output: str, quiet: bool) -> None:
     from hpcai.cli import arrays, ending
 
     (arrays if run.task_ids() else ending).tell_end(run, outcome)
-    _emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
+    emit(run, output, quiet, state=outcome.state, cause=outcome.cause, exit_status=outcome.status)
     ctx.exit(outcome.status)
 
 
-def _emit(
+def emit(
     run: Run,
     output: str,
     quiet: bool,

@@ -54,7 +54,7 @@ def client_of(context: Context, run: Run | None) -> SlurmClient | None:
     Raises ToolError where there is no Slurm, and for a run whose job is not known.
     """
     from hpcai.errors import ToolError
-    from hpcai.slurm.client import IN_DOUBT
+    from hpcai.slurm.submission import IN_DOUBT
 
     if run is not None and run.is_local:
         return None

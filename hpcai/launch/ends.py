@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from hpcai.errors import NotFoundError
 from hpcai.runs.attempts import Cause, RunAttempt
@@ -228,7 +230,13 @@ def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
     except NotFoundError:
         return []
     # Where Slurm began to count anew, this number is another job's.
-    return jobs if jobs[0].is_of(run.paths.script) else []
+    return jobs if is_job_of(run, jobs[0]) else []
+
+
+def is_job_of(run: Run, job: JobInfo) -> bool:
+    """Whether this is the run's job, by its script or by the mark in its comment."""
+    mark = run.mark
+    return job.is_of(run.paths.script) or (mark is not None and mark in (job.comment or ""))
 
 
 def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
@@ -249,6 +257,7 @@ def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
             cause,
             end=job.end_time,
             job_id=job.job_id,
+            more=_told_by_slurm_alone(run, job),
         )
 
 
@@ -261,10 +270,18 @@ def _or_evicted(run: Run, attempt: int, cause: Cause) -> Cause:
     return "evicted" if any(line.get("type") in _EVICTIONS for line in told) else cause
 
 
+def _told_by_slurm_alone(run: Run, job: JobInfo) -> dict[str, object]:
+    """Of a bare script: when and where it ran, and where its output lies."""
+    if not run.is_bare:
+        return {}
+    where = {"start": job.start_time, "node_list": job.node_list}
+    return {**where, "stdout": job.stdout, "stderr": job.stderr}
+
+
 def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: SlurmClient) -> None:
     attempts = {attempt.number: attempt for attempt in run.attempts() if attempt.job_id == job.job_id}
     starts = {number: attempt.start for number, attempt in attempts.items() if attempt.start is not None}
-    log = end_of(run.paths.batch_log)
+    log = end_of(Path(job.stderr or job.stdout or os.devnull) if run.is_bare else run.paths.batch_log)
     words = words_by_attempt(last_words("\n".join(log.lines) if log else "", job.job_id), starts)
     for number in numbers:
         attempt = attempts.get(number, RunAttempt(number))
@@ -272,7 +289,9 @@ def _record_requeued(run: Run, job: JobInfo, numbers: Sequence[int], client: Slu
         nodes = client.nodes(attempt.node_list) if attempt.node_list and last_word is None else []
         is_down = any(node.is_down for node in nodes)
         evidence = Evidence(last_word, is_down, attempt.exit_status, attempt.noted)
-        cause = _or_evicted(run, number, cause_of_requeue(evidence))
+        # The output of a bare script begins anew with each attempt: there, all that is known is that.
+        told = (last_word or "requeued") if run.is_bare else cause_of_requeue(evidence)
+        cause = _or_evicted(run, number, told)
         # A requeue is a new submission for Slurm.
         end = said_at or (job.submit_time if number == job.restarts - 1 else None)
         run.append_end(

@@ -11,6 +11,7 @@ from typing import Any
 from hpcai.launch.ends import Outcome
 from hpcai.runs.jsonl import Record, instant_of
 from hpcai.runs.metrics import MARK_PREFIX, Value
+from hpcai.runs.record import BARE
 from hpcai.slurm import reasons
 from hpcai.slurm.answers import JobInfo
 
@@ -158,6 +159,7 @@ class RunState:
 
     nodes: int = 1
     data_sets: int = 0
+    is_bare: bool = False
     submitted: float | None = None
     job: JobInfo | None = None
     outcome: Outcome | None = None
@@ -172,6 +174,7 @@ class RunState:
         return cls(
             nodes=int(resolved.get("nodes", 1)),
             data_sets=len(resolved.get("data", ())),
+            is_bare=resolved.get("kind") == BARE,
         )
 
     def feed_attempts(self, records: Iterable[Record]) -> None:
@@ -243,7 +246,7 @@ class RunState:
             state=job.state if job else None,
             reason=job.reason if job else None,
             never_starts=job is not None and reasons.never_starts(job),
-            since=seen.start if seen else self.submitted,
+            since=seen.start if seen else self._since,
             attempt=number,
             node_list=seen.node_list if seen else (job.node_list if job else None),
             nodes=self.nodes,
@@ -264,12 +267,20 @@ class RunState:
             silent_s=silent_s,
         )
 
+    @property
+    def _since(self) -> float | None:
+        is_running = self.is_bare and self.job is not None and self.job.state == "RUNNING"
+        return self.job.start_time if is_running and self.job else self.submitted
+
     def _phase(self, seen: AttemptSeen | None, training: _Training) -> str:
         if self.outcome is not None:
             return "ended"
         state = self.job.state if self.job else None
         if state == "COMPLETING" or (seen is not None and seen.end is not None):
             return "ending"
+        if seen is None and self.is_bare and state == "RUNNING":
+            # Nothing of ours runs there that would tell more.
+            return "running"
         if seen is None:
             return {None: "submitted", "RUNNING": "starting", "CONFIGURING": "starting"}.get(state, "waiting")
         if self.data_sets and seen.staged is None:

@@ -17,10 +17,11 @@ from hpcai.render.job import render_job
 from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.arrays import array_breaches
-from hpcai.slurm.client import IN_DOUBT, SlurmClient, SubmissionInDoubt
+from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
+from hpcai.slurm.submission import IN_DOUBT, SubmissionCutOff, SubmissionInDoubt, new_mark
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
 
@@ -45,23 +46,24 @@ def submit(
     client: SlurmClient | None = None,
     spec_text: str | None = None,
     overrides: Sequence[str] = (),
+    parent: Run | None = None,
 ) -> Run:
     """The record of a job that now waits in the queue, or, with where="local", that has ended.
 
     `spec_text` is what the record keeps as the author's own file, default: the spec itself; `overrides`
-    are what the caller has laid over that text to get the spec.
+    are what the caller has laid over that text to get the spec; `parent` is the run that it repeats.
     When Slurm refuses, no record stays.
     Raises SlurmError, UnreachableError, NotFoundError, RenderError, StageError.
     """
     if where == "local":
-        started = start_here(spec, site=site, spec_text=spec_text, overrides=overrides)
+        started = start_here(spec, site=site, spec_text=spec_text, overrides=overrides, parent=parent)
         with started:
             started.wait()
         return started.run
     client = client or SlurmClient()
     resolved = resolve(spec, site, client=client)
     refuse_hopeless(resolved.spec, client)
-    return hand_over(resolved, client, site, spec_text, overrides)
+    return hand_over(resolved, client, site, spec_text, overrides, parent)
 
 
 def hand_over(
@@ -70,10 +72,11 @@ def hand_over(
     site: Site | None = None,
     spec_text: str | None = None,
     overrides: Sequence[str] = (),
+    parent: Run | None = None,
 ) -> Run:
     """The record of a job that Slurm has accepted; when Slurm refuses, no record stays."""
     secrets.sweep(resolved.own_secrets, client)
-    run = create_record(resolved, "slurm", site, spec_text, overrides)
+    run = create_record(resolved, "slurm", site, spec_text, overrides, parent)
     submit_run(run, resolved, client)
     return run
 
@@ -84,14 +87,16 @@ def start_here(
     site: Site | None = None,
     spec_text: str | None = None,
     overrides: Sequence[str] = (),
+    parent: Run | None = None,
 ) -> local.LocalJob:
     """The job as processes of this machine, running; the caller waits for its end or ends it."""
     resolved = resolve(spec, site, where="local")
-    run = create_record(resolved, "local", site, spec_text, overrides)
+    run = create_record(resolved, "local", site, spec_text, overrides, parent)
     try:
         return local.start(run, without=secrets.taken(spec))
     except HpcaiError:
-        _remove(run, resolved)
+        secrets.forget(resolved, run)
+        _remove(run)
         raise
 
 
@@ -118,6 +123,7 @@ def create_record(
     site: Site | None = None,
     spec_text: str | None = None,
     overrides: Sequence[str] = (),
+    parent: Run | None = None,
 ) -> Run:
     """The record of a job that is about to be submitted, its script in it.
 
@@ -131,7 +137,7 @@ def create_record(
     refuse_missing_data(resolved, where)
     secrets.refuse_missing(resolved.spec)
     spec, root = resolved.spec, (site or load_site()).runs_root
-    resolved, noted = code.kept(resolved, root.absolute() / spec.experiment)
+    resolved, noted = code.kept(resolved, root.absolute() / spec.experiment, parent)
 
     def script(run_dir: Path) -> str:
         return render_job(resolved, run_dir, where=where)
@@ -145,6 +151,7 @@ def create_record(
         resolved=resolved.to_json(),
         script=script,
         code=noted,
+        parent=parent,
     )
     try:
         secrets.keep(resolved, run)
@@ -171,38 +178,55 @@ def submit_run(
     `when_accepted` gets the id first, also of a job that its record then cannot tell. A record whose job
     never came to be is taken away, so that no list shows a run that is none.
     """
-    job_id = None
+
+    def ask(mark: str) -> int:
+        return client.submit(run.paths.script, without=secrets.taken(job.spec), mark=mark)
+
+    return submit_to(run, ask, when_accepted=when_accepted, forget=lambda: secrets.forget(job, run))
+
+
+def submit_to(
+    run: Run,
+    ask: Callable[[str], int],
+    *,
+    when_accepted: Callable[[int], None] = lambda _: None,
+    forget: Callable[[], None] = lambda: None,
+) -> int:
+    """The same for `ask`, which gets the mark of the submission; `forget` takes away what lies elsewhere."""
+    job_id, mark = None, new_mark(run.ident)
     try:
-        job_id = client.submit(run.paths.script, without=secrets.taken(job.spec))
+        job_id = ask(mark)
         when_accepted(job_id)
-        run.append_event("submitted", job_id=job_id, where="slurm")
+        run.append_event("submitted", job_id=job_id, where="slurm", mark=mark)
     except SubmissionInDoubt:
-        run.append_event("submission_in_doubt")
+        run.append_event("submission_in_doubt", mark=mark)
         raise
     except HpcaiError as error:
         if job_id is not None:
             what = f"{run.name} is job {job_id}, which its record does not tell: {error.what}"
             raise StageError(what, next_step=f"hpcai cancel {job_id}") from error
-        _remove(run, job)
+        forget()
+        _remove(run)
         raise
     except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, SubmissionCutOff):
+            job_id = interrupt.job_id
         # Nor may a second Ctrl-C hide that there is a job.
         with suppress(KeyboardInterrupt, HpcaiError):
-            _note_interrupt(run, job_id)
+            _note_interrupt(run, job_id, mark)
         raise SubmissionInterrupted(run, job_id) from interrupt
     return job_id
 
 
-def _note_interrupt(run: Run, job_id: int | None) -> None:
+def _note_interrupt(run: Run, job_id: int | None, mark: str) -> None:
     if job_id is None:
-        # sbatch got the Ctrl-C too, perhaps after Slurm had accepted the job.
-        run.append_event("submission_in_doubt")
+        # sbatch was ended too, perhaps after Slurm had accepted the job.
+        run.append_event("submission_in_doubt", mark=mark)
     else:
-        run.append_event("submitted", job_id=job_id, where="slurm")
+        run.append_event("submitted", job_id=job_id, where="slurm", mark=mark)
 
 
-def _remove(run: Run, job: ResolvedJob) -> None:
-    secrets.forget(job, run)
+def _remove(run: Run) -> None:
     shutil.rmtree(run.path, ignore_errors=True)
     with suppress(OSError):
         run.path.parent.rmdir()

@@ -41,14 +41,14 @@ def render_job(
     _check(job, run_dir, where)
     stash = stash_of_job(job, run_dir)
     gloo = spec.launcher == "horovod" and spec.horovod_controller == "gloo"
-    contained = _container(job, run_dir, steps=2 if gloo else 1, asks=asks)
+    inside = contained(job, run_dir, steps=2 if gloo else 1, asks=asks)
     recorded = run_dir is not None or where == "local"
     retry = spec.retry if recorded else None
     signal, told = _signal(spec, where)
     relayed = recorded or bool(spec.secrets) or told is not None
     return render(
         "sbatch/job.sh.j2",
-        **contained,
+        **inside,
         job=spec,
         recorded=recorded,
         retry=retry,
@@ -56,12 +56,12 @@ def render_job(
         signal=signal,
         told=told,
         told_number=signals.Signals[f"SIG{told}"].value if told else None,
-        needs_here=recorded or bool(contained["pyxis"] or spec.data) or _names(spec, "HPCAI_SCRATCH"),
+        needs_here=recorded or bool(inside["pyxis"] or spec.data) or _names(spec, "HPCAI_SCRATCH"),
         needs_python=recorded or gloo or bool(spec.data) or _names(spec, "HPCAI_PYTHON", "torchrun"),
         # One task of an array has the number of them all.
         this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
         step="hpcai_step " if relayed else "",
-        ends=bool(spec.teardown or contained["leaves"] or retry or stash),
+        ends=bool(spec.teardown or inside["leaves"] or retry or stash),
         env=_env(spec),
         asks=asks,
         where=where,
@@ -77,7 +77,7 @@ def render_job(
         stash=stash,
         launcher="gloo" if gloo else spec.launcher,
         mpi=spec.needs_pmix,
-        heredoc=_heredoc(spec),
+        heredoc=heredoc_of(spec),
         ports=TENSORFLOW_PORTS,
         acr_user=container.ACR_USER,
         teardown_s=TEARDOWN_S,
@@ -228,7 +228,7 @@ def _env(job: JobSpec) -> dict[str, str]:
     return {"HOROVOD_CONTROLLER": controller, "HOROVOD_CPU_OPERATIONS": controller, **job.env}
 
 
-def _container(
+def contained(
     job: ResolvedJob, run_dir: Path | None, *, steps: int, asks: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the templates say of a container; `steps` of the job enter it."""
@@ -261,7 +261,7 @@ def _container(
     }
 
 
-def _heredoc(spec: JobSpec) -> str:
+def heredoc_of(spec: JobSpec) -> str:
     """A word that ends a here-document and is no line of the text inside it."""
     lines = {line for command in (*spec.setup, *spec.teardown) for line in command.splitlines()}
     word = "END"

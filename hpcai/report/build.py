@@ -77,12 +77,12 @@ def _replace(path: Path, text: str | None) -> None:
         raise StageError(f"{str(path)!r} cannot be removed: {error.strerror}.") from error
 
 
-def _links(facts: Sequence[RunFacts], out_dir: Path) -> list[tuple[str, str, str]]:
-    """Each run's label with the ways from the report's folder to its spec and its script."""
+def _links(facts: Sequence[RunFacts], out_dir: Path) -> list[tuple[str, str | None, str]]:
+    """Each run's label with the ways from the report's folder to its spec, if it has one, and its script."""
     return [
         (
             run.label,
-            os.path.relpath(run.run.paths.spec, out_dir),
+            None if run.run.is_bare else os.path.relpath(run.run.paths.spec, out_dir),
             os.path.relpath(run.run.paths.script, out_dir),
         )
         for run in facts

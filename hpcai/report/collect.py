@@ -119,7 +119,7 @@ def _facts(run: Run, label: str) -> RunFacts:
         end_to_end_images_per_s=_end_to_end(waterfall),
         transfers=_transfers(run),
         environment=environment,
-        spec_text=_read_text(run.paths.spec, problems),
+        spec_text="" if run.is_bare else _read_text(run.paths.spec, problems),
         script_text=_read_text(run.paths.script, problems),
         last_words=_last_words(run, waterfall),
         problems=tuple(problems),

@@ -46,7 +46,7 @@ def render_html(page: Page) -> str:
     return _render("report.html.j2", page)
 
 
-def render_markdown(page: Page, links: Sequence[tuple[str, str, str]]) -> str:
+def render_markdown(page: Page, links: Sequence[tuple[str, str | None, str]]) -> str:
     """Markdown as GitHub reads it; its figures are figures/<name>.svg.
 
     `links` are each run's label, spec and script: the files lie beside it and need not be in it.

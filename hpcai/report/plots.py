@@ -217,7 +217,8 @@ def waterfall(facts: Sequence[RunFacts]) -> Plot | None:
     axes.set_title(title)
     axes.set_yticks(range(len(rows)), [_row_label(run, course) for run, course in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, longest_s / unit.seconds * 1.16)
+    # Slurm tells whole seconds: a script may have taken none.
+    axes.set_xlim(0, (longest_s / unit.seconds or 1) * 1.16)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)

@@ -91,7 +91,7 @@ def _add_end(found: dict[tuple[int | None, int], RunAttempt], record: Record) ->
     key = fitting[0] if fitting else (job_id, number)
     attempt = found.get(key) or RunAttempt(number, job_id=job_id)
     state, cause = record.get("state"), record.get("cause")
-    exit_status = _integer(record, "exit_status")
+    exit_status, nodes = _integer(record, "exit_status"), record.get("node_list")
     found[key] = replace(
         attempt,
         state=state if isinstance(state, str) else None,
@@ -99,6 +99,8 @@ def _add_end(found: dict[tuple[int | None, int], RunAttempt], record: Record) ->
         exit_status=exit_status if exit_status is not None else attempt.exit_status,
         signal=_integer(record, "signal"),
         end=attempt.end if attempt.end is not None else instant_of(record, "end"),
+        start=attempt.start if attempt.start is not None else instant_of(record, "start"),
+        node_list=attempt.node_list or (nodes if isinstance(nodes, str) else None),
     )
 
 

@@ -25,6 +25,17 @@ def write_text(path: Path, text: str) -> None:
         raise jsonl.cannot_write(path, error) from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put a file in a folder that is not yet a run's, byte by byte as it is.
+
+    Raises StageError when it cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise jsonl.cannot_write(path, error) from error
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put a JSON object in place, with `schema_version` first.
 

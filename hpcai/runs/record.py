@@ -20,6 +20,8 @@ from hpcai.runs.metrics import Mark, Series
 from hpcai.runs.paths import RunPaths
 from hpcai.units import parse_array
 
+# The kind of a run whose job is a script of the user's own.
+BARE = "script"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -60,6 +62,14 @@ class Run:
             return ()
         return tuple(parse_array(array)[0]) if isinstance(array, str) else ()
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether its job is a script of the user's own: Slurm alone tells of its attempts and its output."""
+        try:
+            return self.resolved().get("kind") == BARE
+        except StageError:
+            return False
+
     def of_task(self, task: int) -> Run:
         """One task of this run, which is an array."""
         return Run(self.path, task)
@@ -82,6 +92,20 @@ class Run:
         started = [line.get("job_id") for line in jsonl.read(self.paths.attempts)] if asks else []
         known = [job_id for job_id in submitted or started if isinstance(job_id, int)]
         return known[-1] if known else None
+
+    @property
+    def mark(self) -> str | None:
+        """What stands in its job's comment; None in older records."""
+        marks = [event.get("mark") for event in self.events() if event.get("event") == "submitted"]
+        return marks[-1] if marks and isinstance(marks[-1], str) else None
+
+    @property
+    def parent(self) -> str | None:
+        """The run that it repeats, experiment/run; None for one that repeats none."""
+        told = next(
+            (event.get("parent") for event in self.events() if event.get("event") == "rerun_of"), None
+        )
+        return told if isinstance(told, str) else None
 
     @property
     def is_local(self) -> bool:
@@ -149,11 +173,13 @@ class Run:
         *,
         end: float | None = None,
         job_id: int | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         """Note what Slurm says of an attempt's end; the last line of an attempt counts.
 
         `end` is when Slurm says it ended: an attempt whose node died did not write that itself.
         `job_id` is the number that the attempt knows itself by, default: the run's.
+        `more` is what nobody else tells of a bare script's attempt.
         Raises StageError when it cannot be written, ValueError for a cause that is none.
         """
         if cause not in CAUSES:
@@ -169,6 +195,7 @@ class Run:
                 "signal": signal,
                 "cause": cause,
                 "end": end,
+                **(more or {}),
                 "time": time.time(),
             },
         )
@@ -186,15 +213,18 @@ def create_run(
     experiment: str,
     name: str,
     *,
-    spec_text: str,
+    spec_text: str | None,
     overrides: Sequence[str] = (),
     resolved: Mapping[str, Any],
-    script: str | Callable[[Path], str],
+    script: str | bytes | Callable[[Path], str],
     code: Callable[[RunPaths], None] | None = None,
+    parent: Run | None = None,
 ) -> Run:
     """A new run named <name>-<UTC time>; `script` may be a function of the run's folder.
 
-    `overrides` are what was laid over the spec's text, such as `nodes=4`; `code` notes what code it runs.
+    `spec_text` None: a bare script, whose job knows nothing of the record.
+    `overrides` are what was laid over the spec's text, such as `nodes=4`; `code` notes what code it runs;
+    `parent` is the run that it repeats.
     Either the whole record stands or nothing of it.
     Raises UsageError for a name that cannot be a folder, StageError when the folder cannot be written,
     and what `script` raises.
@@ -205,6 +235,8 @@ def create_run(
     try:
         if code is not None:
             code(run.paths)
+        if parent is not None:
+            run.append_event("rerun_of", parent=parent.ident)
         _fill(run, spec_text, overrides, resolved, script)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -240,18 +272,23 @@ def _make_folder(parent: Path, name: str) -> Path:
 
 def _fill(
     run: Run,
-    spec_text: str,
+    spec_text: str | None,
     overrides: Sequence[str],
     resolved: Mapping[str, Any],
-    script: str | Callable[[Path], str],
+    script: str | bytes | Callable[[Path], str],
 ) -> None:
-    try:
-        for folder in run.paths.folders():
-            folder.mkdir()
-    except OSError as error:
-        raise jsonl.cannot_write(run.path, error) from error
-    files.write_text(run.paths.spec, spec_text)
-    files.write_text(run.paths.script, script if isinstance(script, str) else script(run.path))
+    if spec_text is not None:
+        try:
+            for folder in run.paths.folders():
+                folder.mkdir()
+        except OSError as error:
+            raise jsonl.cannot_write(run.path, error) from error
+        files.write_text(run.paths.spec, spec_text)
+    content = script(run.path) if callable(script) else script
+    if isinstance(content, bytes):
+        files.write_bytes(run.paths.script, content)
+    else:
+        files.write_text(run.paths.script, content)
     run.append_event("created", hpcai=__version__, overrides=list(overrides))
     # Last, because a folder is a run once this file stands.
     files.write_json(run.paths.resolved, resolved)

@@ -46,7 +46,7 @@ class JobInfo:
     array_task_id: str | None = None
     restarts: int = 0
     requeue: bool | None = None
-    # Only `scontrol show job` tells them: None in a list of many jobs.
+    # These, and stderr, only `scontrol show job` tells: None in a list of many jobs.
     exit_status: int | None = None
     signal: int | None = None
     submit_time: float | None = None
@@ -58,6 +58,7 @@ class JobInfo:
     command: str | None = None
     workdir: str | None = None
     stdout: str | None = None
+    stderr: str | None = None
     comment: str | None = None
     dependency: str | None = None
     told: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

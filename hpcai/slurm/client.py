@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,8 +27,8 @@ from hpcai.slurm.answers import (
     NodeInfo,
     PartitionInfo,
 )
-from hpcai.slurm.environment import for_submission
-from hpcai.slurm.failures import NO_CONFIG, NOT_ARRIVED, failure
+from hpcai.slurm.environment import for_submission, script_text
+from hpcai.slurm.failures import NO_CONFIG, failure
 from hpcai.slurm.plugstack import pyxis_version
 from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
@@ -40,18 +40,11 @@ T = TypeVar("T")
 TIMEOUT_S = 120.0
 ATTEMPTS = 2
 PAUSE_S = 1.0
+# So long Slurm may take to begin with a request whose sender has gone: its default MessageTimeout.
+SETTLE_S = 10.0
 
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
 _MINE = (*_SQUEUE, "--states=all", "--me")
-# What to say of a submission whose answer never came.
-IN_DOUBT = {
-    "allowed": "Slurm may have accepted the job all the same.",
-    "next_step": "`squeue --me` tells once Slurm answers; submit again if the job is not there.",
-}
-
-
-class SubmissionInDoubt(UnreachableError):
-    """sbatch got no answer, and it could not be found out whether the job was accepted."""
 
 
 class SlurmClient:
@@ -68,34 +61,49 @@ class SlurmClient:
         attempts: int = ATTEMPTS,
         pause_s: float = PAUSE_S,
         timeout_s: float = TIMEOUT_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self.environ = dict(os.environ if environ is None else environ)
         self._attempts = attempts
         self._pause_s = pause_s
         self._timeout_s = timeout_s
+        self.settle_s = settle_s
 
-    def submit(self, script: Path, *, args: Sequence[str] = (), without: Collection[str] = ()) -> int:
-        """The id of the job that now waits in the queue. The script's path must be of this job alone.
+    def submit(
+        self,
+        script: Path | bytes,
+        *,
+        args: Sequence[str] = (),
+        without: Collection[str] = (),
+        mark: str | None = None,
+        as_is: bool = False,
+        workdir: Path | None = None,
+    ) -> int:
+        """The id of the job that now waits in the queue.
 
         Slurm keeps the environment of a submission for the job: `without` are variables that it must not get.
+        A script without a file is its bytes, which sbatch reads from its stdin. One of the user's own goes
+        there `as_is`: SBATCH_* variables change it as sbatch would have it, and its path may be of many jobs.
+        sbatch works in `workdir`, and so does the job unless it says otherwise.
 
-        A job is never submitted twice: when sbatch got no answer, Slurm is asked for a job of this script
-        before sbatch is asked again. Raises SubmissionInDoubt when that cannot be found out.
+        A job is never submitted twice: it bears `mark` (default: a new one) in its comment, behind the
+        author's own, and when sbatch got no answer, Slurm is asked for a job with that mark before sbatch
+        is asked again; also for a job of this script, whose path is of one job alone.
+        Raises SubmissionInDoubt when it cannot be found out whether there is a job.
         """
-        submission = _Submission(self, script, ["sbatch", "--parsable", *args, str(script)], without)
+        from hpcai.slurm.submission import Submission, new_mark
+
+        mark = mark or new_mark()
         try:
-            return self._with_retries(submission.attempt)
-        except UnreachableError as error:
-            if not submission.in_doubt:
-                raise
-            raise SubmissionInDoubt(f"sbatch got no answer: {error.what}", **IN_DOUBT) from error
+            return Submission(self, script, tuple(args), without, mark, as_is, workdir).submit()
         finally:
             self._shared.forget()
 
     def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
         """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
         argv = ["sbatch", "--test-only", *args, str(script)]
-        done = self._with_retries(lambda: self.run_sbatch(argv, script))
+        environ = for_submission(self.environ, script_text(script))
+        done = self._with_retries(lambda: self._run(argv, env=environ))
         try:
             return parse.expected_start(done.stderr)
         except ValueError as error:
@@ -153,6 +161,14 @@ class SlurmClient:
     def cancel(self, ident: str) -> None:
         """Ask Slurm to end a job, a whole array, or a task of one; it ends soon after."""
         self._with_retries(lambda: self._run(["scancel", ident]))
+        self._shared.forget()
+
+    def requeue(self, ident: str) -> None:
+        """Ask Slurm to put a job back into the queue under its own number.
+
+        Without retry: it may run again by then. Raises SlurmError, with Slurm's own words, when it refuses.
+        """
+        self._run(["scontrol", "requeue", ident])
         self._shared.forget()
 
     def partitions(self) -> list[PartitionInfo]:
@@ -257,19 +273,17 @@ class SlurmClient:
         """The same Slurm, asked once, and given up on after so many seconds."""
         return SlurmClient(self.environ, attempts=1, timeout_s=timeout_s)
 
-    def run_sbatch(self, argv: Sequence[str], script: Path, without: Collection[str] = ()) -> shell.Completed:
-        """One call of sbatch for a script of ours, without retry, and without these variables."""
-        try:
-            text = script.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            # sbatch tells what is wrong with it.
-            text = ""
-        environ = for_submission(self.environ, text)
-        return self._run(argv, env={name: environ[name] for name in environ if name not in without})
+    def run_sbatch(
+        self, argv: Sequence[str], environ: Mapping[str, str], *, stdin: bytes | None, workdir: Path | None
+    ) -> shell.Completed:
+        """One call of sbatch in this environment, however it ended, without retry."""
+        self._require_config()
+        with _slurm_is_here(argv[0]):
+            return shell.run_alone(argv, timeout_s=self._timeout_s, env=environ, cwd=workdir, stdin=stdin)
 
-    def jobs_without_retry(self) -> list[JobInfo]:
-        """This user's jobs, the ended ones too, from one call of squeue."""
-        return parse.jobs_of_squeue(self._run(_MINE).stdout)
+    def ask_once(self, argv: Sequence[str]) -> str:
+        """What one of Slurm's commands prints that only asks; without retry."""
+        return self._run(argv).stdout
 
     def my_jobs(self, *, since: float, only: str | None = None) -> tuple[float, list[JobInfo]]:
         """When squeue was asked, at `since` (UTC s) or later, and this user's jobs, the ended ones too.
@@ -300,12 +314,14 @@ class SlurmClient:
             try:
                 return call()
             except UnreachableError as error:
-                pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-                LOG.warning(
-                    "%s Asking again in %.1f s (%d of %d).", error.what, pause_s, attempt + 1, self._attempts
-                )
-                time.sleep(pause_s)
+                self.pause(error, attempt, self._attempts)
         return call()
+
+    def pause(self, error: UnreachableError, attempt: int, attempts: int) -> None:
+        """Waits before the next of several attempts, longer each time, and tells why."""
+        pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+        LOG.warning("%s Asking again in %.1f s (%d of %d).", error.what, pause_s, attempt + 1, attempts)
+        time.sleep(pause_s)
 
     def _require_config(self) -> None:
         """Raises SlurmError where SLURM_CONF leads nowhere: its commands would wait there for a minute."""
@@ -317,13 +333,8 @@ class SlurmClient:
 
     def _run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> shell.Completed:
         self._require_config()
-        try:
+        with _slurm_is_here(argv[0]):
             done = shell.run(argv, timeout_s=self._timeout_s, env=env or self._query_environ(), check=False)
-        except shell.ProgramMissing as error:
-            raise shell.ProgramMissing(
-                f"{argv[0]!r} is not on PATH: this machine has no Slurm.",
-                next_step="Go to the cluster's login node; `hpcai local up` starts a Slurm here.",
-            ) from error
         if done.status != 0:
             raise failure(done)
         return done
@@ -336,32 +347,15 @@ class SlurmClient:
         return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
 
-@dataclass
-class _Submission:
-    """One job on its way into the queue, perhaps over several calls of sbatch."""
-
-    client: SlurmClient
-    script: Path
-    argv: Sequence[str]
-    without: Collection[str] = ()
-    in_doubt: bool = False
-
-    def attempt(self) -> int:
-        accepted = self._accepted() if self.in_doubt else None
-        if accepted is not None:
-            return accepted
-        try:
-            return parse.job_id_of_sbatch(self.client.run_sbatch(self.argv, self.script, self.without).stdout)
-        except UnreachableError as error:
-            never_began = isinstance(error, shell.NoRoomToStart) or NOT_ARRIVED.search(error.what)
-            self.in_doubt = self.in_doubt or not never_began
-            raise
-        except ValueError as error:
-            raise SlurmError(f"sbatch did not name the job: {error}.") from error
-
-    def _accepted(self) -> int | None:
-        jobs = self.client.jobs_without_retry()
-        return max((job.job_id for job in jobs if job.is_of(self.script)), default=None)
+@contextmanager
+def _slurm_is_here(program: str) -> Iterator[None]:
+    try:
+        yield
+    except shell.ProgramMissing as error:
+        raise shell.ProgramMissing(
+            f"{program!r} is not on PATH: this machine has no Slurm.",
+            next_step="Go to the cluster's login node; `hpcai local up` starts a Slurm here.",
+        ) from error
 
 
 def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:

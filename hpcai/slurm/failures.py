@@ -10,12 +10,15 @@ from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
 _NO_ANSWER = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were transmitted"
     r"|Communication connection failure|temporarily unable to accept|Transport endpoint is not connected"
-    r"|slurm_persist_conn|Resource temporarily unavailable",
+    r"|slurm_persist_conn|Resource temporarily unavailable|standby mode|Connection (timed out|reset by peer)"
+    r"|Message (send|receive) failure|Unexpected message received|Broken pipe|No route to host"
+    r"|Network is unreachable",
     re.IGNORECASE,
 )
 # With these the job cannot have been accepted: the request never arrived.
-NOT_ARRIVED = re.compile(
-    r"connect failure|Connection refused|temporarily unable to accept|Resource temporarily unavailable",
+_NOT_ARRIVED = re.compile(
+    r"connect failure|Connection refused|temporarily unable to accept|Resource temporarily unavailable"
+    r"|standby mode|No route to host|Network is unreachable",
     re.IGNORECASE,
 )
 _NO_CONFIG = re.compile(
@@ -47,6 +50,11 @@ _ADVICE = (
 def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
     """The error of a command of Slurm's that ended with another status than 0."""
     words = _words_of(done)
+    if done.status < 0:
+        return UnreachableError(
+            f"{done.program} was killed by signal {-done.status} before it had an answer.",
+            next_step="Try again; `ulimit -a` shows what this user may have.",
+        )
     if _NO_CONFIG.search(done.stderr):
         # Every command says the same of it.
         is_broken = "parsing error" in words.lower()
@@ -63,10 +71,22 @@ def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundErr
     return SlurmError(f"{done.program} refused: {words}.", next_step=advice)
 
 
+def never_arrived(stderr: str) -> bool:
+    """Whether all that a command of Slurm's said tells that its request did not reach slurmctld.
+
+    sbatch asks again by itself: a line of an earlier try says nothing about the last.
+    """
+    lines = [line for line in stderr.splitlines() if _NO_ANSWER.search(line)]
+    return bool(lines) and all(_NOT_ARRIVED.search(line) for line in lines)
+
+
 def _words_of(done: shell.Completed) -> str:
-    """Slurm's own words without what it puts before each line, the last line first: it says most."""
+    """Slurm's own words without what it puts before each line; `... failed: why` first: it says most."""
     text = (
         done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.status} and said nothing"
     )
     lines = [re.sub(r"^\S+: (error|fatal): ", "", line.strip()) for line in text.splitlines() if line.strip()]
-    return "; ".join(dict.fromkeys(reversed(lines))).rstrip(".")
+    lines = [re.sub(r"\s{2,}", " ", line) for line in lines]
+    if " failed: " in lines[-1]:
+        lines.reverse()
+    return "; ".join(dict.fromkeys(lines)).rstrip(".")

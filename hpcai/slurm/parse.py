@@ -185,6 +185,7 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         command=_nothing(block.get("Command", "")),
         workdir=_nothing(block.get("WorkDir", "")),
         stdout=_nothing(block.get("StdOut", "")),
+        stderr=_nothing(block.get("StdErr", "")),
         comment=_nothing(block.get("Comment", "").strip()),
         dependency=_nothing(block.get("Dependency", "")),
         told=block,

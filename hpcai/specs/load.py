@@ -176,8 +176,13 @@ def lay(document: Document, settings: Settings | None, overrides: Sequence[str])
 
 def read(path: Path) -> str:
     """The text of a file, or of stdin for `-`. Raises NotFoundError, UsageError, SpecFileError."""
+    return text_of(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file, or comes from stdin for `-`. Raises NotFoundError, UsageError."""
     try:
-        content = _stdin() if str(path) == "-" else path.read_bytes()
+        return _stdin() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError as error:
         near = nearest(path.name, _names_beside(path))
         hint = f"Did you mean {str(path.with_name(near))!r}?" if near else None
@@ -186,6 +191,10 @@ def read(path: Path) -> str:
         raise UsageError(f"{str(path)!r} is a folder.", next_step="Name a YAML file in it.") from error
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def text_of(content: bytes, path: Path) -> str:
+    """The text in a file's bytes. Raises SpecFileError for what is no text."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -57,6 +57,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
+    "login_host": Setting("HPCAI_LOGIN_HOST", "text", "the login node's name, as ssh from outside knows it"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
     "spot_partitions": Setting(None, "list", "partitions whose nodes are Spot, which Azure may take away"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),

@@ -30,6 +30,8 @@ class Site:
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition -> VM size of its nodes."""
     region: str | None = None
+    login_host: str | None = None
+    """The login node's name, as ssh from outside knows it."""
     shared_folders: tuple[str, ...] = ()
     spot_partitions: tuple[str, ...] = ()
     pyxis_version: str | None = None
@@ -67,6 +69,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         cluster_status=_path(values.get("cluster_status")),
         partitions=values.get("partitions", {}),
         region=values.get("region"),
+        login_host=values.get("login_host"),
         shared_folders=tuple(values.get("shared_folders", ())),
         spot_partitions=tuple(values.get("spot_partitions", ())),
         pyxis_version=values.get("pyxis_version"),

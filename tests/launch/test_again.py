@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.launch.again import submit_again
+from hpcai.errors import SpecError, StageError, ToolError, UsageError
+from hpcai.launch.again import job_of, submit_again
 from hpcai.launch.resolve import resolve
 from hpcai.launch.script import create_record
 from hpcai.runs.find import list_runs
@@ -122,3 +123,65 @@ def test_a_record_that_does_not_tell_of_overrides_still_gives_a_command(tmp_path
 
 def test_a_function_has_no_command(tmp_path: Path) -> None:
     assert submit_again(record(tmp_path, env={"SUBMITIT_EXECUTOR": "slurm"})) is None
+
+
+KINDS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "profile": {"profile": "Standard_ND96isr_H100_v5", "nodes": 2},
+    "part of a node": {"profile": "Standard_ND96isr_H100_v5", "gpus_per_node": 2},
+    "horovod": {"launcher": "horovod", "ntasks": 4, "nodes": 2},
+    "parts": {"components": [{"nodes": 1, "command": "a"}, {"nodes": 2, "command": "b"}]},
+    "container": {"container": {"image": "nvcr.io#nvidia/pytorch:25.09-py3", "writable": True}},
+    "array": {"array": "0-8:2%2", "env": {"A": "0.10", "B": "it's\n$X"}},
+    "retry": {"retry": {"node_failure": 2}},
+}
+
+
+@pytest.mark.parametrize("fields", KINDS.values(), ids=list(KINDS))
+def test_what_is_run_again_is_resolved_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
+) -> None:
+    run = record(tmp_path / "runs", **fields)
+    monkeypatch.chdir(tmp_path)
+    again = job_of(run)
+    assert resolve(again.spec, Site(tmp_path / "runs")).to_json() == run.resolved()
+    new = create_record(
+        resolve(again.spec, Site(tmp_path / "runs")), "slurm", Site(tmp_path / "runs"), again.text, parent=run
+    )
+    assert (new.parent, run.parent) == (run.ident, None)
+    assert new.resolved() == run.resolved()
+
+
+def test_keys_can_be_changed_and_what_was_filled_in_for_them_goes(tmp_path: Path) -> None:
+    run = record(tmp_path, profile="Standard_ND96isr_H100_v5", env={"LR": "1"})
+    again = job_of(run, ["cpus_per_task=4", "env.LR=2", "nodes=3"])
+    assert (again.spec.nodes, again.spec.env["LR"]) == (3, "2")
+    assert resolve(again.spec, Site(tmp_path)).spec.env["OMP_NUM_THREADS"] == "4"
+    with pytest.raises(UsageError, match="--set profile does not change them") as caught:
+        job_of(run, ["profile=Standard_HB120rs_v3"])
+    assert str(run.paths.spec) in str(caught.value)
+    with pytest.raises(SpecError, match="got 'two'"):
+        job_of(run, ["nodes=two"])
+
+
+def test_what_is_not_asked_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = record(tmp_path, dependency="afterok:12", kill_on_invalid_dep=True)
+    assert (job_of(run).spec.dependency, job_of(run).spec.kill_on_invalid_dep) == (None, None)
+    assert f"It does not wait, as {run.name} did, for afterok:12" in caplog.text
+    assert job_of(record(tmp_path, dependency="singleton")).spec.dependency == "singleton"
+    assert job_of(record(tmp_path, array="0-3").of_task(2)).spec.array == "2"
+
+
+def test_what_cannot_be_run_again(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="is a Python function, whose arguments were of that one job"):
+        job_of(record(tmp_path, env={"SUBMITIT_EXECUTOR": "slurm"}))
+    gone = tmp_path / "code"
+    gone.mkdir()
+    (gone / "train.py").touch()
+    run = record(tmp_path, code=str(gone))
+    run.paths.code.unlink()
+    with pytest.raises(StageError, match="ran from is gone"):
+        job_of(run)
+    run.paths.resolved.unlink()
+    with pytest.raises(StageError, match="nothing tells what"):
+        job_of(run)

@@ -123,7 +123,7 @@ def events_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException, times: i
 
 def test_a_job_that_slurm_refuses_leaves_no_record(programs: Path, run: Run) -> None:
     with pytest.raises(SlurmError):
-        submit_run(run, JOB, stand_in(programs, "sbatch", "exit 1"))
+        submit_run(run, JOB, stand_in(programs, "sbatch", "echo sbatch: error: no >&2; exit 1"))
     assert not run.path.parent.exists()
 
 

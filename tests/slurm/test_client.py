@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
-from hpcai.shell import NoRoomToStart, ProgramMissing
-from hpcai.slurm.client import SlurmClient, SubmissionInDoubt
+from hpcai.shell import ProgramMissing
+from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
+from tests.slurm.stand_ins import Programs
 
 pytestmark = pytest.mark.programs
 
 CONNECT_FAILURE = (
     "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
 )
-TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
-
-
-class Programs:
-    """Programs on PATH that print the next of their answers; each call is noted with its environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
-
-    def answers(self, program: str, *answers: tuple[int, str, str]) -> None:
-        for number, (status, stdout, stderr) in enumerate(answers, start=1):
-            (self.folder / f"{program}.{number}.out").write_text(stdout)
-            (self.folder / f"{program}.{number}.err").write_text(stderr)
-            (self.folder / f"{program}.{number}.status").write_text(str(status))
-        path = self.folder / program
-        path.write_text(
-            f'#!/bin/sh\ncd "{self.folder}"\nprintf "%s\\n" "$*" >>{program}.calls; env >{program}.env\n'
-            f"n=$(wc -l <{program}.calls); [ -f {program}.$n.out ] || n={len(answers)}\n"
-            f"cat {program}.$n.out; cat {program}.$n.err >&2; exit $(cat {program}.$n.status)\n"
-        )
-        path.chmod(0o755)
-
-    def calls(self, program: str) -> list[str]:
-        path = self.folder / f"{program}.calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def environment(self, program: str) -> dict[str, str]:
-        lines = (self.folder / f"{program}.env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 @pytest.fixture
@@ -66,12 +33,6 @@ def client(programs: Programs, **environ: str) -> SlurmClient:
 def squeue_line(job_id: int, command: str) -> str:
     values = dict.fromkeys(JOB_FIELDS, "") | {"JobID": str(job_id), "State": "PENDING", "Command": command}
     return "".join(values[field] + SEPARATOR for field in JOB_FIELDS) + "\n"
-
-
-def test_submit_gives_the_job_id(programs: Programs) -> None:
-    programs.answers("sbatch", (0, "12;hpc\n", ""))
-    assert client(programs).submit(Path("/runs/a b/script.sbatch"), args=["--hold"]) == 12
-    assert programs.calls("sbatch") == ["--parsable --hold /runs/a b/script.sbatch"]
 
 
 PYXIS = "Options provided by plugins:\n      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH"
@@ -141,45 +102,6 @@ def test_the_line_that_says_most_comes_first(programs: Programs) -> None:
     assert caught.value.what == (
         "sbatch refused: Batch job submission failed: Invalid; invalid partition: nope."
     )
-
-
-def test_a_request_that_did_not_arrive_is_made_again_and_logged(
-    programs: Programs, caplog: pytest.LogCaptureFixture
-) -> None:
-    programs.answers("sbatch", (1, "", CONNECT_FAILURE), (0, "13\n", ""))
-    with caplog.at_level(logging.WARNING):
-        assert client(programs).submit(Path("/runs/script.sbatch")) == 13
-    assert "slurmctld does not answer" in caplog.text and "2 of 2" in caplog.text
-
-
-def test_a_job_that_was_accepted_without_an_answer_is_not_submitted_again(programs: Programs) -> None:
-    programs.answers("sbatch", (1, "", TIMED_OUT), (0, "15\n", ""))
-    programs.answers("squeue", (0, squeue_line(3, "/else") + squeue_line(14, "/runs/script.sbatch"), ""))
-    assert client(programs).submit(Path("/runs/script.sbatch")) == 14
-    assert len(programs.calls("sbatch")) == 1
-
-
-def test_a_job_that_was_not_accepted_is_submitted_again(programs: Programs) -> None:
-    programs.answers("sbatch", (1, "", TIMED_OUT), (0, "15\n", ""))
-    programs.answers("squeue", (0, squeue_line(3, "/else"), ""))
-    assert client(programs).submit(Path("/runs/script.sbatch")) == 15
-
-
-def test_in_doubt_nothing_is_submitted_again(programs: Programs) -> None:
-    programs.answers("sbatch", (1, "", TIMED_OUT))
-    programs.answers("squeue", (1, "", "slurm_load_jobs error: Socket timed out on send/recv operation"))
-    with pytest.raises(SubmissionInDoubt, match="may have accepted"):
-        client(programs).submit(Path("/runs/script.sbatch"))
-    assert len(programs.calls("sbatch")) == 1
-
-
-def test_an_sbatch_for_which_there_is_no_room_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-    monkeypatch.setattr(subprocess, "run", refuse)
-    with pytest.raises(NoRoomToStart, match="'sbatch' cannot be started: Cannot allocate memory"):
-        SlurmClient({}, pause_s=0.001).submit(Path("/runs/script.sbatch"))
 
 
 def test_slurmctld_away_is_unreachable_after_the_retries(programs: Programs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hpcai.specs.slurm_options import slurm_options
 
@@ -111,6 +112,11 @@ class Script:
             if one.part == number or (one.part < number and one.name in carried)
         )
         return Script(own)
+
+
+def is_script(file: Path, text: str) -> bool:
+    """Whether a file is a script for sbatch and no YAML."""
+    return text.startswith("#!") or file.suffix in (".sh", ".sbatch", ".slurm", ".bash")
 
 
 def read_script(text: str) -> Script:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcai.check.command import script_of
-from hpcai.check.sbatch_lines import read_script
+from hpcai.slurm.sbatch_lines import read_script
 from tests.check.sbatch_cases import NAMES
 
 
