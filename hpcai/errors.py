@@ -51,9 +51,15 @@ class SpecError(HpcaiError):
 
 
 class RenderError(HpcaiError):
-    """A spec cannot be turned into text."""
+    """A spec cannot be turned into text; `key` is the one that it is about, as far as that is known."""
 
     exit_status = 3
+
+    def __init__(
+        self, what: str, *, allowed: str | None = None, next_step: str | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(what, allowed=allowed, next_step=next_step)
+        self.key = key
 
 
 class ToolError(HpcaiError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpcai.catalog.figures import FIGURES, Row, read_rows
 from hpcai.catalog.sources import named
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, SpecError, nearest
 from hpcai.homes import config_home
 
@@ -111,17 +112,19 @@ def user_file(environ: Mapping[str, str]) -> Path | None:
     told = environ.get("HPCAI_VM_SIZES")
     if told:
         path = Path(told).expanduser().absolute()
-        if not path.is_file():
+        found = looked_at(path)
+        if not found.is_file and not found.refused:
             raise NotFoundError(f"HPCAI_VM_SIZES is {told!r}, and there is no such file.")
         return path
     folder = config_home(environ)
-    found = [path for path in (folder / "vm_sizes.csv", folder / "vm_sizes.json") if path.is_file()]
-    if len(found) > 1:
+    both = (folder / "vm_sizes.csv", folder / "vm_sizes.json")
+    own = [path for path in both if looked_at(path).is_file]
+    if len(own) > 1:
         raise SpecError(
-            f"{str(found[0])!r} and {str(found[1])!r} both hold VM sizes.",
+            f"{str(own[0])!r} and {str(own[1])!r} both hold VM sizes.",
             next_step="Keep one of them.",
         )
-    return found[0] if found else None
+    return own[0] if own else None
 
 
 @cache

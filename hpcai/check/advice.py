@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.catalog.sizes import VmSize
@@ -15,9 +16,12 @@ from hpcai.specs.job import JobSpec
 
 # A scale set of CycleCloud's Slurm has as many nodes; beyond it two InfiniBand networks meet.
 _SCALE_SET = 100
+_ABSOLUTE = re.compile(r"(?:^|(?<=[\s='\":]))/[^\s'\";|&<>()$`*?\[\]{}\\,:]+")
 
 
-def advise(job: ResolvedJob, size: VmSize | None, told: Told) -> Iterator[Finding]:
+def advise(
+    job: ResolvedJob, size: VmSize | None, told: Told, spot_partitions: Sequence[str] = ()
+) -> Iterator[Finding]:
     """Findings of severity note or warning; each names its source in docs/checks.md."""
     spec = job.spec
     yield from _scale_up(spec, size)
@@ -25,8 +29,7 @@ def advise(job: ResolvedJob, size: VmSize | None, told: Told) -> Iterator[Findin
     yield from _network(spec, size)
     yield from _whole_node(spec, size)
     yield from _time_limit(spec)
-    yield from _losing_a_node(spec, told)
-    yield from _blob(job)
+    yield from _losing_a_node(spec, told, spot_partitions)
 
 
 def _scale_up(job: JobSpec, size: VmSize | None) -> Iterator[Finding]:
@@ -91,15 +94,14 @@ def _time_limit(job: JobSpec) -> Iterator[Finding]:
     yield Finding("no-time-limit", "note", "time_min", what, "Set time_min to what it takes, and some more.")
 
 
-def _losing_a_node(job: JobSpec, told: Told) -> Iterator[Finding]:
+def _losing_a_node(job: JobSpec, told: Told, spot_partitions: Sequence[str]) -> Iterator[Finding]:
     default = (told.config or {}).get("JobRequeue", "1")
     is_requeued = job.requeue if job.requeue is not None else default != "0"
-    spot = [
-        node
-        for node in told.nodes or ()
-        if job.partition in node.partitions and any("spot" in feature.lower() for feature in node.features)
-    ]
-    is_spot = bool(spot) or "spot" in (job.partition or "").lower()
+    default_one = [one.name for one in told.partitions or () if one.is_default]
+    names = job.partition.split(",") if job.partition is not None else default_one
+    nodes = [node for node in told.nodes or () if set(names) & set(node.partitions)]
+    words = [*names, *(feature for node in nodes for feature in node.features)]
+    is_spot = bool(set(names) & set(spot_partitions)) or any("spot" in word.lower() for word in words)
     if is_spot and not is_requeued:
         what = "An evicted Spot node ends the job for good: it is not requeued."
         fix = "Set requeue to true, and let the command go on from its last checkpoint."
@@ -110,7 +112,8 @@ def _losing_a_node(job: JobSpec, told: Told) -> Iterator[Finding]:
         yield Finding("spot-needs-checkpoints", "note", "partition", what, fix)
 
 
-def _blob(job: ResolvedJob) -> Iterator[Finding]:
+def slow_mounts(job: ResolvedJob) -> Iterator[Finding]:
+    """A warning for each path of the job that is too slow to train from."""
     spec = job.spec
     sources = [("workdir", job.workdir)]
     if spec.container is not None:
@@ -121,11 +124,13 @@ def _blob(job: ResolvedJob) -> Iterator[Finding]:
     for index, data in enumerate(spec.data):
         if data.source.startswith("file:///"):
             sources.append((f"data[{index}].source", Path(data.source.removeprefix("file://"))))
+    if spec.container is None:
+        # Of a container's command, paths are those inside it.
+        sources += [("command", Path(word)) for word in _ABSOLUTE.findall(spec.command)]
     for where, path in sources:
-        kind = places.filesystem(path)
-        if kind in places.BLOB:
-            what = f"{str(path)!r} is a mount of Blob storage ({kind}), too slow to train from."
-            yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")
-        elif kind in places.FILES and where != "workdir":
-            what = f"{str(path)!r} is a share of Azure Files or SMB ({kind}), too slow to train from."
-            yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")
+        found = places.azure_storage(path)
+        if found is None or (found[0] == "files" and where == "workdir"):
+            continue
+        name = "mount of Blob storage" if found[0] == "blob" else "share of Azure Files or SMB"
+        what = f"{str(path)!r} is a {name} ({found[1]}), too slow to train from."
+        yield Finding("blob-mount", "warning", where, what, "Let data: bring it to the nodes' own disks.")

@@ -1,4 +1,4 @@
-"""The script that a job's command starts: whether it is there, here and on the nodes."""
+"""What a job's command starts: whether its script is there, and whether each task may start it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpcai.check import paths
 from hpcai.check.findings import Finding
 from hpcai.check.places import Sight
+from hpcai.check.shell_words import Simple, simple_commands
+from hpcai.render.options import tasks
 from hpcai.render.resolved import ResolvedJob
+from hpcai.specs.job import JobSpec
 
 _SCRIPTS = (".py", ".sh", ".bash", ".pl", ".r", ".R", ".jl")
 _READ_BY_SHELL = re.compile(r"[$`*?{}<>~\\]")
@@ -31,7 +35,11 @@ def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
     if spec.container is not None and not _is_mounted(job, word):
         return
     path = Path(os.path.normpath(job.workdir / word))
-    if not path.exists():
+    entry = paths.looked_at(path)
+    if entry.refused:
+        yield paths.closed(path, entry.refused, "command", is_sure=sight.absent_for_sure(path))
+        return
+    if not entry.is_there:
         # A line of setup may make it, and what is absolute may lie on the nodes alone.
         is_sure = not spec.setup and (not word.startswith("/") or sight.absent_for_sure(path))
         what = f"The command starts {word!r}, and there is no {str(path)!r}."
@@ -43,6 +51,109 @@ def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
     if only_here and not path.is_relative_to(job.workdir):
         fix = f"Put it into a folder that all nodes see; {sight.show(path)}"
         yield Finding("script-not-on-nodes", "warning", "command", only_here, fix)
+
+
+# What starts ranks by itself -> the launcher that does the same.
+_LAUNCHERS = {"mpirun": "mpi", "mpiexec": "mpi", "horovodrun": "horovod", "torchrun": "torchrun"}
+# With these srun shares what the task's own step holds, or starts nothing.
+_HARMLESS = ("--overlap", "--help", "--usage", "--version", "-V", "--mpi=list", "-h", "--test-only")
+_OF_A_TASK = re.compile(r"SLURM_(PROCID|LOCALID|NODEID)|PMIX?_RANK|OMPI_COMM_WORLD")
+
+
+def check_launchers(spec: JobSpec) -> Iterator[Finding]:
+    """Findings about what the command launches, which is started once per task already."""
+    for number, part in enumerate(spec.parts):
+        own = spec.components and spec.components[number].command is not None
+        where = f"components[{number}].command" if own else "command"
+        yield from _launched(part, where)
+    for index, line in enumerate(spec.setup):
+        for one in simple_commands(line):
+            if one.program == "srun":
+                yield from _srun(one, spec, f"setup[{index}]", is_sure=False)
+
+
+def _launched(spec: JobSpec, where: str) -> Iterator[Finding]:
+    told: set[str] = set()
+    is_sure = True
+    for one in simple_commands(spec.command):
+        program = one.program or ""
+        is_sure = is_sure and program not in ("exit", "return")
+        if program in told:
+            continue
+        told.add(program)
+        if program == "srun":
+            yield from _srun(one, spec, where, is_sure=is_sure and not one.depth and not one.is_conditional)
+        elif program in _LAUNCHERS:
+            yield from _ranks(program, spec, where)
+        is_sure = is_sure and one.words[0] != "exec"
+
+
+def _srun(one: Simple, spec: JobSpec, where: str, *, is_sure: bool) -> Iterator[Finding]:
+    said = (spec.command, *spec.setup)
+    if any(word in _HARMLESS for word in one.arguments) or any("SLURM_OVERLAP" in text for text in said):
+        return
+    # A step with CPUs of its own leaves the node's others free.
+    is_sure = is_sure and not (spec.exclusive and spec.cpus_per_task)
+    many = "a step of srun's" if tasks(spec) == 1 else f"one of {tasks(spec)} tasks of srun's"
+    what = f"The command runs in {many}, which holds all that the job has: an srun inside it waits for ever."
+    fix = "Leave srun out: Slurm starts the command once per task by itself."
+    yield Finding("launcher-in-command", "error" if is_sure else "warning", where, what, fix)
+
+
+def _ranks(program: str, spec: JobSpec, where: str) -> Iterator[Finding]:
+    """What starts ranks by itself, and would do so in each task."""
+    launcher = _LAUNCHERS[program]
+    each = spec.ntasks_per_node or -(-(spec.ntasks or spec.nodes) // spec.nodes)
+    is_same = spec.launcher == launcher
+    # One torchrun on each node is how its ranks are started by hand.
+    count = each * spec.nodes if is_same or launcher != "torchrun" else each
+    is_told = spec.container is not None and launcher != "torchrun"
+    if count == 1 or is_told or _OF_A_TASK.search(spec.command):
+        return
+    ranks = each * spec.nodes
+    what = f"Each of the {ranks} tasks would start {program}, and with it ranks that know only each other."
+    fix = f"Leave {program} out: launcher: {launcher} starts the ranks."
+    yield Finding("launcher-in-command", "warning", where, what, fix)
+
+
+# What does not fail, or whose failure nobody means.
+_CALM = frozenset(
+    ("echo", "printf", "export", "unset", "set", "shopt", "ulimit", "umask", "trap", "declare", "readonly")
+) | frozenset((":", "true", "date", "hostname", "pwd", "sleep", "wait", "exit", "alias"))
+
+
+def check_lines(spec: JobSpec) -> Iterator[Finding]:
+    """A warning for each command that goes on behind a line of it that failed."""
+    texts = [("command", spec.command)]
+    for number, one in enumerate(spec.components):
+        if one.command is not None:
+            texts.append((f"components[{number}].command", one.command))
+    for where, text in texts:
+        masked = _masked(text)
+        if masked is not None:
+            at = f" in line {masked.line}" if "\n" in text.strip() else ""
+            what = f"The command goes on when {masked.program!r}{at} fails: only how its end went counts."
+            fix = "Let the command begin with `set -e`, or join what belongs together with &&."
+            yield Finding("failure-hidden", "warning", where, what, fix)
+
+
+def _masked(text: str) -> Simple | None:
+    """The first simple command whose failure nobody would be told of; None where there is none."""
+    before = simple_commands(text)[:-1]
+    if "$?" in text or "PIPESTATUS" in text or any(map(_heeds_failures, before)):
+        return None
+    for one in before:
+        is_alone = not one.depth and not one.is_conditional and one.behind in ("\n", ";")
+        if is_alone and one.program is not None and one.program not in _CALM:
+            return one
+    return None
+
+
+def _heeds_failures(one: Simple) -> bool:
+    words = one.arguments
+    if one.program == "set":
+        return "errexit" in words or any(re.fullmatch(r"-[a-z]*e[a-z]*", word) for word in words[1:])
+    return one.program == "trap" and "ERR" in words
 
 
 def script_of(command: str) -> str | None:

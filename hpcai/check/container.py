@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os.path
 import re
+import shlex
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcai.check import enroot
+from hpcai.check import credentials, enroot, paths
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
+from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
 from hpcai.specs.gpus import gpus_asked
 
-_SQUASHFS = b"hsqs"
+# The superblock of a squashfs 4.0: its magic, its version, how many bytes are in use.
+_SUPERBLOCK = struct.Struct("<4s24xHH8xQ48x")
+# From this release on Pyxis itself looks whether every source is there, whatever the flags say.
+_LOOKS_AT_SOURCES = (0, 24)
+_FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
 _EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
@@ -24,9 +31,9 @@ MPIRUN = re.compile(r"(?:^|[\s;&|(])(mpirun|mpiexec|horovodrun)(?=\s)")
 
 
 def check_container(
-    job: ResolvedJob, told: Told, sight: Sight, environ: Mapping[str, str]
+    job: ResolvedJob, told: Told, sight: Sight, environ: Mapping[str, str], release: str | None = None
 ) -> Iterator[Finding]:
-    """Findings for a job with a container; nothing for one without."""
+    """Findings for a job with a container, `release` that of Pyxis; for one without, about this shell."""
     container = job.spec.container
     if container is None:
         yield from batch_in_container(environ)
@@ -35,13 +42,15 @@ def check_container(
         path = Path(os.path.normpath(job.workdir / container.image))
         yield from check_image(path, "container.image", told, sight, environ)
     elif container.login is None:
-        yield from enroot.check_credentials(container.image, "container.image", sight, environ)
+        yield from credentials.check_credentials(container.image, "container.image", sight, environ)
         yield from _pulled_by_all(job)
     for index, mount in enumerate(container.mounts):
         source = mount.partition(":")[0]
-        if source not in ("tmpfs", "umount") and "nofail" not in mount:
+        if source not in ("tmpfs", "umount"):
             path = Path(os.path.normpath(job.workdir / source))
-            yield from check_source(path, f"container.mounts[{index}]", sight)
+            may_fail = "nofail" in mount.rpartition(":")[2].split("+")
+            where = f"container.mounts[{index}]"
+            yield from check_source(path, where, sight, may_fail=may_fail, release=release)
     yield from _variables(job)
     yield from batch_in_container(environ)
     yield from enroot.check_data_path("container", environ)
@@ -62,17 +71,26 @@ def check_image(
     path: Path, where: str, told: Told, sight: Sight, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Whether a file is there, is an image, is seen by the nodes, and fits where it is unpacked."""
-    if path.is_dir():
+    entry = paths.looked_at(path)
+    if entry.refused:
+        yield paths.closed(path, entry.refused, where, is_sure=sight.absent_for_sure(path))
         return
-    if not path.exists():
+    if entry.is_folder and enroot.is_standin(environ):
+        return
+    if not entry.is_there:
         severity, what = _absent(path, sight)
         fix = "Correct the path, or import it: enroot import -o FILE.sqsh docker://IMAGE."
         yield Finding("image-missing", severity, where, what, fix)
         return
-    with path.open("rb") as file:
-        begin = file.read(len(_SQUASHFS))
-    if begin != _SQUASHFS:
-        what = f"{str(path)!r} is no squashfs image: it begins with {begin!r}."
+    try:
+        wrong = _no_image(path, entry)
+    except OSError as error:
+        what = f"You cannot read {str(path)!r}: {error.strerror}."
+        fix = f"ls -l {shlex.quote(str(path))}  # shows whose it is"
+        yield Finding("path-closed", "error", where, what, fix)
+        return
+    if wrong:
+        what = f"{str(path)!r} is no squashfs image: {wrong}."
         yield Finding("image-no-image", "error", where, what, "enroot import writes one.")
         return
     only_here = sight.only_here(path)
@@ -82,16 +100,56 @@ def check_image(
     yield from enroot.check_room(path, where, tuple(told.nodes or ()), environ)
 
 
-def check_source(path: Path, where: str, sight: Sight) -> Iterator[Finding]:
-    """Whether what is mounted is there, here and on the nodes."""
-    if not path.exists():
+def _no_image(path: Path, entry: Entry) -> str | None:
+    """Why a path that is there is no whole image; None for one that is. Raises OSError."""
+    if entry.is_folder:
+        return "it is a folder"
+    # Who opens a pipe waits for whoever writes into it.
+    if not entry.is_file:
+        return "it is no file"
+    with looking_at(path), path.open("rb") as file:
+        begin = file.read(_SUPERBLOCK.size)
+    if not begin.startswith(b"hsqs"):
+        return f"it begins with {begin[:4]!r}"
+    if len(begin) < _SUPERBLOCK.size:
+        return f"it ends after {len(begin)} bytes"
+    _, major, minor, used = _SUPERBLOCK.unpack(begin)
+    if (major, minor) != (4, 0) or used < _SUPERBLOCK.size:
+        return "after its first four letters it is something else"
+    if used > entry.size:
+        return f"it is cut off, with {entry.size:,} of {used:,} bytes"
+    return None
+
+
+def check_source(
+    path: Path, where: str, sight: Sight, *, may_fail: bool = False, release: str | None = None
+) -> Iterator[Finding]:
+    """Whether what is mounted is there, here and on the nodes; `may_fail` where its flags hold nofail."""
+    looks_itself = _looks_at_sources(release)
+    entry = paths.looked_at(path)
+    if may_fail and not looks_itself and not entry.is_there:
+        return
+    if entry.refused:
+        yield paths.closed(path, entry.refused, where, is_sure=sight.absent_for_sure(path))
+        return
+    if not entry.is_there:
         severity, what = _absent(path, sight)
-        yield Finding("mount-missing", severity, where, what, "Correct the source, or add the flag nofail.")
+        fix = "Correct the source, or add the flag nofail."
+        if looks_itself:
+            fix = f"Correct the source or leave the mount out: Pyxis {release} wants it also with nofail."
+        elif release is None:
+            fix = "Correct the source; before Pyxis 0.24 the flag nofail lets the job start without it."
+        yield Finding("mount-missing", severity, where, what, fix)
         return
     only_here = sight.only_here(path)
     if only_here:
         fix = f"Name a folder that all nodes see; {sight.show(path)}"
         yield Finding("mount-not-on-nodes", "warning", where, only_here, fix)
+
+
+def _looks_at_sources(release: str | None) -> bool:
+    found = re.match(r"v?(\d+)\.(\d+)", release or "")
+    return found is not None and (int(found[1]), int(found[2])) >= _LOOKS_AT_SOURCES
 
 
 def batch_in_container(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -110,6 +168,11 @@ def not_in_sbatch() -> Finding:
 
 
 def _absent(path: Path, sight: Sight) -> tuple[Severity, str]:
+    if _FOR_SHELLS.search(str(path)):
+        return (
+            "error",
+            f"There is no {str(path)!r}: only a shell reads ~ or $NAME; write it out.",
+        )
     if sight.absent_for_sure(path):
         return "error", f"There is no {str(path)!r}."
     return "warning", f"There is no {str(path)!r} on this machine; the nodes may have one."

@@ -141,7 +141,7 @@ def _fabric(around: Surroundings, probes: Probes) -> str:
     said = []
     for name, probe, size_name in _sized(around, probes):
         size = vm_sizes()[size_name]
-        up = [line for line in probe.every("port") if " 4: ACTIVE" in line]
+        up = [line for line in probe.ports if " 4: ACTIVE" in line]
         wanted = size.infiniband_rails
         if wanted and len(up) < wanted:
             raise _Wrong(f"a node of {name} has {len(up)} active ports, and {size_name} has {wanted}.")

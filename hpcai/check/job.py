@@ -5,23 +5,25 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpcai.check import account, advice, command, container, enroot, places, price, sizes
+from hpcai.check import account, advice, command, paths, places, price, sizes, sure
+from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_by_reference, secrets_in_env
-from hpcai.check.told import NAMES, Told, all_at_once
-from hpcai.errors import HpcaiError, RenderError, UnreachableError
+from hpcai.check.told import Told, all_at_once
+from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
 from hpcai.render.resolved import ResolvedJob
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.arrays import array_breaches
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.dependency import dependency_breaches
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import Breach, breaches
 from hpcai.specs.job import DataSpec, JobSpec
@@ -47,6 +49,16 @@ class Surroundings:
     """When, by the monotonic clock, nothing is waited for any more."""
 
     @property
+    def pyxis_release(self) -> str | None:
+        """What the settings say, else what Slurm's commands and files tell."""
+        return self.site.pyxis_version or self.told.pyxis_release
+
+    @property
+    def looks_s(self) -> float:
+        """How long a path may take to answer."""
+        return min(paths.ANSWERS_WITHIN_S, max(_LEAST_S, self.until - time.monotonic()))
+
+    @property
     def sight(self) -> places.Sight:
         return places.Sight(self.told.nodes or (), self.site.shared_folders)
 
@@ -59,31 +71,47 @@ class Checked:
     expected: ExpectedStart | None = None
 
 
-def check_job(job: ResolvedJob, around: Surroundings, client: SlurmClient | None) -> Checked:
+def check_job(
+    job: ResolvedJob, around: Surroundings, client: SlurmClient | None, *, is_behind: bool = False
+) -> Checked:
     """Everything that can be known of a job before the queue; nothing is submitted or written.
 
-    `client` answers within what is left of the time, or there is None.
+    `client` answers within what is left of the time, or there is None. `is_behind`: a step above it runs
+    first.
     """
     site, told = around.site, around.told
     found = list(_refused_by_rendering(job, site.runs_root))
     found += _told_by_slurm(job.spec, told, client)
-    found += _folders(job, around)
-    found += command.check_command(job, around.sight)
-    found += container.check_container(job, told, around.sight, around.environ)
+    found += sure.of_texts(job.spec)
+    found += command.check_lines(job.spec)
+    found += [*dropped_by_pyxis(job), *dropped_by_slurm(job.spec, told.config)]
+    found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
-    found += secrets_by_reference(job.spec, around.environ)
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):
         try:
             expected = _test_only(job, client)
         except HpcaiError as error:
-            found += refused_by_slurm(error)
+            found += refused_by_slurm(error, job.spec)
     for part in job.spec.parts:
         size = sizes.size_of(part, told, site).size
         found += price.check_price(part, size, told, around.prices, site.region)
     return Checked(tuple(dict.fromkeys(found)), expected)
+
+
+def _looks(
+    job: ResolvedJob, around: Surroundings, *, is_behind: bool
+) -> dict[str, Callable[[], Iterable[Finding]]]:
+    """What looks at paths of the job, by the key that names most of them."""
+    release = around.pyxis_release
+    return {
+        "workdir": lambda: _folders(job, around),
+        **sure.looks(job, around.told, around.sight, around.environ, release, is_behind=is_behind),
+        "data": lambda: advice.slow_mounts(job),
+        "secrets": lambda: secrets_by_reference(job.spec, around.environ),
+    }
 
 
 def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
@@ -91,7 +119,7 @@ def _of_parts(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     for number, part in enumerate(job.spec.parts):
         size = sizes.size_of(part, around.told, around.site)
         found = list(sizes.check_size(part, size, nodes_told=around.told.nodes is not None))
-        found += advice.advise(replace(job, spec=part), size.size, around.told)
+        found += advice.advise(replace(job, spec=part), size.size, around.told, around.site.spot_partitions)
         for finding in found:
             is_own = job.spec.components and finding.where in ComponentFields.model_fields
             yield replace(finding, where=f"components[{number}].{finding.where}") if is_own else finding
@@ -103,49 +131,7 @@ def _refused_by_rendering(job: ResolvedJob, runs_root: Path) -> Iterator[Finding
         render_job(job, runs_root / job.spec.experiment / job.spec.name)
     except RenderError as error:
         fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-        yield Finding("file-refused", "error", "file", error.what, fix or None)
-
-
-def slurm_as_a_whole(told: Told, *, is_there: bool) -> Iterator[Finding]:
-    """What is to be said of Slurm once, however many jobs are checked."""
-    if not is_there:
-        what = "There is no Slurm here: its limits were not looked at."
-        yield Finding("no-slurm", "warning", "slurm", what)
-        return
-    for error in told.errors.values():
-        plugin = list(enroot.plugin_of_another_slurm("slurm", error))
-        if plugin:
-            yield from plugin
-            return
-    if told.unanswered:
-        names = ", ".join(NAMES[name] for name in told.unanswered)
-        what = (
-            f"Slurm is slow or away: it was asked in vain for {names}. What hangs on them was not looked at."
-        )
-        yield Finding(
-            "slurm-slow", "warning", "slurm", what, "scontrol ping  # tells; --timeout-s 20 asks longer"
-        )
-    said: dict[str, Severity] = {}
-    for name, error in told.errors.items():
-        if name not in told.unanswered and name != "associations":
-            # Without partitions and nodes nothing can be submitted; the rest is only not known.
-            severity: Severity = "error" if name in ("partitions", "nodes") else "warning"
-            said.setdefault(error.what, severity)
-    for what, severity in said.items():
-        yield Finding("slurm-refuses", severity, "slurm", what, "sinfo  # shows whether Slurm works here")
-
-
-def refused_by_slurm(error: HpcaiError) -> Iterator[Finding]:
-    """What it means when `sbatch --test-only` says no, or nothing."""
-    if isinstance(error, UnreachableError):
-        what = "When it would start is not known: sbatch --test-only got no answer in time."
-        yield Finding(
-            "start-unknown", "warning", "slurm", what, "scontrol ping  # tells whether Slurm answers"
-        )
-        return
-    yield from enroot.plugin_of_another_slurm("sbatch", error) or ()
-    fix = " ".join(part for part in (error.allowed, error.next_step) if part)
-    yield Finding("refused", "error", "sbatch --test-only", error.what, fix or None)
+        yield Finding("file-refused", "error", error.key or "file", error.what, fix or None)
 
 
 def findings_of_file(error: SpecFileError) -> list[Finding]:
@@ -166,11 +152,9 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
         yield from map(_of_breach, limits)
     if client is not None and told.partitions is not None:
         try:
-            never = dependency_breach(spec.dependency, client)
+            yield from [*map(_of_breach, dependency_breaches(spec.dependency, client, told.version))]
         except HpcaiError as error:
-            yield from refused_by_slurm(error)
-        else:
-            yield from [_of_breach(never)] if never else []
+            yield from refused_by_slurm(error, spec)
     if told.config is not None:
         yield from map(_of_breach, array_breaches(spec, told.config))
     yield from check_schedule(spec.schedule, client)
@@ -187,7 +171,10 @@ def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:
     refused = places.refuses_writing(root)
     if refused:
         yield refused
-    if not job.workdir.is_dir():
+    entry = paths.looked_at(job.workdir)
+    if entry.refused:
+        yield paths.closed(job.workdir, entry.refused, "workdir", is_sure=True)
+    elif not entry.is_folder:
         what = f"There is no folder {str(job.workdir)!r}."
         yield Finding("workdir-missing", "error", "workdir", what, "Correct workdir.")
     by_name = [("workdir", job.workdir), (places.RUNS, places.existing(root))]

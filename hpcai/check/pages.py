@@ -16,6 +16,13 @@ made from `hpcai/check/findings.csv`.
 The column *failure* counts the fifteen ways in which containers are known to fail with Pyxis and Enroot, by
 what people have reported. Those that a job's file cannot run into, since scripts are rendered without them,
 are looked for in scripts.
+
+A script with #SBATCH lines is read as sbatch and bash read it, and never run. Of its variables those count
+that its own shell assigns whatever happens, `NAME=value`, `NAME=(words)`, `export NAME=value`, above where
+they are used, besides `HOME`, `USER`, `PWD` and `SLURM_SUBMIT_DIR`; what a branch, a loop, a function, an
+argument or a program's output may change is not known, and nothing is said of it but that it was not looked
+at. Relative paths are those of the folder in which you type `hpcai check`. What stands in a branch or a
+loop, or behind a line that runs another text, is a warning at most.
 """
 _PARTS = (
     ("Files, jobs and steps", ("file", "job")),

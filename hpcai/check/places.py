@@ -11,8 +11,11 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from hpcai.check import exports, paths
 from hpcai.check.findings import Finding
+from hpcai.entry import looking_at
 from hpcai.slurm.answers import NodeInfo
 
 _SHARED = frozenset(
@@ -55,10 +58,14 @@ class Sight:
 
     def only_here(self, path: Path) -> str | None:
         """Why the nodes may not see a path; None when they surely or probably do."""
+        with looking_at(path):
+            return self._only_here(path)
+
+    def _only_here(self, path: Path) -> str | None:
         if self.is_shared(path) or not self.away():
             return None
         kind = filesystem(path)
-        if kind is None or kind in _SHARED:
+        if kind is None or kind in _SHARED or is_exported(path):
             return None
         node = min(node.hostname or node.name for node in self.away())
         # What kind it is was seen; that the nodes have no such folder of their own is a judgement.
@@ -78,18 +85,19 @@ class Sight:
             return False
         # A home that is a disk of this machine alone tells nothing of the nodes'.
         is_home = path.is_relative_to(Path.home()) and not self.away()
-        return is_home or filesystem(existing(path)) in _SHARED
+        nearest = existing(path)
+        return is_home or filesystem(nearest) in _SHARED or is_exported(nearest)
 
 
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if paths.looked_at(folder).is_there)
 
 
 def refuses_writing(root: Path) -> Finding | None:
     """An error when the runs folder can neither be written nor made."""
     folder = existing(root)
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if paths.looked_at(folder).is_folder and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return None
     return Finding(
         "runs-not-writable",
@@ -152,16 +160,53 @@ def mounts() -> list[tuple[str, str, str]]:
 
 
 def shared_mounts() -> dict[str, str]:
-    """Where this machine has mounted what other machines can mount too -> what it is."""
-    return {target: source for source, target, kind in mounts() if kind in _SHARED and kind not in BLOB}
+    """Where this machine has mounted, or exports, what other machines can mount too -> what it is."""
+    own = {folder: f"{socket.gethostname()}:{folder}" for folder in exports.exports()}
+    found = {target: source for source, target, kind in mounts() if kind in _SHARED and kind not in BLOB}
+    return own | found
+
+
+def is_exported(path: Path) -> bool:
+    """Whether other machines can mount what lies here, from this one."""
+    real = os.path.realpath(path)
+    return any(
+        # Of a mount below an export, others see an empty folder.
+        Path(real).is_relative_to(folder) and _mount_of(real).target in (_mount_of(folder).target, folder)
+        for folder in map(os.path.realpath, exports.exports())
+    )
 
 
 def filesystem(path: Path) -> str | None:
     """The kind of file system that holds a path, such as `nfs4`; None where /proc does not tell."""
-    real = os.path.realpath(path)
-    longest, found = 0, None
-    for _, target, kind in mounts():
+    return _mounted(path).kind
+
+
+def azure_storage(path: Path) -> tuple[str, str] | None:
+    """`blob` or `files`, and how it is mounted, where a path lies in Azure's storage or on an SMB share."""
+    source, _, kind = _mounted(path)
+    # Both can be mounted by NFS too; then only the server's name tells.
+    server = re.search(r"\.(blob|file)\.(core|storage)\.", source.partition(":")[0])
+    if kind in BLOB or (server and server[1] == "blob"):
+        return "blob", str(kind)
+    return ("files", str(kind)) if kind in FILES or server else None
+
+
+class _Mount(NamedTuple):
+    source: str = ""
+    target: str = "/"
+    kind: str | None = None
+
+
+def _mounted(path: Path) -> _Mount:
+    with looking_at(path):
+        return _mount_of(os.path.realpath(path))
+
+
+def _mount_of(real: str) -> _Mount:
+    """What is mounted where a path without links lies; of nothing, where /proc does not tell."""
+    found, longest = _Mount(), 0
+    for source, target, kind in mounts():
         holds = real == target or real.startswith(target.rstrip("/") + "/")
         if holds and len(target) >= longest:
-            longest, found = len(target), kind
+            longest, found = len(target), _Mount(source, target, kind)
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.check import places
-from hpcai.check.enroot import settings_of
+from hpcai.check.enroot import is_standin, settings_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.units import about_bytes
@@ -23,35 +23,55 @@ say() { printf '%s=%s\n' "$1" "$2"; }
 azure=http://169.254.169.254/metadata/instance/compute
 ask() { curl -sf -m 2 --noproxy '*' -H Metadata:true "$azure/$1?api-version=2021-02-01&format=text"; }
 if command -v curl >/dev/null; then
-  size=$(ask vmSize) && say vm_size "$size" && say region "$(ask location)"
+  size=$(ask vmSize) && say vm_size "$size" && say region "$(ask location)" && say priority "$(ask priority)"
 fi
 say host "$(uname -n)"
 say kernel "$(uname -r)"
 say cpus "$(nproc --all 2>/dev/null)"
 say memory_kib "$(awk '/MemTotal/ {print $2}' /proc/meminfo)"
 for gpu in /dev/nvidia[0-9]*; do [ -c "$gpu" ] && say gpu "$gpu"; done
+# Those of AMD have no device of their own name; 0x1002 is AMD's number.
+for gpu in "${HPCAI_SYS:-/sys}"/class/drm/renderD*; do
+  [ "$(cat "$gpu/device/vendor" 2>/dev/null)" = 0x1002 ] && say gpu "/dev/dri/${gpu##*/}"
+done
 say nvidia_container "$(command -v nvidia-container-cli)"
 if command -v enroot >/dev/null; then
   say enroot "$(enroot version 2>/dev/null || echo unknown)"
 fi
-for file in "${ENROOT_SYSCONF_PATH:-/etc/enroot}"/enroot.conf; do
-  [ -r "$file" ] && while read -r line; do say enroot_conf "$line"; done <"$file"
+# As enroot reads its files: of a key that stands twice, the first counts.
+runtime=/run/enroot cache=${XDG_CACHE_HOME:-$HOME/.cache}/enroot
+data=${XDG_DATA_HOME:-$HOME/.local/share}/enroot
+[ -z "$XDG_RUNTIME_DIR" ] || runtime=$XDG_RUNTIME_DIR/enroot
+conf=${ENROOT_SYSCONF_PATH:-/etc/enroot}/enroot.conf seen=' '
+for file in "$conf" "$conf.d"/*.conf; do
+  [ -r "$file" ] && while IFS=$' \t=' read -r key value; do
+    case $key$seen in ENROOT_*" $key "* | [!E]*) continue ;; esac
+    case $key in ENROOT_[A-Z]*) say enroot_conf "$key $value" && seen="$seen$key " ;; esac
+    case $key in
+      ENROOT_RUNTIME_PATH) runtime=$(eval "echo $value" 2>/dev/null) ;;
+      ENROOT_CACHE_PATH) cache=$(eval "echo $value" 2>/dev/null) ;;
+      ENROOT_DATA_PATH) data=$(eval "echo $value" 2>/dev/null) ;;
+    esac
+  done <"$file"
 done
 # The folder above is made at boot, with room for everybody; the user's own comes with the first container.
-while read -r key value; do
-  case $key in ENROOT_RUNTIME_PATH | ENROOT_DATA_PATH | ENROOT_CACHE_PATH)
-    folder=$(eval "printf %s $value" 2>/dev/null)
-    while [ -n "$folder" ] && [ ! -e "$folder" ]; do folder=${folder%/*}; done
-    [ -z "$folder" ] || [ -w "$folder" ] || say enroot_closed "$folder" ;;
-  esac
-done < <(cat "${ENROOT_SYSCONF_PATH:-/etc/enroot}/enroot.conf" 2>/dev/null)
+for path in "$runtime" "$cache" "$data"; do
+  folder=$path
+  while [ -n "$folder" ] && [ ! -e "$folder" ]; do folder=${folder%/*}; done
+  [ -w "${folder:-/}" ] || say enroot_closed "$path"
+done
+say enroot_data "$data"
+say enroot_runtime "$runtime"
+[ -e /etc/apparmor.d/enroot ] && say enroot_apparmor yes
 for name in user/max_user_namespaces kernel/unprivileged_userns_clone \
     kernel/apparmor_restrict_unprivileged_userns; do
   [ -r "/proc/sys/$name" ] && say "sysctl.${name##*/}" "$(cat "/proc/sys/$name")"
 done
 if unshare -U true 2>/dev/null; then say userns yes; else say userns no; fi
-for port in /sys/class/infiniband/*/ports/*; do
-  [ -r "$port/state" ] && say port "$(basename "${port%/ports/*}") $(cat "$port/state") $(cat "$port/rate")"
+for port in "${HPCAI_SYS:-/sys}"/class/infiniband/*/ports/*; do
+  [ -r "$port/state" ] || continue
+  device=${port%/ports/*}
+  say port "${device##*/} $(cat "$port/state") $(cat "$port/rate") $(cat "$port/link_layer" 2>/dev/null)"
 done
 say launch_address "$SLURM_LAUNCH_NODE_IPADDR"
 say own_address "$(getent hosts "$(uname -n)" | awk 'NR == 1 {print $1}')"
@@ -84,6 +104,16 @@ class Probe:
             source, target, _ = line.rsplit(" ", 2)
             found[target.replace("\\040", " ")] = source
         return found
+
+    @property
+    def ports(self) -> list[str]:
+        """The ports of InfiniBand; others of the same maker, such as Azure's own network, are Ethernet."""
+        return [line for line in self.every("port") if not line.endswith(" Ethernet")]
+
+    @property
+    def is_spot(self) -> bool:
+        """Whether Azure may take the node away; `Low` is what Spot was called in scale sets."""
+        return self.one("priority") in ("Spot", "Low")
 
     @property
     def scratch(self) -> str | None:
@@ -123,7 +153,7 @@ def check_probe(probe: Probe, node: str, around: Surroundings) -> Iterator[Findi
     yield Finding("node", "ok", where, _in_words(probe))
     yield from _enroot(probe, where, around)
     yield from _folders(probe, where, around)
-    down = [line for line in probe.every("port") if " 4: ACTIVE" not in line]
+    down = [line for line in probe.ports if " 4: ACTIVE" not in line]
     if down:
         what = f"Not active: {'; '.join(down)}."
         yield Finding("fabric-down", "warning", where, what, "ibstat on the node tells more.")
@@ -134,14 +164,24 @@ def _in_words(probe: Probe) -> str:
     parts = [
         probe.one("vm_size") or "no machine of Azure",
         f"{probe.one('cpus')} CPUs, {memory_gib:.0f} GiB, {len(probe.every('gpu'))} GPUs",
-        f"{len(probe.every('port'))} InfiniBand ports",
+        f"{len(probe.ports)} InfiniBand ports",
+        *(["Spot"] if probe.is_spot else []),
         f"Enroot {probe.one('enroot')}" if probe.one("enroot") else "no Enroot",
     ]
+    parts += [f"{what} in {folder}" for what, folder in enroot_folders(probe)]
     held = probe.every("scratch")
     if held:
         folder, _, free_kib = held[0].rpartition(" ")
         parts.append(f"{about_bytes(int(free_kib) * 1024)} free in {folder}")
     return "; ".join(parts) + "."
+
+
+def enroot_folders(probe: Probe) -> Iterator[tuple[str, str]]:
+    """What Enroot keeps on a node, and where; nothing where there is none."""
+    data, runtime = probe.one("enroot_data"), probe.one("enroot_runtime")
+    if probe.one("enroot") and data and runtime:
+        yield "images", data
+        yield "running containers", runtime
 
 
 def _enroot(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding]:
@@ -155,7 +195,8 @@ def _enroot(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding]
     if refused:
         fix = "sysctl user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns govern it."
         yield Finding("no-user-namespaces", "error", where, refused, fix)
-    if probe.every("gpu") and probe.one("nvidia_container") is None:
+    has_nvidia = any(gpu.startswith("/dev/nvidia") for gpu in probe.every("gpu"))
+    if has_nvidia and probe.one("nvidia_container") is None:
         what = "The node has GPUs and no nvidia-container-cli: no image would be shown them."
         fix = "Ask who runs this cluster for libnvidia-container-tools."
         yield Finding("gpu-tools-missing", "warning", where, what, fix)
@@ -166,8 +207,11 @@ def _enroot(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding]
         fix = "ENROOT_DATA_PATH in enroot.conf should name the node's own disk."
         yield Finding("enroot-data-on-share", "warning", where, what, fix)
     closed = probe.every("enroot_closed")
-    if closed:
-        what = f"You cannot write to {closed[0]!r} (enroot.conf), nor make it."
+    # The embedded cluster's stand-in for Enroot has its folders elsewhere.
+    if closed and not is_standin(around.environ):
+        what = (
+            f"Enroot can neither write nor make {' and '.join(map(repr, closed))} there: Permission denied."
+        )
         fix = "Ask who runs this cluster for a folder of mode 1777 there, also after a restart."
         yield Finding("enroot-runtime-closed", "error", where, what, fix)
 
@@ -184,7 +228,8 @@ def _no_namespaces(probe: Probe) -> str | None:
         return "The kernel allows no user namespaces (user.max_user_namespaces is 0)."
     if probe.one("sysctl.unprivileged_userns_clone") == "0":
         return "Users may make no namespaces (kernel.unprivileged_userns_clone is 0)."
-    if probe.one("userns") == "no":
+    # Enroot's package brings a profile that allows namespaces to Enroot, if to nobody else.
+    if probe.one("userns") == "no" and probe.one("enroot_apparmor") is None:
         armor = probe.one("sysctl.apparmor_restrict_unprivileged_userns") == "1"
         return f"A user namespace was refused{', by AppArmor' if armor else ''}."
     return None
@@ -198,11 +243,11 @@ def _folders(probe: Probe, where: str, around: Surroundings) -> Iterator[Finding
         lack = f"has no {sys.executable}" if python is None else f"has {sys.executable}, without hpcai"
         what = f"The node {lack}: staging and our own trainer call it."
         fix = "Install hpcai into an environment on a folder that all nodes see."
-        yield Finding("interpreter-not-on-node", "error", where, what, fix)
+        yield Finding("interpreter-not-on-node", "warning", where, what, fix)
     if probe.one("runs") == "no":
-        what = f"The node cannot write {str(around.site.runs_root)!r}, where records are kept."
+        what = f"The node cannot write {str(around.site.runs_root)!r}, where records are kept: it keeps none."
         fix = "export HPCAI_RUNS_ROOT=FOLDER names a shared one."
-        yield Finding("runs-not-on-node", "error", where, what, fix)
+        yield Finding("runs-not-on-node", "warning", where, what, fix)
     if probe.scratch is None:
         tried = around.site.scratch or ", ".join(SCRATCH)
         what = f"The node has no scratch that can be written ({tried})."

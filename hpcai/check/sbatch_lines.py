@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcai.specs.slurm_options import slurm_options
 
@@ -69,6 +69,8 @@ class Option:
     value: str | None
     word: Word
     is_known: bool = True
+    part: int = 0
+    """Which part of a heterogeneous job it is of: `#SBATCH hetjob` begins the next."""
 
     @property
     def at(self) -> str:
@@ -78,39 +80,56 @@ class Option:
 
 @dataclass(frozen=True)
 class Script:
-    """A batch script: its options, and the lines that bash runs."""
+    """The #SBATCH lines of a batch script."""
 
     options: tuple[Option, ...]
-    cuts: tuple[Word, ...]
-    body: tuple[tuple[int, str], ...]
-    """Line number and text of every line that is no comment; lines that end in a backslash are joined."""
+    cuts: tuple[Word, ...] = ()
     late: tuple[int, ...] = ()
     """Lines with #SBATCH that sbatch does not read, since a command comes before them."""
 
     def value(self, name: str) -> str | None:
-        """The value of an option, the last one if it is given twice."""
-        return next((one.value for one in reversed(self.options) if one.name == name), None)
+        """The value of an option, the last one if it is given twice; of several parts, the first one's."""
+        option = self.option(name)
+        return None if option is None else option.value
 
     def option(self, name: str) -> Option | None:
-        return next((one for one in reversed(self.options) if one.name == name), None)
+        found = [one for one in self.options if one.name == name]
+        return next((one for one in reversed(found) if one.part == found[0].part), None)
+
+    @property
+    def parts(self) -> tuple[Script, ...]:
+        """The parts of a heterogeneous job, each with what it has from those before it; else the script."""
+        last = max((one.part for one in self.options), default=0)
+        return tuple(self._part(number) for number in range(last + 1)) if last else (self,)
+
+    def _part(self, number: int) -> Script:
+        rows = slurm_options()
+        carried = {name for name in rows if rows[name].component == "carried"}
+        own = tuple(
+            replace(one, part=number)
+            for one in self.options
+            if one.part == number or (one.part < number and one.name in carried)
+        )
+        return Script(own)
 
 
 def read_script(text: str) -> Script:
-    """What sbatch and bash take of a script."""
+    """What sbatch takes of a script."""
     options: list[Option] = []
     cuts: list[Word] = []
     late: list[int] = []
-    is_over = False
+    is_over, part = False, 0
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(PREFIX) and not is_over:
             words = list(words_of(line, number))
             cuts += [word for word in words if word.cut_at is not None]
-            options += _options(words)
+            part += bool(words) and words[0].text in ("hetjob", "packjob")
+            options += [replace(option, part=part) for option in _options(words)]
         elif line.startswith(PREFIX):
             late.append(number)
         elif line.strip() and not line.lstrip().startswith("#"):
             is_over = True
-    return Script(tuple(options), tuple(cuts), tuple(_body(text)), tuple(late))
+    return Script(tuple(options), tuple(cuts), tuple(late))
 
 
 def words_of(line: str, number: int) -> Iterator[Word]:
@@ -210,18 +229,3 @@ PYXIS = {
         False,
     ),
 }
-
-
-def _body(text: str) -> Iterator[tuple[int, str]]:
-    joined, begin = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not joined and (not line.strip() or line.lstrip().startswith("#")):
-            continue
-        begin = begin if joined else number
-        if line.endswith("\\"):
-            joined += line[:-1] + " "
-            continue
-        yield begin, joined + line
-        joined = ""
-    if joined:
-        yield begin, joined

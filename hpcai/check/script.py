@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hpcai.check import account, price, sizes
+from hpcai.check import paths
 from hpcai.check.findings import Finding, Severity, has_errors
-from hpcai.check.job import Checked, Surroundings, refused_by_slurm
-from hpcai.check.sbatch_lines import PYXIS, Option, Script, read_script
+from hpcai.check.job import Checked, Surroundings
+from hpcai.check.refused import fields_meant, refused_by_slurm, what_to_do
+from hpcai.check.sbatch_lines import PYXIS, Option, Script
+from hpcai.check.script_files import check_files
+from hpcai.check.script_job import check_limits, finding_of, option_of
 from hpcai.check.script_steps import check_steps
+from hpcai.check.script_view import View
 from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.limits import breaches
-from hpcai.specs.job import JobSpec
+from hpcai.slurm.dependency import dependency_breaches
 from hpcai.specs.slurm_options import available, slurm_options
-from hpcai.units import parse_duration_s
-
-_SIZES = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 1024.0}
 
 
 def is_script(file: Path, text: str) -> bool:
@@ -31,19 +30,21 @@ def is_script(file: Path, text: str) -> bool:
 
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Findings about a script, each at its line and column; nothing is submitted."""
-    script = read_script(text)
-    found = list(_lines(script, text, around))
-    found += check_steps(script, around)
-    spec = job_of(script)
-    if spec is not None:
-        found += _limits(spec, script, around)
-    named = [_placed(finding, str(file), script) for finding in found]
+    view = View(text, Path.cwd(), around.environ)
+    found = list(_lines(view.script, text, around))
+    parts = {"files": lambda: check_files(view, around), "script": lambda: check_steps(view, around)}
+    found += paths.in_time(parts, around.looks_s)
+    found += check_limits(view.script, around)
+    if client is not None and around.told.partitions is not None:
+        found += _dependency(view.script, around, client)
+    named = [_placed(finding, str(file), view.script) for finding in dict.fromkeys(found)]
     if client is None or around.told.partitions is None or has_errors(named):
         return Checked(tuple(named))
     try:
         return Checked(tuple(named), _test_only(text, client))
     except HpcaiError as error:
-        return Checked((*named, *refused_by_slurm(error)))
+        refused = [_placed(one, str(file), view.script) for one in _refused(error, view.script)]
+        return Checked((*named, *refused))
 
 
 def _test_only(text: str, client: SlurmClient) -> ExpectedStart:
@@ -54,68 +55,56 @@ def _test_only(text: str, client: SlurmClient) -> ExpectedStart:
         return client.test_only(script)
 
 
-def job_of(script: Script) -> JobSpec | None:
-    """What the script asks for as a job's fields, as far as they are understood; None when not at all."""
-    fields: dict[str, Any] = {}
-    for option in script.options:
-        row = slurm_options().get(option.name)
-        if row is None or row.field is None or option.value is None:
-            if option.name == "exclusive":
-                fields["exclusive"] = True
-            continue
-        value = _value(row.field, option.value)
-        if value is not None:
-            fields[row.field] = value
-    fields |= {"name": "script", "command": "true"}
+def _dependency(script: Script, around: Surroundings, client: SlurmClient) -> Iterator[Finding]:
+    """Whether what the job waits for can still come true."""
+    given = script.option("dependency")
     try:
-        return JobSpec.model_validate(fields)
-    except ValueError:
-        # What sbatch makes of what contradicts itself, it says itself.
-        kept = ("nodes", "partition", "time_min", "gpus_per_node", "ntasks_per_node", "cpus_per_task")
-        try:
-            return JobSpec.model_validate(
-                {k: v for k, v in fields.items() if k in (*kept, "name", "command")}
-            )
-        except ValueError:
-            return None
+        found = list(dependency_breaches(given.value if given else None, client, around.told.version))
+    except HpcaiError as error:
+        yield from refused_by_slurm(error)
+        return
+    for breach in found:
+        yield finding_of(breach)
 
 
-def _value(field: str, text: str) -> Any:
-    """The value as the field has it; None where it is in another form than the common one."""
-    if field in ("time_min", "time_min_min", "delay_boot_min"):
-        try:
-            return max(1, -(-parse_duration_s(text) // 60))
-        except ValueError:
-            return None
-    if field.endswith("_gib"):
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.upper())
-        return float(found[1]) * _SIZES[found[2] or "M"] if found else None
-    if field == "nodes":
-        found = re.match(r"\d+", text)
-        return int(found[0]) if found else None
-    if field == "name":
-        return None
-    return (
-        int(text) if re.fullmatch(r"\d{1,6}", text) and field not in ("account", "partition", "qos") else text
-    )
+# What may be too much where Slurm says no more than that no node has it.
+_OF_NODES = ("mem", "mem-per-cpu", "gres", "gpus", "gpus-per-node", "cpus-per-task", "ntasks-per-node")
+
+
+def _refused(error: HpcaiError, script: Script) -> Iterator[Finding]:
+    """What sbatch says, at the line that it means or may mean, else at the file's begin."""
+    fields, _ = fields_meant(error.what)
+    names = [option_of(field) for field in fields]
+    if "node configuration" in error.what.lower():
+        names = [*_OF_NODES, "ntasks", "nodes", "constraint"]
+    given = next((option for name in names if (option := script.option(name)) is not None), None)
+    for finding in refused_by_slurm(error):
+        if finding.id != "refused":
+            yield finding
+        elif given is None:
+            yield replace(finding, place="1:1")
+        else:
+            row = slurm_options().get(given.name)
+            fix = what_to_do(error, row.field if row is not None and fields else None)
+            yield replace(finding, where=f"--{given.name}", fix=fix, place=given.at)
 
 
 def _placed(finding: Finding, file: str, script: Script) -> Finding:
-    from dataclasses import replace
-
     if finding.place is not None:
         return replace(finding, place=f"{file}:{finding.place}")
     option = script.option(finding.where.removeprefix("--"))
     if option is None:
         return replace(finding, place=f"{file}:1:1") if finding.where.startswith("--") else finding
-    return replace(finding, place=f"{file}:{option.word.line}:{option.word.column}")
+    return replace(finding, place=f"{file}:{option.at}")
 
 
 def _lines(script: Script, text: str, around: Surroundings) -> Iterator[Finding]:
     for word in script.cuts:
         lost = text.splitlines()[word.line - 1][(word.cut_at or 1) - 1 :]
         what = f"sbatch stops reading at a raw #: {lost!r} is lost, and {word.text!r} is taken."
-        fix = 'Quote the value: #SBATCH --container-image="REGISTRY#IMAGE:TAG".'
+        whole = f"{word.text}{lost.split()[0]}"
+        name, equals, value = whole.partition("=")
+        fix = f'Quote the value: #SBATCH {name}="{value}".' if equals else f'Quote it: "{whole}".'
         yield Finding("hash-cuts-line", "error", "#SBATCH", what, fix, f"{word.line}:{word.cut_at}")
     for number in script.late:
         what = "sbatch does not read this line: a command comes before it."
@@ -145,38 +134,3 @@ def _unknown(option: Option) -> Finding:
     what = f"sbatch has no option {dashes}{option.name}."
     severity: Severity = "error" if near else "warning"
     return Finding("option-unknown", severity, dashes + option.name, what, hint, option.at)
-
-
-def _limits(spec: JobSpec, script: Script, around: Surroundings) -> Iterator[Finding]:
-    told, site = around.told, around.site
-    if told.partitions is not None:
-        for breach in breaches(spec, told.partitions, told.nodes or ()):
-            where = f"--{_option_of(breach.key)}"
-            severity: Severity = "error" if breach.is_certain else "warning"
-            yield Finding(breach.id, severity, where, breach.what, _as_option(breach.fix))
-        for finding in account.check_account(spec, told):
-            yield Finding(
-                finding.id, finding.severity, f"--{_option_of(finding.where)}", finding.what, finding.fix
-            )
-    if spec.time_min is None and script.option("time") is None:
-        what = "There is no time limit: Slurm takes the partition's, and cannot start the job in a gap."
-        yield Finding(
-            "no-time-limit", "note", "--time", what, "Add #SBATCH --time with what it takes, and some more."
-        )
-    size = sizes.size_of(spec, told, site)
-    if size.size is not None:
-        yield from price.check_price(spec, size.size, told, around.prices, site.region)
-
-
-def _option_of(field: str) -> str:
-    from hpcai.render.options import option_names
-
-    return option_names().get(field, field.replace("_", "-"))
-
-
-def _as_option(fix: str) -> str:
-    return re.sub(r"\b(time_min|gpus_per_node|ntasks_per_node|cpus_per_task|mem_gib)\b", _named, fix)
-
-
-def _named(found: re.Match[str]) -> str:
-    return f"--{_option_of(found[0])}"

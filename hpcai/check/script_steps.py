@@ -4,160 +4,262 @@ from __future__ import annotations
 
 import os.path
 import re
-import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
-from hpcai.check import container, enroot
+from hpcai.check import container, credentials
+from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
-from hpcai.check.sbatch_lines import PYXIS, Option, Script
+from hpcai.check.sbatch_lines import PYXIS
+from hpcai.check.script_containers import check_options, check_unused
+from hpcai.check.script_sruns import Step
+from hpcai.check.script_variables import check_variables
+from hpcai.check.script_view import View, softened
 from hpcai.specs.container import is_file
 
-_LAUNCHES = re.compile(r"(?:^|[\s;&|(])(srun|mpirun|mpiexec)(?=\s)")
+_LAUNCHERS = ("mpirun", "mpiexec", "horovodrun")
 
 
-def check_steps(script: Script, around: Surroundings) -> Iterator[Finding]:
+def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
     yield from container.batch_in_container(around.environ)
-    nodes = _count(script.value("nodes"))
-    own = {one.name: one for one in script.options if one.name in PYXIS}
-    if "container-image" in own:
-        yield from _image_option(own["container-image"].value or "", own["container-image"].at, around)
-        yield from _in_batch(script, own["container-image"], nodes)
-    exported = _exports(script)
-    for number, line in script.body:
-        flags = flags_of(line)
-        if "container-image" in flags or "container-name" in flags:
-            yield from _step(_Step(flags, f"{number}:1", nodes, exported, _asks_for_gpus(script)), around)
-            if container.MPIRUN.search(line):
-                what = "mpirun inside a container starts ranks in it alone, on one node."
-                fix = "Let srun start the ranks: srun --mpi=pmix --container-image=... COMMAND."
-                severity: Severity = "error" if nodes > 1 else "warning"
-                yield Finding("mpirun-in-container", severity, "mpirun", what, fix, f"{number}:1")
-        if re.search(r"--mpi[= ]\S+", line) and around.told.mpi_plugins is not None:
-            yield from _mpi(line, number, around)
+    yield from _without_pyxis(view, around)
+    yield from _in_batch(view, around)
+    stale: set[str] = set()
+    pulled: set[str] = set()
+    for index, step in view.steps:
+        yield from check_options(step, around.environ)
+        yield from check_unused(step, around.environ)
+        if "container-image" in step.options or "container-name" in step.options:
+            yield from _container(view, index, step, around)
+            yield from _once(_stale_name(step), stale)
+            yield from _once(_pulled_by_all(step, nodes_of(view, step)), pulled)
+            yield from _starts_ranks(step, nodes_of(view, step))
+        yield from _mpi(step, around)
+    yield from check_variables(view)
+    yield from _unseen(view)
 
 
-def _in_batch(script: Script, option: Option, nodes: int) -> Iterator[Finding]:
-    launches = [number for number, line in script.body if _LAUNCHES.search(line)]
+def _unseen(view: View) -> Iterator[Finding]:
+    """Images and mounts that only the running script knows: a reader may take silence for a yes."""
+    names = ("container-image", "container-mounts")
+    unseen = [
+        (name, text)
+        for _, step in view.steps
+        for name in names
+        for text in step.options.get(name, ())
+        if not text.is_known
+    ]
+    if unseen:
+        options = " and ".join(dict.fromkeys(f"--{name}" for name, _ in unseen))
+        lines = list(dict.fromkeys(str(text.line) for _, text in unseen))
+        where = f"{'line' if len(lines) == 1 else 'lines'} {', '.join(lines)}"
+        what = f"Only the running script knows all of {options} ({where}): the rest was not looked at."
+        fix = "A plain NAME=value above the srun is read."
+        yield Finding("value-unseen", "note", f"--{unseen[0][0]}", what, fix, unseen[0][1].at)
+
+
+def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
+    """Options of Pyxis where srun or sbatch has none: the first of each."""
+    asked = [(step, _own_options(step)) for _, step in view.steps]
+    given = {"sbatch": (view.batch, _own_options(view.batch) if view.batch else [])}
+    given |= {"srun": next(((step, own) for step, own in asked if own), (None, []))}
+    takes = {
+        "sbatch": around.told.sbatch_takes_containers,
+        "srun": around.told.srun_takes_containers,
+    }
+    for program, (step, own) in given.items():
+        if step is not None and own and takes[program] is False:
+            name, text = own[0]
+            what = f"{program} here has no --{name}: it is an option of Pyxis."
+            fix = "Ask who runs this Slurm for Pyxis and Enroot, or leave the options of Pyxis out."
+            if program == "sbatch" and takes["srun"]:
+                fix = "Give it to srun in the script, which has it."
+            finding = Finding("no-pyxis", "error", f"--{name}", what, fix, text.at)
+            yield softened(finding, is_sure=step.is_sure)
+
+
+def _own_options(step: Step) -> list[tuple[str, Text]]:
+    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
+    exported = list(step.exported.values())
+    return [
+        (name, text)
+        for name in step.options
+        if name in PYXIS
+        for text in step.options[name]
+        if not any(text is value for value in exported)
+    ]
+
+
+def nodes_of(view: View, step: Step) -> int:
+    """How many nodes a step runs on, at least."""
+    group = step.value("het-group")
+    number = int(group.text) if group is not None and group.text.isdecimal() else 0
+    parts = view.script.parts
+    of_job = parts[number].value("nodes") if number < len(parts) else None
+    return step.nodes(_count(of_job))
+
+
+def _once(findings: Iterator[Finding], told: set[str]) -> Iterator[Finding]:
+    """Those that no other step has led to."""
+    for finding in findings:
+        if finding.what not in told:
+            told.add(finding.what)
+            yield finding
+
+
+def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
+    """What #SBATCH lines say of a container for the script itself."""
+    step = view.batch
+    if step is None:
+        return
+    yield from check_options(step, around.environ)
+    if "container-image" not in step.options:
+        if not any("container-image" in each.options for _, each in view.steps):
+            yield from check_unused(step, around.environ)
+        return
+    yield from _container(view, 0, step, around)
+    nodes = _count(view.script.value("nodes"))
+    starters = [view.calls[index] for index, _ in view.steps]
+    launches = [*starters, *(call for call in view.calls if call.words[0].text in ("mpirun", "mpiexec"))]
     if nodes > 1 or launches:
         why = f"on the first of {nodes} nodes" if nodes > 1 else "alone"
         what = f"With #SBATCH --container-image the batch script {why} runs inside it, and has no srun there."
         fix = "Give --container-image to srun in the script instead."
-        yield Finding("container-in-sbatch", "error", "--container-image", what, fix, option.at)
+        at = step.options["container-image"][0].at
+        finding = Finding("container-in-sbatch", "error", "--container-image", what, fix, at)
+        # A script may start itself anew, in a container or not.
+        surely = nodes > 1 or any(call.depth == 0 for call in launches)
+        yield softened(finding, is_sure=surely)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One srun with a container: its options of Pyxis, and where it stands."""
-
-    flags: Mapping[str, str]
-    at: str
-    nodes: int
-    exported: Mapping[str, str]
-    has_gpus: bool
-
-
-def _step(step: _Step, around: Surroundings) -> Iterator[Finding]:
-    image = step.flags.get("container-image", "")
-    if image and "$" not in image:
-        yield from _image_option(image, step.at, around)
-        if step.nodes > 1 and not is_file(image):
-            what = f"Each of {step.nodes} nodes imports {image!r}: slow, and a registry may answer 429."
-            fix = "Import it once to a shared folder: enroot import -o FILE.sqsh docker://IMAGE."
-            yield Finding("image-pulled-by-all", "warning", "--container-image", what, fix, step.at)
-    name = step.flags.get("container-name")
-    if name and "$" not in name and not name.endswith((":create", ":exec")):
-        what = f"The container {name!r} outlives the job: the next job finds it, whatever image it names."
-        fix = 'Add "-$SLURM_JOB_ID" to it.'
-        yield Finding("container-name-stale", "warning", "--container-name", what, fix, step.at)
-    yield from _variables(step)
-    for mount in step.flags.get("container-mounts", "").split(","):
-        source = mount.partition(":")[0]
-        if source.startswith("/") and "$" not in source and "nofail" not in mount:
-            for finding in container.check_source(Path(source), "--container-mounts", around.sight):
-                yield replace(finding, place=step.at)
+def _container(view: View, index: int, step: Step, around: Surroundings) -> Iterator[Finding]:
+    image = step.value("container-image")
+    if image is not None and image.is_known:
+        for finding in _image(view, index, step, image, around):
+            yield softened(finding, is_sure=step.is_sure and image.is_sure)
+    for text in step.options.get("container-mounts", ()):
+        for mount in text.text.split(","):
+            source = Text(mount.partition(":")[0], text.line, text.column, text.is_sure)
+            if source.is_known and source.text[:1] in ("/", "."):
+                may_fail = "nofail" in mount.rpartition(":")[2].split("+")
+                for finding in _source(view, index, step, source, around, may_fail=may_fail):
+                    yield softened(finding, is_sure=step.is_sure and text.is_sure)
+    if "container-save" in step.options and nodes_of(view, step) > 1:
+        at = step.options["container-save"][0].at
+        what = f"Each of {nodes_of(view, step)} nodes writes the image of --container-save at once."
+        fix = "Save in an srun of its own with --nodes=1."
+        yield Finding("save-by-all-nodes", "warning", "--container-save", what, fix, at)
 
 
-def _variables(step: _Step) -> Iterator[Finding]:
-    """What the step exports, and its image may have a value of its own for."""
-    named = set(step.flags.get("container-env", "").split(","))
-    for variable in step.exported:
-        if container.TUNING.fullmatch(variable) and variable not in named:
-            what = f"{variable} is exported, and where the image sets it too, the image's value wins."
-            fix = f"Add it to --container-env={variable}."
-            yield Finding("image-wins", "warning", "--container-env", what, fix, step.at)
-    for finding in container.gpus_in_container(step.exported, step.has_gpus, "--container-env"):
-        yield replace(finding, fix="Export it as all.", place=step.at)
+def _path(step: Step, text: str) -> tuple[Path, bool] | None:
+    """What a path of a step means, and whether that is sure; None where it is not known."""
+    if text.startswith("/"):
+        return Path(os.path.normpath(text)), True
+    if step.folder is None:
+        return None
+    return Path(os.path.normpath(step.folder / text)), step.is_folder_sure
 
 
-def _image_option(image: str, at: str, around: Surroundings) -> Iterator[Finding]:
+def _source(
+    view: View, index: int, step: Step, source: Text, around: Surroundings, *, may_fail: bool
+) -> Iterator[Finding]:
+    found = _path(step, source.text)
+    if found is None:
+        return
+    path, is_sure = found
+    release = around.pyxis_release
+    for finding in container.check_source(
+        path, "--container-mounts", around.sight, may_fail=may_fail, release=release
+    ):
+        if finding.id != "mount-missing" or not view.may_be_made(path, index):
+            yield softened(replace(finding, place=source.at), is_sure=is_sure)
+
+
+def _image(view: View, index: int, step: Step, image: Text, around: Surroundings) -> Iterator[Finding]:
+    where, name = "--container-image", image.text
+    if name.endswith((".sqsh", ".squashfs")) and not name.startswith((".", "/")) and "#" not in name:
+        what = f"{name!r} is taken for an image of Docker Hub, not for a file."
+        fix = f"Write ./{name}, or its whole path."
+        if name.startswith("~"):
+            fix = f'bash reads no ~ there: write "$HOME{name.removeprefix("~")}".'
+        yield Finding("image-file-without-slash", "error", where, what, fix, image.at)
+    elif is_file(name):
+        found = _path(step, name)
+        for finding in (
+            container.check_image(found[0], where, around.told, around.sight, around.environ) if found else ()
+        ):
+            if finding.id != "image-missing" or not view.may_be_made(found[0] if found else Path(), index):
+                yield softened(replace(finding, place=image.at), is_sure=found is not None and found[1])
+    else:
+        yield from _of_registry(image, around)
+
+
+def _of_registry(image: Text, around: Surroundings) -> Iterator[Finding]:
     where = "--container-image"
-    if image.endswith((".sqsh", ".squashfs")) and not image.startswith((".", "/")) and "$" not in image:
-        what = f"{image!r} is taken for an image of Docker Hub, not for a file."
-        yield Finding(
-            "image-file-without-slash", "error", where, what, f"Write ./{image}, or its whole path.", at
-        )
-        return
-    if is_file(image) and "$" not in image:
-        path = Path(os.path.normpath(Path.cwd() / image))
-        for finding in container.check_image(path, where, around.told, around.sight, around.environ):
-            yield Finding(finding.id, finding.severity, where, finding.what, finding.fix, at)
-        return
-    host, slash, rest = re.sub(r"^dockerd?://", "", image).partition("/")
-    if slash and "#" not in image and re.search(r"[.:]", host):
+    host, slash, rest = re.sub(r"^dockerd?://", "", image.text).partition("/")
+    if slash and "#" not in image.text and re.search(r"[.:]", host):
         version = around.site.enroot_version
         if version is None or int(version.lstrip("v").partition(".")[0]) < 4:
             what = f"Enroot before 4.0 takes {host!r} for a name on Docker Hub and ends with 401."
             fix = f"Write {host}#{rest}, which every version reads."
             severity: Severity = "error" if version else "warning"
-            yield Finding("image-registry-slash", severity, where, what, fix, at)
-    for finding in enroot.check_credentials(image, where, around.sight, around.environ):
-        yield Finding(finding.id, finding.severity, where, finding.what, finding.fix, at)
+            yield Finding("image-registry-slash", severity, where, what, fix, image.at)
+    for finding in credentials.check_credentials(image.text, where, around.sight, around.environ):
+        yield replace(finding, where=where, place=image.at)
 
 
-def _mpi(line: str, number: int, around: Surroundings) -> Iterator[Finding]:
-    plugins = around.told.mpi_plugins or frozenset()
-    found = re.search(r"--mpi[= ](\S+)", line)
-    assert found is not None
-    name = found[1].strip("\"'")
-    if name != "list" and "$" not in name and name not in plugins:
-        what = f"srun here has no --mpi={name}; it has {', '.join(sorted(plugins))}."
+def _stale_name(step: Step) -> Iterator[Finding]:
+    name = step.value("container-name")
+    if name is not None and name.is_known and not name.text.endswith((":create", ":exec")):
+        what = (
+            f"The container {name.text!r} outlives the job: the next job finds it, whatever image it names."
+        )
         yield Finding(
-            "no-pmix", "error", "--mpi", what, "Name one of these.", f"{number}:{found.start() + 1}"
+            "container-name-stale",
+            "warning",
+            "--container-name",
+            what,
+            'Add "-$SLURM_JOB_ID" to it.',
+            name.at,
         )
 
 
-def flags_of(line: str) -> dict[str, str]:
-    """The options of Pyxis on a line that calls srun; nothing on another line."""
-    if re.search(r"(?:^|[\s;&|(])srun\s", line) is None:
-        return {}
-    try:
-        # In the middle of a word `#` begins no comment for bash, as it would for shlex.
-        words = shlex.split(re.sub(r"(?:^|\s)#.*", "", line))
-    except ValueError:
-        return {}
-    found: dict[str, str] = {}
-    for index, word in enumerate(words):
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word.startswith("--") and name in PYXIS:
-            following = words[index + 1] if index + 1 < len(words) else ""
-            found[name] = value if equals else following if PYXIS[name] else ""
-    return found
+def _pulled_by_all(step: Step, nodes: int) -> Iterator[Finding]:
+    image = step.value("container-image")
+    if image is not None and image.is_known and nodes > 1 and not is_file(image.text):
+        what = f"Each of {nodes} nodes imports {image.text!r}: slow, and a registry may answer 429."
+        fix = "Import it once to a shared folder: enroot import -o FILE.sqsh docker://IMAGE."
+        yield Finding("image-pulled-by-all", "warning", "--container-image", what, fix, image.at)
 
 
-def _exports(script: Script) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for _, line in script.body:
-        if re.match(r"\s*export\s", line):
-            found |= dict(re.findall(r"(\w+)=(\S*)", line))
-    return found
+def _starts_ranks(step: Step, nodes: int) -> Iterator[Finding]:
+    """mpirun as the command of a step in a container, or what its shell is told to run."""
+    words = [word.text for word in step.command]
+    starts = bool(words) and words[0].rpartition("/")[2] in _LAUNCHERS
+    if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
+        for flag, told in pairwise(words[1:]):
+            if re.fullmatch(r"-[a-z]*c", flag):
+                starts = container.MPIRUN.search(told) is not None
+                break
+    if starts:
+        what = "mpirun inside a container starts ranks in it alone, on one node."
+        fix = "Let srun start the ranks: srun --mpi=pmix --container-image=... COMMAND."
+        severity: Severity = "error" if nodes > 1 else "warning"
+        finding = Finding("mpirun-in-container", severity, "mpirun", what, fix, step.at)
+        yield softened(finding, is_sure=step.is_sure)
 
 
-def _asks_for_gpus(script: Script) -> bool:
-    named = ("gpus", "gpus-per-node", "gpus-per-task", "gres")
-    return any(script.option(name) is not None for name in named)
+def _mpi(step: Step, around: Surroundings) -> Iterator[Finding]:
+    plugins, given = around.told.mpi_plugins, step.value("mpi")
+    if plugins is None or given is None or not given.is_known or given.text == "list":
+        return
+    if given.text not in plugins:
+        what = f"srun here has no --mpi={given.text}; it has {', '.join(sorted(plugins))}."
+        finding = Finding("no-pmix", "error", "--mpi", what, "Name one of these.", given.at)
+        yield softened(finding, is_sure=step.is_sure and given.is_sure)
 
 
 def _count(text: str | None) -> int:

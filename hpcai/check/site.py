@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcai.catalog.profiles import profiles
 from hpcai.catalog.sizes import vm_sizes
-from hpcai.check import places
-from hpcai.check.enroot import plugin_of_another_slurm, pyxis_options
+from hpcai.check import paths, places
 from hpcai.check.fidelity import assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.nodes import Probed, ask_nodes
+from hpcai.check.refusals import slurm_as_a_whole, without_plugin
 from hpcai.check.site_file import Facts, facts_of_site
 from hpcai.check.storage import check_storage
 from hpcai.check.told import Told, ask
 from hpcai.errors import SlurmError, UnreachableError
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.plugstack import pyxis_options, pyxis_version
 from hpcai.slurm.vm_size import SizeOfNodes, size_of
 from hpcai.specs.site import Site
 from hpcai.units import format_duration
@@ -49,11 +51,12 @@ def check_site(
     if away is not None or told.partitions is None or told.nodes is None:
         words = away or SlurmError("Slurm told of no partition.")
         slurm = Finding("slurm", "error", "slurm", words.what, words.next_step)
-        plugin = list(plugin_of_another_slurm("slurm", words))
+        plugin = list(without_plugin("slurm", [words]))
         rest = check_without_slurm(site, environ=environ)
         return SiteLook([*(plugin or [slurm]), *rest], Facts(), isinstance(words, UnreachableError))
     around = Surroundings(site, environ, Path(), told)
-    found = [*_slurm(told), *_partitions(told.partitions, told.nodes, site), _pyxis(told, environ)]
+    found = [*_slurm(told), *slurm_as_a_whole(told, is_there=True)]
+    found += [*_partitions(told.partitions, told.nodes, site), _pyxis(told, environ)]
     probed = Probed()
     if on_nodes:
         probed = ask_nodes(client, around)
@@ -76,10 +79,13 @@ def check_without_slurm(
 ) -> list[Finding]:
     """What can be seen of a site without a word from Slurm; `nodes` are those that it has told of."""
     found: list[Finding] = []
-    found += places.scratch(site.scratch, nodes)
     sight = places.Sight(nodes, site.shared_folders)
-    found += _runs_folder(site.runs_root, sight)
-    found += _interpreter(sight)
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "scratch": lambda: places.scratch(site.scratch, nodes),
+        places.RUNS: lambda: _runs_folder(site.runs_root, sight),
+        "interpreter": lambda: _interpreter(sight),
+    }
+    found += paths.in_time(looks, paths.ANSWERS_WITHIN_S)
     found.append(check_storage(site, environ))
     return found
 
@@ -145,21 +151,36 @@ def _size_in_words(found: SizeOfNodes) -> str:
     rails = size.infiniband_rails if size is not None else None
     gbit_per_s = size.infiniband_gbit_per_s if size is not None else None
     fabric = f", InfiniBand {rails} x {gbit_per_s:g} Gb/s" if rails and gbit_per_s else ""
-    return f"; {found.name} by {found.how}{fabric}"
+    profile = "run profile" if found.name in profiles() else "no run profile"
+    return f"; {found.name} by {found.how}{fabric}, {profile}"
 
 
 def _pyxis(told: Told, environ: Mapping[str, str]) -> Finding:
+    plugin = pyxis_options(environ).get("plugin")
     if told.srun_takes_containers:
-        plugin = pyxis_options(environ).get("plugin")
-        where = f" ({plugin})" if plugin else ""
         has = "srun and sbatch have" if told.sbatch_takes_containers else "srun has"
-        release = {"0.24": "; Pyxis 0.24 or later", "0.19": "; Pyxis before 0.20"}.get(
-            told.pyxis_release or "", ""
-        )
-        return Finding("pyxis", "ok", "pyxis", f"{has} --container-image{where}{release}.")
-    what = "srun has no --container-image: a job with container: is refused here."
+        parts = [f"{has} --container-image{f' ({plugin})' if plugin else ''}", *_release(told, environ)]
+        return Finding("pyxis", "ok", "pyxis", f"{'; '.join(parts)}.")
+    if told.srun_takes_containers is None:
+        what = "Whether srun takes containers is not known: srun --help did not work."
+        return Finding("pyxis", "note", "pyxis", what, "srun --help | grep container-image  # tells")
+    named = f", though plugstack.conf names {plugin!r}" if plugin else ""
+    what = f"srun has no --container-image{named}: a job with container: is refused here."
     fix = "Ask who runs this Slurm for Pyxis and Enroot if you need containers."
     return Finding("pyxis", "note", "pyxis", what, fix)
+
+
+def _release(told: Told, environ: Mapping[str, str]) -> Iterator[str]:
+    """Which Pyxis it is, and where it unpacks images, as far as files of this machine tell."""
+    exact = pyxis_version(environ)
+    judged = {"0.24": "Pyxis 0.24 or later", "0.19": "Pyxis before 0.20"}
+    if exact is not None:
+        yield f"Pyxis {exact}"
+    elif told.pyxis_release in judged:
+        yield judged[told.pyxis_release]
+    place = pyxis_options(environ).get("runtime_path")
+    if place is not None:
+        yield f"images go to {place} of a node"
 
 
 def _shared_folders(around: Surroundings) -> Iterator[Finding]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcai.check import places
+from hpcai.check.exports import exports, is_this_machine
 from hpcai.check.job import Surroundings
-from hpcai.check.probe import Probe, facts_of
+from hpcai.check.probe import Probe, enroot_folders, facts_of
 from hpcai.errors import StageError
 from hpcai.files import NO_ROOM, write_whole
+from hpcai.slurm.plugstack import pyxis_options, pyxis_version
 from hpcai.slurm.vm_size import size_of
 
 _MARK = "# Written by `hpcai check --write`"
@@ -38,14 +40,20 @@ def facts_of_site(around: Surroundings, probes: Mapping[str, Probe]) -> Facts:
         origins[f"partitions.{name}"] = origin
     for key, value in facts_of(probes).items():
         values[key], origins[key] = value, "a task on the nodes"
-    if around.told.pyxis_release == "0.24":
+    exact = pyxis_version(around.environ)
+    if exact is not None:
+        values["pyxis_version"], origins["pyxis_version"] = exact, "the plugin that plugstack.conf names"
+    elif around.told.pyxis_release == "0.24":
         # Of what has fewer options only the latest release that it can be is known.
         values["pyxis_version"], origins["pyxis_version"] = "0.24", "srun has --container-unshare"
+    spot = [name for name, probe in probes.items() if probe.is_spot]
+    if spot:
+        values["spot_partitions"], origins["spot_partitions"] = spot, "Azure's metadata service on a node"
     shared = _shared(probes)
     if shared:
         values["shared_folders"] = shared
-        origins["shared_folders"] = "mounted alike here and on the nodes"
-    return Facts(values, origins, tuple(_remarks(around)))
+        origins["shared_folders"] = "the same here and on the nodes, by what is mounted and exported"
+    return Facts(values, origins, tuple(_remarks(around, probes)))
 
 
 def _sizes(around: Surroundings, probes: Mapping[str, Probe]) -> Iterator[tuple[str, str, str]]:
@@ -62,24 +70,39 @@ def _sizes(around: Surroundings, probes: Mapping[str, Probe]) -> Iterator[tuple[
 
 
 def _shared(probes: Mapping[str, Probe]) -> list[str]:
-    """The folders that this machine and all nodes that were asked have mounted from the same place."""
+    """The folders that this machine and all nodes that were asked have from the same place."""
     if not probes:
         return []
     here = places.shared_mounts()
     return [
         target
         for target, source in sorted(here.items())
-        if all(probe.shared.get(target) == source for probe in probes.values())
+        if all(_is_same(source, target, probe.shared.get(target, "")) for probe in probes.values())
     ]
 
 
-def _remarks(around: Surroundings) -> Iterator[str]:
+def _is_same(source: str, target: str, on_node: str) -> bool:
+    """Whether a node has mounted what this machine has mounted there, or exports from there."""
+    if on_node == source:
+        return True
+    host, colon, folder = on_node.rpartition(":")
+    return bool(colon) and folder == target and folder in exports() and is_this_machine(host.strip("[]"))
+
+
+def _remarks(around: Surroundings, probes: Mapping[str, Probe]) -> Iterator[str]:
     config = around.told.config or {}
     for key in ("SLURM_VERSION", "ClusterName", "MaxArraySize", "MaxJobCount", "SlurmctldHost[0]"):
         if key in config:
             yield f"{key}: {config[key]}"
     if around.told.srun_takes_containers is not None:
         yield f"srun takes containers: {'yes' if around.told.srun_takes_containers else 'no'}"
+    if "runtime_path" in pyxis_options(around.environ):
+        yield f"Pyxis, runtime_path: {pyxis_options(around.environ)['runtime_path']}"
+    for name, probe in probes.items():
+        for what, folder in enroot_folders(probe):
+            yield f"Enroot, {what} on a node of {name}: {folder}"
+        if probe.ports:
+            yield f"InfiniBand on a node of {name}: {'; '.join(probe.ports)}"
 
 
 def text_of(facts: Facts, now: float) -> str:

@@ -96,7 +96,10 @@ def all_at_once(
     end = time.monotonic() + limit_s
     for thread in threads.values():
         thread.join(max(0.0, end - time.monotonic()))
+    waits = {name for name, thread in threads.items() if thread.is_alive()}
     late = [name for name in calls if name not in answers and name not in errors]
     for name in late:
+        if name not in waits:
+            raise RuntimeError(f"The question for {name} broke off, as told above.")
         errors[name] = UnreachableError(f"No answer came within {limit_s:.1f} s.")
     return dict(answers), {name: errors[name] for name in calls if name in errors}

@@ -61,8 +61,8 @@ def check(
 
     \b
     Exit status: 0 nothing keeps jobs from running, 2 a FILE cannot be read or an option is wrong,
-    3 errors were found, 4 there is no Slurm (without FILE), 5 a FILE does not exist, 6 Slurm does not answer,
-    7 site.yaml cannot be written.
+    3 errors were found, 4 there is no Slurm (without FILE), 5 a FILE does not exist, 6 Slurm or a path does
+    not answer, 7 site.yaml cannot be written.
     """
     _refuse_what_does_not_fit(bool(files), overrides, timeout_s, on_nodes or writes)
     context = find_context()
@@ -93,7 +93,7 @@ def look(findings: Sequence[Finding]) -> Look:
 
     if has_errors(findings):
         return Look(findings, 3)
-    is_silent = any(finding.id in ("slurm-slow", "start-unknown") for finding in findings)
+    is_silent = any(finding.id in ("slurm-slow", "start-unknown", "path-silent") for finding in findings)
     return Look(findings, 6 if is_silent else 0)
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,10 +59,13 @@ class _Check:
 
     @property
     def client(self) -> SlurmClient | None:
-        """Slurm, for what is left of the time; None where it does not answer anyway."""
+        """Slurm, for what is left of the time; None where it does not answer, or refuses, anyway."""
+        from hpcai.check.refusals import without_plugin
         from hpcai.check.told import DEADLINE_S
 
         if self.context.slurm is None or self.told.partitions is None:
+            return None
+        if list(without_plugin("slurm", self.told.errors.values())):
             return None
         left_s = (self.timeout_s or DEADLINE_S) - (time.monotonic() - self.begun)
         return self.context.slurm.within(max(_LEAST_S, left_s))
@@ -80,6 +83,7 @@ class _Check:
 
     def file(self, file: Path, overrides: tuple[str, ...]) -> Look:
         from hpcai.check.job import findings_of_file
+        from hpcai.check.paths import PathSilent, finding_of
         from hpcai.errors import NotFoundError, RenderError, SpecError, UsageError
         from hpcai.specs.load import read
         from hpcai.specs.mistakes import SpecFileError
@@ -88,6 +92,8 @@ class _Check:
             return look(self._findings(file, read(file), overrides))
         except SpecFileError as error:
             return look(findings_of_file(error))
+        except PathSilent as error:
+            return look([finding_of(error, "file")])
         except (RenderError, SpecError) as error:
             return look([_of_error("file-refused", error)])
         except (NotFoundError, UsageError) as error:
@@ -95,6 +101,7 @@ class _Check:
 
     def _findings(self, file: Path, text: str, overrides: tuple[str, ...]) -> list[Finding]:
         from hpcai.check.cluster import check_cluster
+        from hpcai.check.paths import answer_of
         from hpcai.check.script import check_script, is_script
         from hpcai.errors import UsageError
         from hpcai.specs.cluster import ClusterSpec
@@ -106,11 +113,14 @@ class _Check:
         if is_script(file, text):
             if overrides:
                 raise UsageError("--set sets keys of a YAML file, and a script has none.")
-            return [*self._slurm(), *_with_start(check_script(text, file, self.around, self.client))]
+            checked = check_script(text, file, self.around, self.client)
+            return [*self._slurm(), *_with_start(checked, "Nothing was found against it")]
         if kind_of(text, str(file)) == "steps":
-            return self._steps(load_steps(text, str(file), overrides, settings))
+            load = partial(load_steps, text, str(file), overrides, settings)
+            return self._steps(answer_of(load, _LEAST_S))
         base = file.absolute().parent
-        opened = open_text(text, str(file), overrides, settings=settings, base=base)
+        opening = partial(open_text, text, str(file), overrides, settings=settings, base=base)
+        opened = answer_of(opening, _LEAST_S)
         if isinstance(opened.spec, ClusterSpec):
             return check_cluster(opened.spec)
         assert isinstance(opened.spec, JobSpec)
@@ -118,7 +128,7 @@ class _Check:
 
     def _slurm(self) -> list[Finding]:
         """What is to be said of Slurm itself, at each file: who reads of one may not read of the others."""
-        from hpcai.check.job import slurm_as_a_whole
+        from hpcai.check.refusals import slurm_as_a_whole
 
         return list(slurm_as_a_whole(self.told, is_there=self.context.slurm is not None))
 
@@ -130,11 +140,11 @@ class _Check:
         for step in steps.steps:
             found += [
                 dataclasses.replace(finding, where=f"{step.name}: {finding.where}")
-                for finding in self._job(step.job, step.document)
+                for finding in self._job(step.job, step.document, is_behind=bool(step.after))
             ]
         return found
 
-    def _job(self, spec: JobSpec, document: Document) -> list[Finding]:
+    def _job(self, spec: JobSpec, document: Document, *, is_behind: bool = False) -> list[Finding]:
         from hpcai.check.findings import Finding
         from hpcai.check.job import check_job
         from hpcai.check.marked import with_places
@@ -155,7 +165,8 @@ class _Check:
         job = resolve_job(
             sized, site, interpreter=Path(sys.executable), has_pmix=plugins is None or "pmix" in plugins
         )
-        return with_places(_with_start(check_job(job, self.around, self.client)), document)
+        checked = check_job(job, self.around, self.client, is_behind=is_behind)
+        return with_places(_with_start(checked), document)
 
     def _unsized(self, spec: JobSpec) -> list[Finding]:
         """The findings of a job whose profile is not known: what would follow from one is left out."""
@@ -169,15 +180,17 @@ class _Check:
 
 def _of_error(ident: str, error: HpcaiError) -> Finding:
     from hpcai.check.findings import Finding
+    from hpcai.errors import RenderError
 
-    return Finding(ident, "error", "file", error.what, _fix(error))
+    where = error.key if isinstance(error, RenderError) and error.key else "file"
+    return Finding(ident, "error", where, error.what, _fix(error))
 
 
 def _fix(error: HpcaiError) -> str | None:
     return " ".join(part for part in (error.allowed, error.next_step) if part) or None
 
 
-def _with_start(checked: Checked) -> list[Finding]:
+def _with_start(checked: Checked, so_far: str = "Renders") -> list[Finding]:
     """The findings of a job, and at their end, when nothing speaks against it, when it would start."""
     from hpcai.check.findings import Finding, has_errors
 
@@ -185,7 +198,7 @@ def _with_start(checked: Checked) -> list[Finding]:
     if has_errors(found):
         return found
     if checked.expected is None:
-        what = "Renders; when it would start only Slurm can tell."
+        what = f"{so_far}; when it would start only Slurm can tell."
         return [*found, Finding("script-renders", "ok", "script", what)]
     return [*found, Finding("start", "ok", "start", _start(checked.expected))]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpcai.specs.settings import Settings
 
 _COLUMNS = ("key", "value", "origin")
-_KINDS = ("job", "cluster", "config")
+_KINDS = ("job", "steps", "cluster", "config")
 _SHELLS = ("bash", "zsh", "fish")
 
 

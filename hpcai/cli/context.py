@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcai.cli.output import say
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, ToolError
 from hpcai.specs.site import Site, cache_dir, load_site
 
@@ -73,14 +74,14 @@ def _has_slurm(environ: Mapping[str, str]) -> bool:
         return False
     # The commands alone, without a cluster behind them, come with many distributions.
     return bool(environ.get("SLURM_CONF") or environ.get("SLURM_CONF_SERVER")) or any(
-        Path(path).exists() for path in _SYSTEM_CONFIGS
+        looked_at(Path(path)).is_there for path in _SYSTEM_CONFIGS
     )
 
 
 def _adopt_default() -> None:
     from hpcai.slurm.local.places import DEFAULT, place
 
-    if not place(cache_dir(), DEFAULT).ready.exists():
+    if not looked_at(place(cache_dir(), DEFAULT).ready).is_there:
         # There is none, or it is down: nobody asked for it.
         return
     try:

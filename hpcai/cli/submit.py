@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from hpcai.cli import submit_checks
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.findings import in_words
 from hpcai.cli.output import OutputError, emit_object, emit_rows, output_option, put, quiet_option, say
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hpcai.render.resolved import Where
     from hpcai.runs.record import Run
     from hpcai.specs.job import JobSpec
+    from hpcai.specs.yaml_text import Document
 
 
 @click.command()
@@ -58,9 +61,9 @@ def submit(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
-    3 the file is wrong, 4 Slurm refused, 5 no such file, profile or data set, 6 Slurm does not answer,
-    7 no record or nothing on stdout can be written, 130 no longer followed,
-    or Ctrl-C while it was being submitted. With --follow, or
+    3 the file is wrong, or its command, script or image surely is, 4 Slurm refused, 5 no such file,
+    profile or data set, 6 Slurm does not answer, 7 no record or nothing on stdout can be written,
+    130 no longer followed, or Ctrl-C while it was being submitted. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
     SIGTERM and SIGHUP end the job's processes, and this command with 128 + the signal.
     """
@@ -88,7 +91,9 @@ def submit(
     context = find_context()
     if dry_run:
         _print_script(given.spec, where, context, output)
-    elif given.spec.schedule is not None:
+        return
+    submit_checks.refuse_errors([submit_checks.Given(given.spec, given.document)], file, context, where)
+    if given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
         _run_here(ctx, given, context, output, quiet)
@@ -115,9 +120,10 @@ def _schedule(
 
 
 class _Given(NamedTuple):
-    """What the caller gave: the spec, the text that it was read from, and what was laid over that."""
+    """What the caller gave: the spec, where it stands, the text that that was, and what was laid over it."""
 
     spec: JobSpec
+    document: Document
     text: str
     overrides: Sequence[str]
 
@@ -152,14 +158,19 @@ def _given(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     assert isinstance(spec, JobSpec)
     for finding in with_places(secrets_in_env(spec), opened.document):
         say(in_words(finding))
-    return _Given(spec, text, overrides)
+    return _Given(spec, opened.document, text, overrides)
 
 
 def _submit(given: _Given, context: Context) -> Run:
+    from hpcai.errors import SlurmError
     from hpcai.launch.script import SubmissionInterrupted
 
     try:
         return given.submit(context)
+    except SlurmError as error:
+        if error.next_step is None and given.document.origin != "-":
+            error.next_step = f"`hpcai check {shlex.quote(given.document.origin)}` tells where in the file."
+        raise
     except SubmissionInterrupted as interrupted:
         say(f"\n{interrupted}")
     except KeyboardInterrupt:

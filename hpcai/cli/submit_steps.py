@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from hpcai.cli import submit_schedule
+from hpcai.cli import submit_checks, submit_schedule
 from hpcai.cli.context import Context, find_context
 from hpcai.cli.output import emit_object, emit_rows, put, say
 
@@ -47,6 +47,8 @@ def submit(
     if manner.dry_run:
         _print_scripts(steps, context, manner.output)
         return
+    given = [submit_checks.Given(one.job, one.document, one.name, bool(one.after)) for one in steps.steps]
+    submit_checks.refuse_errors(given, file, context, where)
     if steps.schedule is not None:
         jobs = [step.job for step in steps.steps]
         submit_schedule.submit(

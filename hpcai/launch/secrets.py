@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hpcai.entry import looked_at
 from hpcai.errors import HpcaiError, StageError
 from hpcai.launch.ends import outcome_of_record
 from hpcai.render.job import stash_of_job
@@ -97,7 +98,7 @@ def forget(job: ResolvedJob, run: Run) -> None:
 
 def sweep(folder: Path | None, client: SlurmClient | None) -> None:
     """Takes away what waits for jobs that have ended; what cannot be told stays."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not looked_at(folder).is_folder:
         return
     with suppress(HpcaiError, OSError):
         _sweep([entry for entry in folder.iterdir() if entry.is_dir()], client)

@@ -134,18 +134,20 @@ def refuse_what_pyxis_lacks(container: ContainerSpec, mounts: Sequence[str], ver
     """Raises RenderError for what this version of Pyxis does not have, or cannot be told."""
     has = _release("pyxis_version", version)
     if container.entrypoint_log and has < ENTRYPOINT_LOG:
-        raise _lacks("container.entrypoint_log", "0.20", version)
+        raise _lacks("container.entrypoint_log", "0.20", version, "container.entrypoint_log")
     if container.unshare and has < UNSHARE:
-        raise _lacks("container.unshare", "0.24", version)
+        raise _lacks("container.unshare", "0.24", version, "container.unshare")
+    given = {mount: f"container.mounts[{index}]" for index, mount in enumerate(container.mounts)}
     for mount in [*mounts, *container.mounts]:
         if re.search(r'[$`"\\]', mount):
             raise RenderError(
                 f"{mount!r} cannot be mounted into a container: a shell on the node would read '$', '`', "
                 "'\"' and '\\' in it.",
                 allowed="Give the folder another name.",
+                key=given.get(mount),
             )
         if " " in mount and has < SPACES:
-            raise _lacks(f"The space in the mount {mount!r}", "0.24", version)
+            raise _lacks(f"The space in the mount {mount!r}", "0.24", version, given.get(mount))
 
 
 def refuse_what_enroot_lacks(container: ContainerSpec, version: str | None) -> None:
@@ -157,6 +159,7 @@ def refuse_what_enroot_lacks(container: ContainerSpec, version: str | None) -> N
         raise RenderError(
             f"The image {container.image!r} has a tag and a digest, and Enroot {version} reads one of them.",
             allowed="Leave the tag out: IMAGE@sha256:...",
+            key="container.image",
         )
 
 
@@ -168,10 +171,11 @@ def _release(key: str, version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.lstrip("v").split(".")[:2])
 
 
-def _lacks(what: str, since: str, version: str) -> RenderError:
+def _lacks(what: str, since: str, version: str, key: str | None) -> RenderError:
     return RenderError(
         f"{what} needs Pyxis {since}, and this site is taken to have {version}.",
         next_step="Leave it out, or let pyxis_version of a config file say what the nodes have.",
+        key=key,
     )
 
 

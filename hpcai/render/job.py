@@ -136,9 +136,11 @@ def _check(job: ResolvedJob, run_dir: Path | None, where: Where) -> None:
         raise RenderError(
             f"`parameter_servers: {servers}` of {tasks} tasks leaves no chief and worker.",
             allowed="One task is the chief, and at least one a worker.",
+            key="parameter_servers",
         )
     if job.spec.launcher == "tensorflow" and (options.tasks_per_node(job.spec) or 0) > TENSORFLOW_PORTS:
-        raise RenderError(f"`launcher: tensorflow` takes at most {TENSORFLOW_PORTS} tasks per node.")
+        what = f"`launcher: tensorflow` takes at most {TENSORFLOW_PORTS} tasks per node."
+        raise RenderError(what, key="ntasks_per_node")
     if where == "local" and job.spec.nodes > 1:
         raise RenderError(
             f"`nodes: {job.spec.nodes}` cannot run on this machine alone.",

@@ -21,6 +21,7 @@ NOT_ARRIVED = re.compile(
 _NO_CONFIG = re.compile(
     r"Unable to process configuration|configuration source|cannot stat file", re.IGNORECASE
 )
+NO_CONFIG = "Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here."
 _UNKNOWN_JOB = re.compile(r"Invalid job id|Job \S+ not found", re.IGNORECASE)
 # What Slurm says when it refuses -> what to do about it.
 _ADVICE = (
@@ -47,10 +48,10 @@ def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundErr
     """The error of a command of Slurm's that ended with another status than 0."""
     words = _words_of(done)
     if _NO_CONFIG.search(done.stderr):
-        return SlurmError(
-            f"{done.program} finds no cluster: {words}.",
-            next_step="Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here.",
-        )
+        # Every command says the same of it.
+        is_broken = "parsing error" in words.lower()
+        next_step = "Ask who runs this Slurm to correct that line of slurm.conf." if is_broken else NO_CONFIG
+        return SlurmError(f"Slurm's commands find no cluster: {words}.", next_step=next_step)
     if _NO_ANSWER.search(done.stderr):
         return UnreachableError(
             f"slurmctld does not answer: {words}.",

@@ -196,23 +196,36 @@ class _Need:
     unit: str
     amount: float
     has: Callable[[NodeInfo], float]
+    is_of_each: bool = True
+    """Whether every node must have it; else it is what they need on average."""
 
 
 def _needs(job: JobSpec, partition: PartitionInfo) -> list[_Need]:
     # What is no whole number per node Slurm lays out; a node holds at least so many on average.
-    ntasks = job.ntasks_per_node or (job.ntasks // job.nodes if job.ntasks else 1)
+    ntasks = job.ntasks_per_node or max(1, job.ntasks // job.nodes if job.ntasks else 1)
     cpus = ntasks * (job.cpus_per_task or 1)
     most, gpus = partition.max_cpus_per_node, gpus_asked(job)
+    of_each = job.ntasks_per_node is not None or job.nodes == 1 or ntasks == 1
+    # Slurm counts no more where memory is nothing that it hands out.
+    least = (job.ntasks_per_node or 1) * (job.cpus_per_task or 1)
+    tasks = "ntasks" if job.ntasks and not job.ntasks_per_node else "ntasks_per_node"
     return [
         _Need(
-            "cpus_per_task" if job.cpus_per_task else "ntasks_per_node",
+            "cpus_per_task" if job.cpus_per_task else tasks,
             "CPUs",
             cpus,
             lambda node: node.cpus if most is None else min(node.cpus, most),
+            of_each,
         ),
         _Need(gpus.key or "gpus_per_node", "GPUs", gpus.per_node or 0, lambda node: node.gpus),
-        _Need("mem_gib", "GiB of memory", job.mem_gib or 0, lambda node: node.memory_mib / 1024),
+        _Need("mem_gib", "GiB of memory", job.mem_gib or 0, _memory_gib),
+        _Need("mem_per_cpu_gib", "GiB of memory", (job.mem_per_cpu_gib or 0) * least, _memory_gib),
+        _Need("mem_per_gpu_gib", "GiB of memory", job.mem_per_gpu_gib or 0, _memory_gib),
     ]
+
+
+def _memory_gib(node: NodeInfo) -> float:
+    return node.memory_mib / 1024
 
 
 def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeInfo]) -> list[Breach]:
@@ -222,6 +235,7 @@ def _node_breaches(job: JobSpec, partition: PartitionInfo, nodes: Sequence[NodeI
             need.key,
             _too_little(need, job, partition, nodes),
             "Ask for less, or name another partition.",
+            is_certain=need.is_of_each or _fitting(need, nodes) == 0,
         )
         for need in _needs(job, partition)
         if nodes and _fitting(need, nodes) < min(job.nodes, len(nodes))

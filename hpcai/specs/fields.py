@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from hpcai.specs.mistakes import Contradiction
@@ -63,3 +63,12 @@ def refuse(contradictions: Iterable[Contradiction]) -> None:
     if found:
         told = "; ".join(one.message for one in found)
         raise PydanticCustomError("contradictions", "{text}", {"text": told, "contradictions": found})
+
+
+def mistakes_of(model: type[BaseModel], data: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each field, in its validator's words; under "" what cannot be meant together."""
+    try:
+        model.model_validate(dict(data))
+    except ValidationError as error:
+        return {str((each["loc"] or ("",))[0]): each["msg"] for each in error.errors(include_url=False)}
+    return {}

@@ -301,6 +301,16 @@ def _container_contradictions(job: JobSpec) -> Iterator[Contradiction]:
 def _tensorflow_contradictions(job: JobSpec) -> Iterator[Contradiction]:
     if "TF_CONFIG" in job.env:
         yield Contradiction(("env",), "is set by launcher: tensorflow itself", ("env", "TF_CONFIG"))
+    servers = job.parameter_servers
+    # A profile may bring more tasks on each node.
+    tasks = job.ntasks or (job.nodes * job.ntasks_per_node if job.ntasks_per_node else None)
+    if tasks is None and job.profile is None:
+        tasks = job.nodes
+    if servers is not None and tasks is not None and tasks < servers + 2:
+        what = (
+            f"{servers} of {tasks} tasks leaves no chief and worker; one is the chief, at least one a worker"
+        )
+        yield Contradiction(("parameter_servers", "ntasks_per_node", "ntasks", "nodes"), what)
     if job.distribution is not None and not job.distribution.startswith("block"):
         what = f"got {job.distribution!r}; TF_CONFIG names the tasks node by node, which is block"
         yield Contradiction(("distribution", "launcher"), what)

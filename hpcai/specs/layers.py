@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from hpcai.errors import UsageError
 from hpcai.specs.mistakes import SpecFileError
@@ -51,6 +54,34 @@ def override(document: Document, text: str) -> None:
         )
     # Without the value, which may be a secret: what is wrong with it says the mistake.
     _set(document, key, value, "--set")
+
+
+def keep_text_as_typed(document: Document, model: type[BaseModel]) -> None:
+    """Make text of what was typed, after `--set` or in a variable, for a field that is text: `array=5`."""
+    for path, place in list(document.values.items()):
+        if place.line is not None or path not in document.written or not _is_text(model, path):
+            continue
+        target: Any = document.data
+        for part in path[:-1]:
+            target = target[part]
+        if isinstance(target[path[-1]], (bool, int, float)):
+            target[path[-1]] = document.written[path]
+
+
+def _is_text(annotation: Any, path: KeyPath) -> bool:
+    """Whether what lies at `path` in values of a type can be text, and no number or truth."""
+    if get_origin(annotation) is Annotated:
+        return _is_text(get_args(annotation)[0], path)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(path[0])) if path else None
+        return field is not None and _is_text(field.annotation, path[1:])
+    kind, inner = get_origin(annotation), get_args(annotation)
+    if kind in (Union, UnionType):
+        can_be = [one for one in inner if one is not type(None)]
+        return all(_is_text(one, path) for one in can_be)
+    if path and kind in (tuple, list, dict):
+        return _is_text(inner[1 if kind is dict else 0], path[1:])
+    return annotation is str and not path
 
 
 def _lacks_image(key: str, value: Any) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from hpcai.catalog.profiles import profile
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, UsageError, did_you_mean, nearest
 from hpcai.specs import explain, layers
 from hpcai.specs.mistakes import Mistake, SpecFileError, UnknownNames
@@ -113,11 +114,23 @@ def open_text(
     only: type[BaseModel] | None = None,
 ) -> Opened:
     """As `load_text`, with the places of the values."""
+    document = laid_document(text, origin, overrides, settings, only)
+    return Opened(validated(document, base or Path.cwd(), check_paths=check_paths), document)
+
+
+def laid_document(
+    text: str,
+    origin: str,
+    overrides: Sequence[str],
+    settings: Settings | None,
+    only: type[BaseModel] | None = None,
+) -> Document:
+    """The values of a text with everything laid over and under them, right or wrong."""
     document = document_of(text, origin)
     lay(document, settings, overrides)
     if only is not None:
         _require_kind(document, origin, only)
-    return Opened(validated(document, base or Path.cwd(), check_paths=check_paths), document)
+    return document
 
 
 def kind_of(text: str, origin: str) -> str | None:
@@ -208,6 +221,7 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
     mistakes = list(document.mistakes)
     _keep_env_as_written(document)
     model, aliases = _model(document, mistakes)
+    layers.keep_text_as_typed(document, model)
     for key in _FOLDERS:
         _anchor(document, key, base)
     found = list(_path_mistakes(document)) if check_paths else []
@@ -298,14 +312,21 @@ def _anchor(document: Document, key: str, base: Path) -> None:
 def _path_mistakes(document: Document) -> Iterator[Mistake]:
     for key in _FOLDERS:
         folder = document.data.get(key)
-        if isinstance(folder, str) and not Path(folder).is_dir():
-            message = f"got {document.written[(key,)]!r}, which is not a folder here"
+        if folder == "":
+            yield document.place((key,)).mistake(key, "got ''; a folder, or leave the key out")
+        elif isinstance(folder, str) and not (entry := looked_at(Path(folder))).is_folder:
+            why = "you may not look at" if entry.refused else "is not a folder here"
+            message = f"got {document.written[(key,)]!r}, which {why}"
+            yield document.place((key,)).mistake(key, message)
+        elif isinstance(folder, str) and not os.access(folder, os.X_OK, effective_ids=True):
+            message = f"got {document.written[(key,)]!r}, which you may not enter"
             yield document.place((key,)).mistake(key, message)
     data = document.data.get("data")
     for index, entry in enumerate(data if isinstance(data, list) else []):
         source = entry.get("source") if isinstance(entry, dict) else None
         if isinstance(source, str) and source.startswith("file://"):
             place = Path(unquote(urlsplit(source).path))
-            if not place.exists():
+            if not (found := looked_at(place)).is_there:
                 path: KeyPath = ("data", index, "source")
-                yield document.place(path).mistake(key_text(path), f"got {source!r}, which is not here")
+                why = "you may not look at" if found.refused else "is not here"
+                yield document.place(path).mistake(key_text(path), f"got {source!r}, which {why}")

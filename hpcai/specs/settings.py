@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hpcai.entry import looked_at
 from hpcai.errors import UsageError, nearest
 from hpcai.homes import config_home, home_path
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "hpcai.yaml"
 JOB_VARIABLE = "HPCAI_JOB_"
+# No config file says them.
+OF_EACH_JOB = ("kind", "name", "command", "schedule")
 
 
 class Setting(NamedTuple):
@@ -50,6 +53,7 @@ SETTINGS: Mapping[str, Setting] = {
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
     "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
     "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
+    "spot_partitions": Setting(None, "list", "partitions whose nodes are Spot, which Azure may take away"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
 }
@@ -112,7 +116,8 @@ def config_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     home = config_home(environ)
     site = Path(environ.get("HPCAI_SITE_CONFIG") or "/etc/hpcai/config.yaml")
     for path in (site, home / "site.yaml", home / "config.yaml", _project_file(folder, environ)):
-        if path is not None and path.is_file():
+        # One that is closed to this user is told of, and not passed over, by whoever reads it.
+        if path is not None and ((entry := looked_at(path)).is_file or entry.refused):
             yield path
 
 
@@ -120,9 +125,9 @@ def _project_file(folder: Path, environ: Mapping[str, str]) -> Path | None:
     """The nearest one; a repository's root and the home folder end the search."""
     home = environ.get("HOME")
     for parent in (folder.absolute(), *folder.absolute().parents):
-        if (parent / PROJECT_FILE).is_file():
+        if looked_at(parent / PROJECT_FILE).is_file:
             return parent / PROJECT_FILE
-        if (parent / ".git").exists() or str(parent) == home:
+        if looked_at(parent / ".git").is_there or str(parent) == home:
             return None
     return None
 
@@ -176,9 +181,7 @@ def mistakes_of(document: Document) -> Iterator[Mistake]:
     known = ["kind", *SETTINGS, "job"]
     for key, value in document.data.items():
         if key not in known:
-            near = nearest(key, known)
-            hint = f"did you mean {near!r}?" if near else f"keys are {', '.join(known)}"
-            yield document.place((key,), of_key=True).mistake(key, f"is not a key here; {hint}")
+            yield document.place((key,), of_key=True).mistake(key, f"is not a key here; {_meant(key, known)}")
         elif key == "kind":
             if value != "config":
                 yield document.place((key,)).mistake(key, f"got {value!r}; 'config'")
@@ -186,12 +189,24 @@ def mistakes_of(document: Document) -> Iterator[Mistake]:
             yield from _value_mistakes(document, key, value)
 
 
+def _meant(key: str, known: list[str]) -> str:
+    from hpcai.specs.job import ALIASES, JobSpec
+
+    of_job = ALIASES.get(key, key)
+    if of_job in OF_EACH_JOB:
+        return f"{of_job!r} is each job's own"
+    if of_job in JobSpec.model_fields:
+        return f"it is one of a job: write {of_job!r} below job:"
+    near = nearest(key, known)
+    return f"did you mean {near!r}?" if near else f"keys are {', '.join(known)}"
+
+
 def _value_mistakes(document: Document, key: str, value: Any) -> Iterator[Mistake]:
     if key == "job":
         if not isinstance(value, dict):
             yield document.place((key,)).mistake(key, f"got {value!r}; a map of a job's keys")
             return
-        for own in ("kind", "name", "command", "schedule"):
+        for own in OF_EACH_JOB:
             if own in value:
                 yield document.place((key, own), of_key=True).mistake(f"job.{own}", "is each job's own")
         return

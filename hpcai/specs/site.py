@@ -30,6 +30,7 @@ class Site:
     """Partition -> VM size of its nodes."""
     region: str | None = None
     shared_folders: tuple[str, ...] = ()
+    spot_partitions: tuple[str, ...] = ()
     pyxis_version: str | None = None
     enroot_version: str | None = None
     settings: Settings = field(default_factory=lambda: Settings({}, {}), repr=False, compare=False)
@@ -65,6 +66,7 @@ def load_site(environ: Mapping[str, str] = os.environ, folder: Path | None = Non
         partitions=values.get("partitions", {}),
         region=values.get("region"),
         shared_folders=tuple(values.get("shared_folders", ())),
+        spot_partitions=tuple(values.get("spot_partitions", ())),
         pyxis_version=values.get("pyxis_version"),
         enroot_version=values.get("enroot_version"),
         settings=settings,

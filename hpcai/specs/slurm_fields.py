@@ -64,7 +64,11 @@ OneLine = Annotated[str, matches(r"[^\x00-\x1f\x7f]+", "text in one line")]
 HostList = Annotated[str, AfterValidator(_hostlist)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Flag = Annotated[bool, AfterValidator(_true)]
-Gib = Annotated[float, Field(ge=0)]
+Gib = Annotated[float, Field(ge=0, le=10_000_000)]
+# Of a node 0 is all that there is. For each CPU Slurm reads 0 as that too, and for each GPU as its default.
+GibEach = Annotated[float, Field(gt=0, le=10_000_000)]
+# Slurm keeps it in 15 bits: a higher core_spec becomes a thread_spec.
+Spared = Annotated[int, Field(ge=0, le=32_767)]
 Array = Annotated[str, AfterValidator(_array)]
 Gpus = Annotated[str, PlainValidator(_gpus, json_schema_input_type=int | str)]
 Exclusive = Annotated[bool | str, _choice(True, "user", "mcs", "topo")]
@@ -96,8 +100,8 @@ class ComponentFields(Model):
     tres_bind: OneLine | None = None
     resources: OneLine | None = None
     mem_gib: Gib | None = None
-    mem_per_cpu_gib: Gib | None = None
-    mem_per_gpu_gib: Gib | None = None
+    mem_per_cpu_gib: GibEach | None = None
+    mem_per_gpu_gib: GibEach | None = None
     mem_bind: OneLine | None = None
     tmp_gib: Gib | None = None
     bb: OneLine | None = None
@@ -126,8 +130,8 @@ class ComponentFields(Model):
     sockets_per_node: Count | None = None
     cores_per_socket: Count | None = None
     threads_per_core: Count | None = None
-    core_spec: Annotated[int, Field(ge=0)] | None = None
-    thread_spec: Annotated[int, Field(ge=0)] | None = None
+    core_spec: Spared | None = None
+    thread_spec: Spared | None = None
     cpu_freq: OneLine | None = None
     network: OneLine | None = None
     resv_ports: Count | None = None

@@ -12,6 +12,7 @@ from hpcai.catalog.figures import FIGURES
 from hpcai.catalog.sizes import VmSize, find_name, vm_size, vm_sizes
 from hpcai.catalog.sources import sources
 from hpcai.errors import NotFoundError, SpecError
+from tests.closed import as_ordinary_user
 
 SHIPPED = {"HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent"}
 SIZES = vm_sizes(SHIPPED)
@@ -228,3 +229,11 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 def test_a_name_is_only_found_whole() -> None:
     assert find_name("HB176rs", SIZES) is None
+
+
+def test_a_table_that_is_closed_is_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with as_ordinary_user(), pytest.raises(SpecError, match="cannot be read: Permission denied"):
+        vm_sizes({"HPCAI_VM_SIZES": f"{tmp_path}/closed/own.csv"})
+    with as_ordinary_user():
+        assert vm_sizes({"HPCAI_CONFIG_HOME": f"{tmp_path}/closed"})

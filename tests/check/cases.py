@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hpcai import entry
 from hpcai.check.findings import Finding
-from hpcai.check.job import Surroundings, check_job, slurm_as_a_whole
+from hpcai.check.job import Surroundings, check_job
 from hpcai.check.marked import with_places
 from hpcai.check.probe import check_probe, probe_of
+from hpcai.check.refusals import slurm_as_a_whole
 from hpcai.check.script import check_script
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, UnreachableError
@@ -30,8 +34,8 @@ from hpcai.specs.load import open_text
 from hpcai.specs.site import Site
 
 FOLDER = Path(__file__).parents[1] / "cases" / "checks"
+_LOOKED_AT = entry.looked_at
 HEAD = "kind: job\nname: x\n"
-_SQUASHFS = b"hsqs"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Case:
 
     given: Mapping[str, Any]
     folder: Path
+    comes_back: threading.Event = field(default_factory=threading.Event)
 
     def found(self) -> list[Finding]:
         """All findings, with their places."""
@@ -66,19 +71,34 @@ class Case:
         lines = self.given.get("mounts", ["disk / ext4", "share {folder} nfs4"])
         return [tuple(line.replace("{folder}", str(self.folder)).split()) for line in lines]
 
+    def waits_for_ever(self, path: Path) -> entry.Entry:
+        """What lies at a path; of a share that is away, not before it comes back."""
+        if any(str(path).startswith(self.of(name)) for name in self.given["silent"]):
+            with entry.looking_at(path):
+                self.comes_back.wait()
+        return _LOOKED_AT(path)
+
+    def of(self, name: str) -> str:
+        return name.replace("{folder}", str(self.folder))
+
     def _make_files(self) -> None:
         for name, content in self.given.get("files", {}).items():
             path = Path(name.replace("{folder}", str(self.folder)))
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Mapping):
-                path.write_bytes(_SQUASHFS if content.get("is_image") else b"")
-                os.truncate(path, int(content.get("gib", 0) * 2**30) or 4)
+                size = int(content.get("gib", 0) * 2**30) or 4096
+                path.write_bytes(squashfs(int(content.get("says", size))) if content.get("is_image") else b"")
+                os.truncate(path, size)
                 path.chmod(int(str(content.get("mode", "644")), 8))
                 if "text" in content:
                     path.write_text(content["text"])
             else:
                 path.write_text((content or "").replace("{folder}", str(self.folder)))
                 path.chmod(0o600)
+        for name in self.given.get("pipes", []):
+            os.mkfifo(self.of(name))
+        for name in self.given.get("closed", []):
+            Path(self.of(name)).chmod(0)
 
     def _around(self) -> Surroundings:
         environ = {"HOME": str(self.folder), "ENROOT_SYSCONF_PATH": f"{self.folder}/enroot"}
@@ -117,6 +137,11 @@ class Case:
 def _as_node(given: Mapping[str, Any]) -> dict[str, Any]:
     node = {"state": "IDLE", "hostname": socket.gethostname(), **given}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in node.items()}
+
+
+def squashfs(size: int) -> bytes:
+    """The begin of an image that says it has so many bytes."""
+    return struct.pack("<4s24xHH8xQ48x", b"hsqs", 4, 0, size)
 
 
 def load(ident: str) -> dict[str, Any]:

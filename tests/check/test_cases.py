@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcai.check import findings, places
+from hpcai import entry
+from hpcai.check import exports, findings, paths, places
 from hpcai.check.pages import page
 from tests.check import cases
+from tests.closed import as_ordinary_user
 
 ROOT = Path(__file__).parents[2]
 IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
@@ -19,8 +22,8 @@ IDENTS = sorted(path.stem for path in cases.FOLDER.glob("*.yaml"))
 # make them come.
 ELSEWHERE = {
     "schedule-impossible",
-    *("file-mistake", "file-unread", "file-refused", "profile-untold", "no-slurm", "refused"),
-    *("start-unknown", "start", "script-renders", "dependency-never", "workdir-missing"),
+    *("file-mistake", "file-unread", "profile-untold", "no-slurm", "refused"),
+    *("start-unknown", "start", "script-renders", "dependency-never", "dependency-unknown"),
     *("data", "data-version", "cluster-open", "cluster-renders", "node-unasked"),
 }
 
@@ -36,11 +39,23 @@ def every(kind: str) -> list[Any]:
 def look(given: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[findings.Finding]:
     case = cases.Case(given, folder)
     monkeypatch.setattr(places, "mounts", case.mounts)
+    (folder / "etab").write_text(case.of(given.get("exports", "")))
+    monkeypatch.setattr(exports, "NOW", folder / "etab")
+    monkeypatch.setattr(exports, "TOLD", (folder / "exports", folder / "exports.d"))
     monkeypatch.setattr(Path, "home", lambda: folder)
     monkeypatch.chdir(folder)
-    return case.found()
+    if "silent" in given:
+        monkeypatch.setattr(entry, "looked_at", case.waits_for_ever)
+        monkeypatch.setattr(paths, "ANSWERS_WITHIN_S", 0.3)
+    try:
+        with as_ordinary_user() if "closed" in given else nullcontext():
+            return case.found()
+    finally:
+        case.comes_back.set()
 
 
+# `bash -n` reads what the jobs give to bash.
+@pytest.mark.programs
 @pytest.mark.parametrize(("ident", "given"), every("bad"))
 def test_what_is_bad_is_found(
     ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +77,7 @@ def test_what_is_bad_is_found(
     assert {finding.id for finding in every_one} <= findings.known().keys()
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("ident", "given"), every("good"))
 def test_what_is_good_is_not_found(
     ident: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,9 +33,15 @@ def test_the_options_of_a_line(line: str, options: list[tuple[str, str | None]])
     assert [(one.name, one.value) for one in read_script(f"#SBATCH {line}\n").options] == options
 
 
-def test_lines_of_the_body_are_joined_and_comments_left_out() -> None:
-    script = read_script("#!/bin/bash\n# no\n\nsrun \\\n  --mpi=pmix a\nb \\")
-    assert script.body == ((4, "srun    --mpi=pmix a"), (6, "b  "))
+def test_the_parts_of_a_heterogeneous_job() -> None:
+    text = "#SBATCH -A mine -t 5 -N 1\n#SBATCH hetjob\n#SBATCH -N 2 -t 6\n#SBATCH hetjob\n#SBATCH -p gpu\n"
+    script = read_script(text)
+    told = [{one.name: one.value for one in part.options} for part in script.parts]
+    # What Slurm carries on to the parts behind it, and what each has for itself.
+    assert [part.value("time") for part in script.parts] == ["5", "6", "6"]
+    assert [part.get("account") for part in told] == ["mine"] * 3
+    assert [part.get("nodes") for part in told] == ["1", "2", None]
+    assert script.value("nodes") == "1"
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hpcai.check import places, site_file
+from hpcai import entry
+from hpcai.check import exports, paths, places, site_file
 from hpcai.check.fidelity import ASSERTIONS, assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.nodes import awake
 from hpcai.check.probe import Probe, facts_of, probe_of
-from hpcai.check.site import SiteLook, check_site
+from hpcai.check.site import SiteLook, check_site, check_without_slurm
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, StageError
 from hpcai.slurm.answers import Association, NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.plugstack import pyxis_version
 from hpcai.specs.settings import load_settings, mistakes_of
 from hpcai.specs.site import Site
 from hpcai.specs.yaml_text import parse
+from tests.closed import as_ordinary_user
 
 ROOT = Path(__file__).parents[2]
 NODE = NodeInfo("far-1", "IDLE", cpus=96, gpus=8, memory_mib=1_848_320, hostname="far-1")
@@ -30,7 +34,10 @@ GPU = PartitionInfo("gpu", is_default=True, node_list="far-1", total_nodes=1)
 SOUND = """
 vm_size=Standard_ND96isr_H100_v5
 region=eastus
+priority=Spot
 enroot=4.0.1
+enroot_data=/nvme/enroot-data
+enroot_runtime=/nvme/enroot-run
 mpi=none pmi2 pmix
 launch_address=10.0.0.4
 own_address=10.0.0.5
@@ -95,6 +102,7 @@ def test_a_sound_site_shows_what_can_be_shown() -> None:
         ("vm-size", {}, SOUND.replace("H100", "H200")),
         ("gpus", {}, SOUND + "gpu=/dev/nvidia0\n"),
         ("infiniband", {}, SOUND + PORTS.replace("ACTIVE", "DOWN", 1).replace("4: DOWN", "1: DOWN")),
+        ("infiniband", {}, SOUND + PORTS.replace("NDR)", "NDR) Ethernet", 1)),
         ("addresses", {}, SOUND.replace("10.0.0.4", "127.0.0.1")),
         ("containers", {}, SOUND.replace("enroot=4.0.1\n", "")),
     ],
@@ -132,6 +140,9 @@ def test_facts_become_a_file_that_settings_read(tmp_path: Path, monkeypatch: pyt
     assert settings.values["shared_folders"] == ["/shared"]
     assert (settings.values["region"], settings.values["scratch"]) == ("eastus", "/nvme")
     assert settings.values["enroot_version"] == "4.0.1"
+    assert settings.values["spot_partitions"] == ["gpu"]
+    assert "# Enroot, images on a node of gpu: /nvme/enroot-data" in text
+    assert "# InfiniBand on a node of gpu: mlx5_ib0 4: ACTIVE" in text
     assert settings.origins["region"].startswith(str(path))
     site_file.write(facts, path, 1.0)
 
@@ -181,6 +192,7 @@ class FarSlurm(SlurmClient):
         super().__init__({})
         self.answer = answer
         self.asked: list[str] = []
+        self.lacks_plugin = False
 
     def within(self, timeout_s: float) -> SlurmClient:  # noqa: ARG002
         return self
@@ -201,6 +213,8 @@ class FarSlurm(SlurmClient):
         return frozenset({"none", "pmix"})
 
     def has_pyxis(self) -> bool:
+        if self.lacks_plugin:
+            raise SlurmError("srun refused: Plug-in initialization failed; Dlopen of plugin file failed.")
         return True
 
     def sbatch_has_pyxis(self) -> bool:
@@ -261,3 +275,89 @@ def test_a_node_that_gives_no_answer_is_named(tmp_path: Path) -> None:
         [unasked] = [one for one in seen.findings if one.where == "node far-1"]
         assert (unasked.id, unasked.severity) == ("node-unasked", "warning")
         assert unasked.fix == "srun -w far-1 -p gpu hostname  # tells"
+
+
+def test_a_runs_folder_below_a_closed_one_is_an_error_and_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with as_ordinary_user():
+        found = check_without_slurm(Site(tmp_path / "closed/runs"), environ={})
+    [one] = [finding for finding in found if finding.id == "runs-not-writable"]
+    assert "is not a folder that you may write to" in one.what
+
+
+def test_a_runs_folder_on_a_share_that_is_away_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comes_back = threading.Event()
+    monkeypatch.setattr(entry, "looked_at", lambda _: comes_back.wait() and entry.Entry(0o40755))
+    monkeypatch.setattr(paths, "ANSWERS_WITHIN_S", 0.2)
+    found = check_without_slurm(Site(tmp_path / "runs"), environ={})
+    comes_back.set()
+    [one] = [finding for finding in found if finding.id == "path-silent"]
+    assert (one.where, one.severity) == ("runs folder", "warning")
+    assert {"scratch-unseen", "interpreter"} <= {finding.id for finding in found}
+
+
+def test_a_defect_in_a_look_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Finding]:
+        yield from [][0]
+
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with pytest.raises(RuntimeError, match="container broke off"):
+        paths.in_time({"container": broken}, 5)
+    assert told[0].exc_type is IndexError
+
+
+def test_what_this_machine_exports_and_nodes_mount_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exports").write_text(
+        '# a scheduler of CycleCloud\n"/shared" *(rw)\n/sched \\\n *(rw)\n/my\\040data *(ro)\n'
+    )
+    monkeypatch.setattr(exports, "NOW", tmp_path / "etab")
+    monkeypatch.setattr(exports, "TOLD", (tmp_path / "exports", tmp_path / "exports.d"))
+    assert exports.exports() == ["/shared", "/sched", "/my data"]
+    monkeypatch.setattr(places, "mounts", lambda: [("/dev/md0", "/", "ext4")])
+    own = SOUND.replace("server:/home", f"{socket.gethostname()}:/shared")
+    assert site_file.facts_of_site(around(), {"gpu": probe(own)}).values["shared_folders"] == ["/shared"]
+    # Another server's folder of that name is another one.
+    other = SOUND.replace("server:/home", "server:/shared")
+    assert "shared_folders" not in site_file.facts_of_site(around(), {"gpu": probe(other)}).values
+    assert places.is_exported(Path("/shared/home/me")) and not places.is_exported(Path("/mnt/x"))
+
+
+def test_a_machine_knows_its_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert exports.is_this_machine("127.0.0.1")
+    assert not exports.is_this_machine("192.0.2.1")
+
+
+def test_a_plugin_that_is_not_there_is_an_error_of_the_site(tmp_path: Path) -> None:
+    client = FarSlurm(None)
+    client.lacks_plugin = True
+    found = check_site(Site(tmp_path / "runs"), client, environ={"HOME": str(tmp_path)}).findings
+    [one] = [finding for finding in found if finding.id == "plugin-of-other-slurm"]
+    assert (one.severity, "cannot be loaded" in one.what) == ("error", True)
+    [pyxis] = [finding for finding in found if finding.id == "pyxis"]
+    assert "is not known" in pyxis.what
+
+
+def test_the_plugin_says_itself_which_release_of_pyxis_it_is(tmp_path: Path) -> None:
+    (tmp_path / "spank_pyxis.so").write_bytes(b"\x7fELF\0\0pyxis: version v0.21.0\0more")
+    (tmp_path / "plugstack.conf").write_text("include plugstack.conf.d/*\n")
+    (tmp_path / "plugstack.conf.d").mkdir()
+    line = f"required {tmp_path}/spank_pyxis.so runtime_path=/nvme/enroot-runtime\n"
+    (tmp_path / "plugstack.conf.d/pyxis.conf").write_text(line)
+    environ = {"SLURM_CONF": f"{tmp_path}/slurm.conf", "HOME": str(tmp_path)}
+    assert pyxis_version(environ) == "0.21.0"
+    seen = check_site(Site(tmp_path / "runs"), FarSlurm(None), environ=environ)
+    [pyxis] = [finding for finding in seen.findings if finding.id == "pyxis"]
+    assert "; Pyxis 0.21.0; images go to /nvme/enroot-runtime of a node." in pyxis.what
+    assert seen.facts.values["pyxis_version"] == "0.21.0"
+    client = SlurmClient(environ)
+    vars(client)["_srun_help"] = "--container-image --container-entrypoint-log"
+    assert client.pyxis_release() == "0.21.0"
+    (tmp_path / "spank_pyxis.so").unlink()
+    assert client.pyxis_release() is None
+    assert pyxis_version(environ) is None

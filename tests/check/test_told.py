@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from hpcai.check.told import Told, all_at_once
 from hpcai.errors import SlurmError, UnreachableError
 
@@ -30,3 +32,11 @@ def test_calls_wait_beside_each_other() -> None:
     both = threading.Barrier(2, timeout=5)
     answers, _ = all_at_once({"a": both.wait, "b": both.wait}, 5)
     assert sorted(answers.values()) == [0, 1]
+
+
+def test_a_defect_in_a_question_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with pytest.raises(RuntimeError, match="nodes broke off"):
+        all_at_once({"nodes": lambda: {}["none"]}, 5)
+    assert told[0].exc_type is KeyError

@@ -161,6 +161,11 @@ def test_a_script_is_checked_without_slurm(folder: Path) -> None:
     assert done.returncode == 3
     assert "error    job.sh:2:30: #SBATCH: sbatch stops reading at a raw #" in done.stdout
     assert "[hash-cuts-line]" in done.stdout
+    (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH -t 5\nIMAGE=$1\nsrun --container-image=$IMAGE a\n")
+    done = hpcai(folder, "check", "job.sh")
+    assert done.returncode == 0
+    assert "script: Nothing was found against it; when it would start only Slurm can tell." in done.stdout
+    assert "job.sh:4:6: --container-image: Only the running script knows all of" in done.stdout
 
 
 def test_every_step_is_named_at_its_place(folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from hpcai.slurm.local import cluster as embedded
+from hpcai.specs.slurm_options import slurm_version
 from tests.check.sbatch_cases import NAMES
 from tests.real_cluster import RealCluster
 
@@ -120,8 +121,34 @@ def test_a_script_of_sbatch_lines(cluster: RealCluster, folder: Path) -> None:
     rows = found(cluster, folder, "job.sh", status=3)
     assert (rows["partition-nodes"]["place"], rows["no-pmix"]["place"]) == ("job.sh:3:9", "job.sh:4:6")
     script.write_text("#!/bin/bash\n#SBATCH -t 6 --licenses=none:1\nhostname\n")
-    assert "license" in found(cluster, folder, "job.sh", status=3)["refused"]["what"].lower()
+    refused = found(cluster, folder, "job.sh", status=3)["refused"]
+    assert ("license" in refused["what"].lower(), refused["place"]) == (True, "job.sh:2:14")
+    script.write_text("#!/bin/bash\n#SBATCH -t 6 -w n9\nhostname\n")
+    refused = found(cluster, folder, "job.sh", status=3)["refused"]
+    assert (refused["place"], refused["where"], refused["fix"]) == (
+        "job.sh:2:14",
+        "--nodelist",
+        "`sinfo -N` lists the nodes.",
+    )
     assert hpcai(cluster, folder, "check", "job.sh", "--set", "nodes=1").returncode == 2
+
+
+@pytest.mark.parametrize("options", ["-n {more}", "-N 1-2 -n {more}", "-N 1 -n {more} -O", "-n {more} -c 1"])
+def test_tasks_that_slurm_lays_out_over_nodes(cluster: RealCluster, folder: Path, options: str) -> None:
+    show = ["sinfo", "-h", "-p", "main", "-o", "%c"]
+    told = subprocess.run(show, env=cluster.environ, capture_output=True, text=True, check=True).stdout
+    words = options.format(more=int(told.split()[0].rstrip("+")) + 1)
+    (folder / "job.sh").write_text(f"#!/bin/bash\n#SBATCH -p main -t 6 {words}\nhostname\n")
+    assert "start" in found(cluster, folder, "job.sh")
+
+
+def test_a_job_that_slurm_does_not_know_is_said(cluster: RealCluster, folder: Path) -> None:
+    (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH -t 6 -d afterok:99999\nhostname\n")
+    (folder / "job.yaml").write_text(JOB + "dependency: afterok:99999\n")
+    version = subprocess.run(["sinfo", "--version"], env=cluster.environ, capture_output=True, text=True)
+    is_refused = slurm_version(version.stdout) >= (23, 2)
+    rows = found(cluster, folder, "job.sh", "job.yaml", status=3 if is_refused else 0)
+    assert rows["dependency-unknown"]["severity"] == ("error" if is_refused else "warning")
 
 
 def test_the_site_with_its_nodes_is_kept(cluster: RealCluster, folder: Path) -> None:

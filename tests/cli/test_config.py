@@ -52,6 +52,7 @@ def test_all_values_of_a_job(project: Path) -> None:
 
 def test_a_schema_is_json() -> None:
     assert json.loads(run("--schema", "job").stdout)["properties"]["nodes"]["type"] == "integer"
+    assert json.loads(run("--schema", "steps").stdout)["properties"]["steps"]["type"] == "array"
 
 
 @pytest.mark.programs

@@ -11,6 +11,7 @@ from hpcai.cli import context
 from hpcai.errors import NotFoundError, ToolError
 from hpcai.slurm.local import cluster
 from hpcai.slurm.local.places import DEFAULT, place
+from tests.closed import as_ordinary_user
 
 EMBEDDED = {
     "HPCAI_LOCAL": "default",
@@ -130,3 +131,12 @@ def test_a_named_cluster_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HPCAI_LOCAL", "nope")
     with pytest.raises(NotFoundError, match="nope"):
         context.find_context()
+
+
+def test_a_cache_that_is_closed_holds_no_embedded_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/closed")
+    with as_ordinary_user():
+        assert context.find_context().slurm is None

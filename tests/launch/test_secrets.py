@@ -19,6 +19,7 @@ from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests.closed import as_ordinary_user
 
 SPEC = JobSpec(name="a", command="true", secrets={"TOKEN": "env:MY_TOKEN"})
 Made = Callable[[], tuple[ResolvedJob, Run, Path]]
@@ -123,3 +124,13 @@ def test_without_the_variable_nothing_is_made(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(NotFoundError, match="MY_TOKEN, which is not set here"):
         script.create_record(job, "slurm", Site(tmp_path / "runs"))
     assert list_runs(tmp_path / "runs") == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_looked_at_is_left_alone(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        with as_ordinary_user():
+            secrets.sweep(closed / ".hpcai-secrets-0", None)
+    finally:
+        closed.chmod(0o755)

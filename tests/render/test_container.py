@@ -10,6 +10,7 @@ from hpcai.errors import RenderError
 from hpcai.render.container import (
     image_reference,
     pyxis_words,
+    refuse_what_enroot_lacks,
     refuse_what_pyxis_lacks,
     saved_file,
     shared_image,
@@ -226,3 +227,12 @@ def test_an_array_imports_once_what_keeps_its_name() -> None:
     shared = shared_image(spec(image="reg.example#demo:1"), 1, IMAGES, is_array=True)
     assert shared is not None and not shared.moves
     assert shared_image(spec(image="reg.example#demo"), 1, IMAGES, is_array=True) is None
+
+
+def test_a_tag_with_a_digest_needs_enroot_4() -> None:
+    both = spec(image="reg.example#demo:1@sha256:abc")
+    with pytest.raises(RenderError, match=r"has a tag and a digest, and Enroot 3\.5\.0 reads one"):
+        refuse_what_enroot_lacks(both, "3.5.0")
+    for version in ("4.0", "v4.1.2", None):
+        refuse_what_enroot_lacks(both, version)
+    refuse_what_enroot_lacks(spec(image="reg.example#demo@sha256:abc"), "3.5.0")

@@ -331,8 +331,8 @@ def test_only_horovod_has_a_controller() -> None:
         ({"nodes": 2}, "/r", "local", "`nodes: 2` cannot run on this machine alone."),
         ({"container": {"image": "a"}}, "/r", "local", "needs Slurm with Pyxis"),
         (
-            {"launcher": "tensorflow", "ntasks_per_node": 3, "parameter_servers": 2},
-            *("/r", "slurm", "`parameter_servers: 2` of 3 tasks leaves no chief and worker."),
+            {"launcher": "tensorflow", "profile": "Standard_ND96isr_H100_v5", "parameter_servers": 7},
+            *("/r", "slurm", "`parameter_servers: 7` of 8 tasks leaves no chief and worker."),
         ),
         (
             {"launcher": "tensorflow", "ntasks_per_node": 65},

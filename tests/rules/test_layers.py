@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpcai"
 
 LAYERS = (
-    "errors units homes | shell processes files | catalog | specs | runs render staging language "
+    "errors units homes entry | shell processes files | catalog | specs | runs render staging language "
     "| train slurm cyclecloud | launch check health | cluster sweep | bench compat | report studio | cli"
 )
 LEVEL = {name: level for level, group in enumerate(LAYERS.split("|")) for name in group.split()}

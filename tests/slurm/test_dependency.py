@@ -7,7 +7,7 @@ import pytest
 from hpcai.errors import NotFoundError
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.dependency import dependency_breach
+from hpcai.slurm.dependency import dependency_breach, dependency_breaches
 
 
 class Jobs(SlurmClient):
@@ -44,3 +44,23 @@ def test_what_cannot_come_true(dependency: str, why: str) -> None:
 )
 def test_what_may_come_true(dependency: str | None) -> None:
     assert dependency_breach(dependency, Jobs()) is None
+
+
+@pytest.mark.parametrize(
+    ("dependency", "version", "found"),
+    [
+        ("afterok:9", (25, 11), [("dependency-unknown", True)]),
+        ("afternotok:1,afterok:8:9", (23, 2), [("dependency-never", True), ("dependency-unknown", True)]),
+        ("afterok:9", (22, 5), [("dependency-unknown", False)]),
+        ("afterok:9+5?afterok:1", None, [("dependency-unknown", False)]),
+        ("afterok:1,afterany:9,after:9,singleton", (25, 11), []),
+        # Of another cluster of a federation.
+        ("afterok:67108873", (25, 11), []),
+        (None, (25, 11), []),
+    ],
+)
+def test_jobs_that_slurm_does_not_know(
+    dependency: str | None, version: tuple[int, int] | None, found: list[tuple[str, bool]]
+) -> None:
+    breaches = dependency_breaches(dependency, Jobs(), version)
+    assert [(one.id, one.is_certain) for one in breaches] == found

@@ -36,7 +36,7 @@ def test_each_part_of_a_heterogeneous_job_is_held_against_its_partition() -> Non
     [
         ({"nodes": 3}, "nodes", "has 2 nodes, and the job asks for 3"),
         ({"nodes": 2, "partition": "small"}, "nodes", "allows 1 node per job, not 2"),
-        ({"nodes": 2, "ntasks": 19}, "ntasks_per_node", "asks for 9 CPUs per node"),
+        ({"nodes": 2, "ntasks": 19}, "ntasks", "asks for 9 CPUs per node"),
         ({"partition": "wide"}, "nodes", "takes jobs of 2 nodes or more, not 1"),
         ({"time_min": 61}, "time_min", "allows 0-01:00:00, not 61 minutes"),
         ({"partition": "maim"}, "partition", "There is no partition 'maim'"),

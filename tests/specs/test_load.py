@@ -17,6 +17,7 @@ from hpcai.specs.cluster import ClusterSpec
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.load import load, load_as, load_text
 from hpcai.specs.mistakes import SpecFileError
+from tests.closed import as_ordinary_user
 
 CASES = Path(__file__).parent.parent / "cases" / "specs"
 
@@ -212,3 +213,18 @@ def test_a_secret_on_the_command_line_is_not_told_again(override: str) -> None:
     with pytest.raises((SpecFileError, UsageError)) as raised:
         load_text('kind: job\nname: x\ncommand: "true"\n', "a.yaml", [override])
     assert "c2VjcmV0" not in str(raised.value)
+
+
+def test_a_folder_that_is_closed_to_this_user_is_told_at_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    (folder / "inside").mkdir(parents=True)
+    folder.chmod(0)
+    text = "kind: job\nname: x\ncommand: hostname\nworkdir: "
+    try:
+        with as_ordinary_user():
+            with pytest.raises(SpecFileError, match=r"^x:4:10: workdir: .*closed', which you may not enter$"):
+                load_text(f"{text}{folder}\n", "x")
+            with pytest.raises(SpecFileError, match=r"^x:4:10: workdir: .*, which you may not look at$"):
+                load_text(f"{text}{folder}/inside\n", "x")
+    finally:
+        folder.chmod(0o755)

@@ -113,3 +113,30 @@ def test_a_file_that_is_not_there_has_its_place_and_hides_no_other_mistake(folde
         load(folder, "  - {name: a, file: tain.yaml}\n  - {name: b, job: {command: x, nodes: 0}}\n")
     assert len(raised.value.mistakes) == 2
     assert f"4:21: steps[0].file: got 'tain.yaml': There is no file '{folder}/tain.yaml'" in str(raised.value)
+
+
+def test_all_mistakes_come_at_once_of_the_steps_their_order_and_their_jobs(folder: Path) -> None:
+    (folder / "other.yaml").write_text("kind: job\nname: t\ncommand: a\nnods: 2\nschedule: '@daily'\n")
+    text = A + "  - {name: b, when: later, after: [c], job: {comand: x, dependency: 'afterok:3'}}\n"
+    text += "  - {name: b, file: tain.yaml}\n"
+    text += "  - {name: d, after: [z], file: other.yaml}\n"
+    text += "  - {name: e, wen: failed, file: train.yaml, set: [nodes=two]}\n"
+    with pytest.raises(SpecFileError) as raised:
+        load(folder, text)
+    told = [str(one).replace(f"{folder}/", "") for one in raised.value.mistakes]
+    beginnings = [
+        "other.yaml:4:1: nods: is not a key here",
+        "steps.yaml:5:5: steps[1]: has dependency 'afterok:3'",
+        "steps.yaml:5:21: steps[1].when: got 'later'",
+        "steps.yaml:5:36: steps[1].after[0]: got 'c'",
+        "steps.yaml:5:46: comand: is not a key here; did you mean 'command'?",
+        "command: is missing",
+        "steps.yaml:6:6: steps[2].name: 'b' is the name of a step above",
+        "steps.yaml:6:21: steps[2].file: got 'tain.yaml'",
+        "steps.yaml:7:5: steps[3]: has a schedule in its job",
+        "steps.yaml:7:23: steps[3].after[0]: got 'z'",
+        "steps.yaml:8:15: steps[4].wen: is not a key here",
+        "--set: nodes: got 'two'",
+    ]
+    missing = [one for one in beginnings if not any(one in line for line in told)]
+    assert (missing, len(told)) == ([], len(beginnings)), "\n".join(told)

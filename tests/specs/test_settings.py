@@ -74,6 +74,12 @@ def test_the_search_for_a_projects_file_ends(places: dict[str, Path], tmp_path: 
         ("- a\n", "1:1: got ['a']; a map of settings"),
         ("kind: job\n", "1:7: kind: got 'job'; 'config'"),
         ("scrach: /x\n", "1:1: scrach: is not a key here; did you mean 'scratch'?"),
+        (
+            "partition: a\n",
+            "1:1: partition: is not a key here; it is one of a job: write 'partition' below job:",
+        ),
+        ("queue: a\n", "1:1: queue: is not a key here; it is one of a job: write 'partition' below job:"),
+        ("command: a\n", "1:1: command: is not a key here; 'command' is each job's own"),
         ("runs_root: 3\n", "1:12: runs_root: got 3; a path"),
         ("scratch: ''\n", "1:10: scratch: got ''; text"),
         ("allow_http: here\n", "1:13: allow_http: got 'here'; a list of texts"),

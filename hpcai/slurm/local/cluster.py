@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai import processes
+from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, record, setup
@@ -208,7 +209,7 @@ def status(name: str = DEFAULT, *, cache: Path | None = None) -> Status:
 
 def _state(where: Place, supervised: bool, alive: bool) -> str:
     if supervised:
-        return "up" if where.ready.exists() else "starting"
+        return "up" if looked_at(where.ready).is_there else "starting"
     return "unsupervised" if alive else "down"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hpcai
 from hpcai import processes, shell
+from hpcai.entry import looked_at
 from hpcai.errors import HpcaiError, ToolError
 from hpcai.slurm.local import marks, ports, record, setup
 from hpcai.slurm.local.places import Place
@@ -31,7 +32,7 @@ INHERITED = ("HOME", "LOGNAME", "PATH", "TZ", "USER")
 def is_up(where: Place) -> bool:
     """Whether the cluster has come up and its supervisor still lives."""
     daemons = record.load_daemons(where)
-    return where.ready.exists() and daemons is not None and processes.is_alive(daemons.supervisor)
+    return looked_at(where.ready).is_there and daemons is not None and processes.is_alive(daemons.supervisor)
 
 
 def remains(
