@@ -163,11 +163,11 @@ def _on_machines(facts: Sequence[RunFacts]) -> list[str]:
 
 def _on_use(facts: Sequence[RunFacts]) -> list[str]:
     """How busy the GPUs were, of runs whose nodes have told it."""
+    told = [(run.label, run.use) for run in facts if run.use.get("gpu_busy_percent") is not None]
     return [
-        f"{run.label}: its GPUs were {run.use['gpu_busy_percent']:.0f} % busy, the median of {run.use['gpus']} over "
-        f"the last {run.use['seconds'] / 60:.0f} min that their nodes noted."
-        for run in facts
-        if run.use.get("gpu_busy_percent") is not None
+        f"{label}: its GPUs were {use['gpu_busy_percent']:.0f} % busy, the median of {use['gpus']} over the last "
+        f"{use['seconds'] / 60:.0f} min that their nodes noted."
+        for label, use in told
     ]
 
 

@@ -414,7 +414,7 @@ def test_how_busy_the_gpus_were_is_told_where_nodes_noted_it(two_nodes: Run, one
     assert told() == []
     two_nodes.paths.samples_dir.mkdir()
     for minute in range(31):
-        line = {"time": BEGIN + 60 * minute, "attempt": 0, "gpu_busy_percent": [90.0, 94.0]}
+        line = {"time": samples.BEGIN + 60 * minute, "attempt": 0, "gpu_busy_percent": [90.0, 94.0]}
         jsonl.append(two_nodes.paths.samples("n1"), line)
     label = collect([two_nodes, one_node])[0].label
     sentence = "its GPUs were 92 % busy, the median of 2 over the last 30 min that their nodes noted."
