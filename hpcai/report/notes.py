@@ -165,8 +165,8 @@ def _on_use(facts: Sequence[RunFacts]) -> list[str]:
     """How busy the GPUs were, of runs whose nodes have told it."""
     told = [(run.label, run.use) for run in facts if run.use.get("gpu_busy_percent") is not None]
     return [
-        f"{label}: its GPUs were {use['gpu_busy_percent']:.0f} % busy, the median of {use['gpus']} over the last "
-        f"{use['seconds'] / 60:.0f} min that their nodes noted."
+        f"{label}: its GPUs were {use['gpu_busy_percent']:.0f} % busy, the median of {use['gpus']} over "
+        f"the last {use['seconds'] / 60:.0f} min that their nodes noted."
         for label, use in told
     ]
 
