@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpcai.report.statistics import is_short, steady_window, usual_length
 from hpcai.runs.metrics import Series, Value, marks_of, read_values, series_of
 from hpcai.runs.names import unstamped
 from hpcai.runs.record import Run
+from hpcai.runs.samples import read_uses, summary
 from hpcai.runs.waterfall import Waterfall, build, submitted_at
 from hpcai.units import parse_hostlist
 
@@ -66,6 +67,8 @@ class RunFacts:
     script_text: str
     last_words: tuple[LastWords, ...]
     problems: tuple[str, ...]
+    use: dict[str, Any] = field(default_factory=dict)
+    """How busy its nodes were in its last attempt, as `hpcai.runs.samples.summary` tells it."""
 
     @property
     def cause(self) -> str | None:
@@ -123,7 +126,16 @@ def _facts(run: Run, label: str) -> RunFacts:
         script_text=_read_text(run.paths.script, problems),
         last_words=_last_words(run, waterfall),
         problems=tuple(problems),
+        use=_use(run, waterfall),
     )
+
+
+def _use(run: Run, waterfall: Waterfall) -> dict[str, Any]:
+    if not waterfall.courses:
+        return {}
+    last = waterfall.courses[-1].attempt
+    uses = read_uses(run.paths, last.number)
+    return summary(uses, [], last.end or 0.0) if uses else {}
 
 
 def _last_words(run: Run, waterfall: Waterfall) -> tuple[LastWords, ...]:

@@ -13,7 +13,9 @@ from hpcai.report.tables import end_text, percent, top1_text
 
 _FEW_RUNS = 4
 # What runs of one comparison may differ in without being unlike.
-_OWN_FIELDS = frozenset({"schema_version", "name", "experiment", "nodes", "comment", "time_min"})
+_OWN_FIELDS = frozenset(
+    {"schema_version", "name", "experiment", "nodes", "comment", "time_min", "samples", "scheduled_events"}
+)
 
 
 def title(facts: Sequence[RunFacts]) -> str:
@@ -78,6 +80,7 @@ def what_the_figures_are(facts: Sequence[RunFacts], points: Sequence[Throughput]
         *_on_throughput(points),
         *_on_short_windows(facts),
         *_on_machines(facts),
+        *_on_use(facts),
         *_on_differences(facts, points),
         *_on_base(facts, points),
     ]
@@ -155,6 +158,16 @@ def _on_machines(facts: Sequence[RunFacts]) -> list[str]:
         "network; its scaling says nothing about a cluster of machines."
         for run in facts
         for machine, nodes in run.shared_hosts.items()
+    ]
+
+
+def _on_use(facts: Sequence[RunFacts]) -> list[str]:
+    """How busy the GPUs were, of runs whose nodes have told it."""
+    told = [(run.label, run.use) for run in facts if run.use.get("gpu_busy_percent") is not None]
+    return [
+        f"{label}: its GPUs were {use['gpu_busy_percent']:.0f} % busy, the median of {use['gpus']} over "
+        f"the last {use['seconds'] / 60:.0f} min that their nodes noted."
+        for label, use in told
     ]
 
 

@@ -406,6 +406,21 @@ def test_runs_that_differ_in_more_than_nodes_are_told_apart(two_nodes: Run, one_
     assert "The compared runs differ in more than nodes: cpus_per_task, command (see their specs)." in text
 
 
+def test_how_busy_the_gpus_were_is_told_where_nodes_noted_it(two_nodes: Run, one_node: Run) -> None:
+    def told() -> list[str]:
+        facts = collect([two_nodes, one_node])
+        return [line for line in what_the_figures_are(facts, throughput_points(facts)) if "busy" in line]
+
+    assert told() == []
+    two_nodes.paths.samples_dir.mkdir()
+    for minute in range(31):
+        line = {"time": samples.BEGIN + 60 * minute, "attempt": 0, "gpu_busy_percent": [90.0, 94.0]}
+        jsonl.append(two_nodes.paths.samples("n1"), line)
+    label = collect([two_nodes, one_node])[0].label
+    sentence = "its GPUs were 92 % busy, the median of 2 over the last 30 min that their nodes noted."
+    assert told() == [f"{label}: {sentence}"]
+
+
 def test_a_run_that_is_given_twice_is_shown_once(plain: Run, tmp_path: Path) -> None:
     assert page_text(build_report([plain, plain], tmp_path / "report")).count("solver on 1 node") == 1
 
