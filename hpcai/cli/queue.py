@@ -134,7 +134,7 @@ def run_of(job: JobInfo) -> Run | None:
 
 def _folder_of(job: JobInfo) -> Path | None:
     """Where its record should be: beside its script, or, of a bare script, where its comment says."""
-    from hpcai.slurm.submission import run_in
+    from hpcai.slurm.marks import run_in
 
     if job.command is not None and Path(job.command).name == "script.sbatch":
         return Path(job.command).parent

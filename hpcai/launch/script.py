@@ -21,7 +21,8 @@ from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.dependency import dependency_breach
 from hpcai.slurm.gates import gate_breaches
 from hpcai.slurm.limits import breaches
-from hpcai.slurm.submission import IN_DOUBT, SubmissionCutOff, SubmissionInDoubt, new_mark
+from hpcai.slurm.marks import new_mark
+from hpcai.slurm.submission import IN_DOUBT, SubmissionCutOff, SubmissionInDoubt
 from hpcai.specs.job import JobSpec, as_json
 from hpcai.specs.site import Site, load_site
 

@@ -40,8 +40,6 @@ T = TypeVar("T")
 TIMEOUT_S = 120.0
 ATTEMPTS = 2
 PAUSE_S = 1.0
-# So long Slurm may take to begin with a request whose sender has gone: its default MessageTimeout.
-SETTLE_S = 10.0
 
 _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
 _MINE = (*_SQUEUE, "--states=all", "--me")
@@ -61,7 +59,7 @@ class SlurmClient:
         attempts: int = ATTEMPTS,
         pause_s: float = PAUSE_S,
         timeout_s: float = TIMEOUT_S,
-        settle_s: float = SETTLE_S,
+        settle_s: float | None = None,
     ) -> None:
         self.environ = dict(os.environ if environ is None else environ)
         self._attempts = attempts
@@ -91,7 +89,8 @@ class SlurmClient:
         is asked again; also for a job of this script, whose path is of one job alone.
         Raises SubmissionInDoubt when it cannot be found out whether there is a job.
         """
-        from hpcai.slurm.submission import Submission, new_mark
+        from hpcai.slurm.marks import new_mark
+        from hpcai.slurm.submission import Submission
 
         mark = mark or new_mark()
         try:

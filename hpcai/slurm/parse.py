@@ -77,7 +77,7 @@ def expected_start(text: str) -> ExpectedStart:
     form = r"Job \d+ to start at (\S+)(?: on cluster \S+)?(?: a)? using .* on "
     form += r"(?:nodes (\S*) in partition )?(\S+)"
     found = re.search(form, text)
-    start_time = _instant(found[1]) if found else None
+    start_time = instant(found[1]) if found else None
     if found is None or start_time is None:
         raise ValueError(f"{text!r} holds no expected start")
     # Of a heterogeneous job it names no partition.
@@ -138,9 +138,9 @@ def _job_of_fields(values: list[str]) -> JobInfo:
         user=field["UserName"],
         partition=field["Partition"],
         restarts=int(field["RestartCnt"] or 0),
-        submit_time=_instant(field["SubmitTime"]),
-        start_time=_instant(field["StartTime"]),
-        end_time=_instant(field["EndTime"]),
+        submit_time=instant(field["SubmitTime"]),
+        start_time=instant(field["StartTime"]),
+        end_time=instant(field["EndTime"]),
         time_limit_s=_duration(field["TimeLimit"]),
         nodes=_count(field["NumNodes"]),
         node_list=_nothing(field["NodeList"]),
@@ -176,9 +176,9 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         requeue=None if requeue is None else requeue != "0",
         exit_status=exit_status,
         signal=signal,
-        submit_time=_instant(block.get("SubmitTime", "")),
-        start_time=_instant(block.get("StartTime", "")),
-        end_time=_instant(block.get("EndTime", "")),
+        submit_time=instant(block.get("SubmitTime", "")),
+        start_time=instant(block.get("StartTime", "")),
+        end_time=instant(block.get("EndTime", "")),
         time_limit_s=_duration(block.get("TimeLimit", "")),
         nodes=_count(block.get("NumNodes", "")),
         node_list=_nothing(block.get("NodeList", "")),
@@ -338,7 +338,8 @@ def _duration(text: str) -> int | None:
     return parse_duration_s(text) if re.fullmatch(r"[\d:-]+", text) else None
 
 
-def _instant(text: str) -> float | None:
+def instant(text: str) -> float | None:
+    """UTC seconds of what Slurm prints with TZ=UTC; None for no time."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcai import shell
-from hpcai.errors import HpcaiError, SlurmError, UnreachableError
+from hpcai.errors import HpcaiError, UnreachableError
 from hpcai.slurm import parse
 from hpcai.slurm.environment import for_submission, outside_a_job, script_text
 from hpcai.slurm.failures import failure, never_arrived
+from hpcai.slurm.marks import LISTING, Listed, is_same_script, listed, seconds
 from hpcai.slurm.sbatch_lines import read_script
 
 if TYPE_CHECKING:
@@ -30,17 +30,15 @@ IN_DOUBT = {
     "allowed": "Slurm may have accepted the job all the same.",
     "next_step": "`squeue --me` tells once Slurm answers; submit again if the job is not there.",
 }
-_MARK = re.compile(r"\bhpcai:([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*):[0-9a-f]{16}\b", re.ASCII)
 _OWN_WORDS = re.compile(r"^sbatch: ", re.MULTILINE)
 # slurmctld takes no longer comment.
 _MOST_COMMENT = 1024
+# Slurm's default MessageTimeout.
+_SETTLE_S = 10.0
+# The login node's clock and slurmctld's.
+_CLOCKS_DIFFER_S = 60.0
 # Slurm forgets an ended job within one of its own rounds after MinJobAge.
 _FORGETS_WITHIN_S = 5.0
-_FIELDS = ("JobID", "ArrayJobID", "HetJobID", "Comment", "Command")
-_SQUEUE = (
-    *("squeue", "--noheader", "--states=all", "--me"),
-    f"--Format={','.join(f'{name}:{parse.SEPARATOR}' for name in _FIELDS)}",
-)
 
 
 class SubmissionInDoubt(UnreachableError):
@@ -53,17 +51,6 @@ class SubmissionCutOff(KeyboardInterrupt):
     def __init__(self, job_id: int | None) -> None:
         super().__init__()
         self.job_id = job_id
-
-
-def new_mark(run: str | None = None) -> str:
-    """What tells one submission from all others: `hpcai:EXPERIMENT/RUN:1f0c...`, or without a run."""
-    return ":".join(["hpcai", *([run] if run else []), secrets.token_hex(8)])
-
-
-def run_in(comment: str | None) -> str | None:
-    """The run, EXPERIMENT/RUN, that a mark in a job's comment names."""
-    found = _MARK.search(comment or "")
-    return found[1] if found else None
 
 
 @dataclass
@@ -81,6 +68,7 @@ class Submission:
     in_doubt: bool = False
     was_in_doubt: bool = False
     begun: float = field(default_factory=time.monotonic)
+    begun_at: float = field(default_factory=time.time)
 
     def submit(self) -> int:
         """The job's id. Raises SlurmError, UnreachableError, SubmissionInDoubt."""
@@ -183,42 +171,75 @@ class Submission:
 
         Raises UnreachableError when Slurm does not answer, SubmissionInDoubt when no answer can tell.
         """
-        self._require_one_cluster()
-        found = self._look_until_settled()
-        if not found and self._may_be_forgotten():
-            found = self._ids_in_accounting()
+        try:
+            self._require_one_cluster()
+            found = self._look_until_settled()
+            if not found and self._may_be_forgotten():
+                found = self._ids_in_accounting()
+        except UnreachableError:
+            raise
+        except HpcaiError as error:
+            # Not that squeue refuses, but that sbatch may have accepted is what the caller must hear.
+            raise SubmissionInDoubt(f"sbatch got no answer: {error.what}", **IN_DOUBT) from error
         self.in_doubt = False
-        if not found:
-            return None
-        return self._the_only(min(found))
+        return self._the_only(min(found)) if found else None
 
     def _look_until_settled(self) -> set[int]:
         """The ids that Slurm knows, as soon as it knows any: what has arrived may still wait in slurmctld."""
         found = self._ids()
-        deadline, pause_s = time.monotonic() + self.client.settle_s, 0.1
+        deadline, pause_s = time.monotonic() + self._settle_s(), 0.1
         while not found and (left_s := deadline - time.monotonic()) > 0:
             time.sleep(min(pause_s, left_s))
             pause_s = min(2.0, pause_s * 1.5)
             found = self._ids()
+        if not found:
+            self._require_no_other()
         return found
 
+    def _settle_s(self) -> float:
+        """So long slurmctld may take to begin with a request whose sender has gone."""
+        if self.client.settle_s is not None:
+            return self.client.settle_s
+        return seconds(self.client.config().get("MessageTimeout")) or _SETTLE_S
+
     def _ids(self) -> set[int]:
-        script = self.script if not self.as_is and isinstance(self.script, Path) else None
-        return ids_with(self.mark, script, self.client.ask_once(_SQUEUE))
+        return {job.job_id for job in self._jobs() if self._is_it(job)}
+
+    def _jobs(self) -> list[Listed]:
+        return listed(self.client.ask_once(LISTING))
+
+    def _is_it(self, job: Listed) -> bool:
+        is_ours = (
+            not self.as_is and isinstance(self.script, Path) and is_same_script(job.command, self.script)
+        )
+        return is_ours or self.mark in job.comment
+
+    def _require_no_other(self) -> None:
+        """Raises SubmissionInDoubt where a job without a mark may be this one: a site may change comments."""
+        if not self.as_is:
+            return
+        for job in self._jobs():
+            is_same = (
+                is_same_script(job.command, self.script) if isinstance(self.script, Path) else not job.command
+            )
+            if is_same and "hpcai:" not in job.comment and job.submitted > self.begun_at - _CLOCKS_DIFFER_S:
+                raise SubmissionInDoubt(
+                    f"sbatch got no answer, and job {job.job_id} of the same script may be this one.",
+                    allowed="Its comment does not tell: it is too long, or the site changes comments.",
+                    next_step=f"hpcai show {job.job_id}",
+                )
 
     def _may_be_forgotten(self) -> bool:
         """Whether a job that was accepted may have ended so long ago that slurmctld has forgotten it."""
-        told = self.client.config().get("MinJobAge", "").partition(" ")[0]
-        age_s = int(told) if told.isdecimal() else 0
+        age_s = seconds(self.client.config().get("MinJobAge"))
         # 0 is never.
-        return told != "0" and time.monotonic() - self.begun > age_s - _FORGETS_WITHIN_S
+        return age_s != 0 and time.monotonic() - self.begun > (age_s or 0) - _FORGETS_WITHIN_S
 
     def _ids_in_accounting(self) -> set[int]:
         # SubmitLine holds the mark where the site keeps no comments.
-        what = ["--allocations", "--starttime=now-2days", "--format=JobIDRaw,Comment,SubmitLine"]
-        argv = ["sacct", "--noheader", "--parsable2", *what]
+        what = ["--allocations", "--starttime=now-2days", "--format=JobID,Comment,SubmitLine"]
         try:
-            lines = self.client.ask_once(argv).splitlines()
+            text = self.client.ask_once(["sacct", "--noheader", "--parsable2", *what])
         except UnreachableError:
             raise
         except HpcaiError as error:
@@ -226,8 +247,9 @@ class Submission:
                 "sbatch got no answer, Slurm may have forgotten the job, and there is no accounting to ask.",
                 **IN_DOUBT,
             ) from error
-        found = (line.partition("|")[0] for line in lines if self.mark in line)
-        return {int(ident) for ident in found if ident.isdecimal()}
+        # 12, of an array 12_3, of a heterogeneous job 12+0.
+        found = (re.match(r"\d+", line) for line in text.splitlines() if self.mark in line)
+        return {int(ident[0]) for ident in found if ident}
 
     def _require_one_cluster(self) -> None:
         """Raises SubmissionInDoubt where the job may be on another cluster than the one that is asked."""
@@ -259,32 +281,3 @@ def _told(stdout: str) -> int | None:
         return parse.job_id_of_sbatch(stdout)
     except ValueError:
         return None
-
-
-def ids_with(mark: str, script: Path | None, text: str) -> set[int]:
-    """The ids, as sbatch tells them, of the jobs in squeue's answer that bear the mark or run the script.
-
-    Raises SlurmError for what cannot be read.
-    """
-    found = set()
-    for line in text.split(parse.SEPARATOR + "\n"):
-        if not line.strip():
-            continue
-        values = line.split(parse.SEPARATOR)
-        if len(values) != len(_FIELDS):
-            raise SlurmError(
-                f"What squeue printed cannot be read: {len(values)} fields, not {len(_FIELDS)}: {values!r}."
-            )
-        job_id, array_id, first_id, comment, command = values
-        if mark in comment or (script is not None and _is_same(command, script)):
-            # Of several parts of one job sbatch tells the first.
-            found.add(int(next(one for one in (first_id, array_id, job_id) if one.strip().isdecimal())))
-    return found
-
-
-def _is_same(command: str, script: Path) -> bool:
-    """By whatever path: a link and an automount lead to the same file."""
-    try:
-        return Path(command).samefile(script)
-    except OSError:
-        return command == str(script)

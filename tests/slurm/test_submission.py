@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hpcai.errors import SlurmError, UnreachableError
 from hpcai.shell import NoRoomToStart
 from hpcai.slurm import parse
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.submission import ATTEMPTS, SubmissionInDoubt, ids_with, new_mark
+from hpcai.slurm.marks import listed, new_mark
+from hpcai.slurm.submission import ATTEMPTS, SubmissionInDoubt
 from tests.slurm.stand_ins import Programs
 
 pytestmark = pytest.mark.programs
@@ -47,9 +49,15 @@ def submit(programs: Programs, script: Path | bytes = Path("/runs/script.sbatch"
 
 
 def line(
-    job_id: int, *, array: int | None = None, first: str = "N/A", comment: str = "", of: str = ""
+    job_id: int,
+    *,
+    array: int | None = None,
+    first: str = "N/A",
+    comment: str = "",
+    of: str = "",
+    at: str = "",
 ) -> str:
-    values = (str(job_id), str(array or job_id), first, comment, of)
+    values = (str(job_id), str(array or job_id), first, at, comment, of)
     return "".join(value + parse.SEPARATOR for value in values) + "\n"
 
 
@@ -84,13 +92,14 @@ def test_marks_differ_and_name_the_run() -> None:
 
 
 def test_the_id_is_the_one_that_sbatch_tells() -> None:
-    array = line(6, array=5, comment="K") + line(7, array=5, comment="K") + line(5, array=5, comment="K")
-    parts = line(4, first="3", comment="a K") + line(3, first="3", comment="a K")
-    assert ids_with("K", None, array) == {5}
-    assert ids_with("K", None, parts) == {3}
-    assert ids_with("K", Path("/runs/x"), line(9, of="/runs/x") + line(10, of="/runs/y")) == {9}
-    with pytest.raises(SlurmError, match="cannot be read: 1 fields, not 5"):
-        ids_with("K", None, "surprise\n")
+    array = line(6, array=5) + line(7, array=5) + line(5, array=5)
+    parts = line(4, first="3") + line(3, first="3")
+    assert {job.job_id for job in listed(array)} == {5}
+    assert {job.job_id for job in listed(parts)} == {3}
+    [job] = listed(line(9, at="1970-01-01T00:01:00", comment="a K", of="(null)"))
+    assert (job.submitted, job.comment, job.command) == (60.0, "a K", "")
+    with pytest.raises(SlurmError, match="cannot be read: 1 fields, not 6"):
+        listed("surprise\n")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +194,47 @@ def test_in_doubt_nothing_is_submitted_again(programs: Programs) -> None:
     assert (len(programs.calls("sbatch")), len(programs.calls("squeue"))) == (1, ATTEMPTS)
 
 
+@pytest.mark.parametrize("answer", [(1, "", "squeue: error: you may not"), (0, "surprise\n", "")])
+def test_a_squeue_that_refuses_is_no_refusal_of_the_job(
+    programs: Programs, answer: tuple[int, str, str]
+) -> None:
+    programs.answers("sbatch", TIMED_OUT)
+    programs.answers("squeue", answer)
+    with pytest.raises(SubmissionInDoubt, match="may have accepted"):
+        submit(programs)
+    assert len(programs.calls("sbatch")) == 1
+
+
+@pytest.mark.parametrize("comment", ["", "the site's own"])
+def test_a_job_of_the_same_script_whose_comment_does_not_tell_leaves_doubt(
+    programs: Programs, tmp_path: Path, comment: str
+) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n")
+    client = SlurmClient(programs.environ, pause_s=0.001, settle_s=0.01)
+    programs.answers("sbatch", TIMED_OUT, ACCEPTED)
+    # One from long ago and one with the mark of another submission are others.
+    others = line(3, of=str(script), at="2020-01-01T00:00:00")
+    others += line(4, of=str(script), at="2100-01-01T00:00:00", comment=new_mark("default/other"))
+    programs.answers("squeue", (0, others, ""))
+    assert client.submit(script, mark=MARK, as_is=True) == 15
+    programs.answers("sbatch", TIMED_OUT, TIMED_OUT, TIMED_OUT)
+    unmarked = line(5, of=str(script), at="2100-01-01T00:00:00", comment=comment)
+    programs.answers("squeue", (0, others + unmarked, ""))
+    with pytest.raises(SubmissionInDoubt, match="job 5 of the same script may be this one"):
+        client.submit(script, mark=MARK, as_is=True)
+
+
+def test_slurms_own_time_limit_tells_how_long_a_job_may_come_late(programs: Programs) -> None:
+    config = "MinJobAge               = 300 sec\nMessageTimeout          = 1 sec\n"
+    programs.answers("scontrol", (0, config, ""))
+    programs.answers("sbatch", TIMED_OUT, ACCEPTED)
+    programs.answers("squeue", NO_JOBS)
+    begun = time.monotonic()
+    assert SlurmClient(programs.environ, pause_s=0.001).submit(Path("/runs/script.sbatch"), mark=MARK) == 15
+    assert time.monotonic() - begun > 1
+
+
 def test_a_slurm_that_comes_back_tells(programs: Programs) -> None:
     programs.answers("sbatch", TIMED_OUT)
     programs.answers("squeue", NO_ANSWER, NO_ANSWER, marked(14))
@@ -198,7 +248,7 @@ def test_a_job_that_slurm_has_forgotten_is_found_in_accounting(programs: Program
     programs.answers("sbatch", TIMED_OUT)
     programs.answers("squeue", NO_JOBS)
     programs.answers("scontrol", FORGETFUL)
-    programs.answers("sacct", (0, f"13||sbatch x\n14||sbatch --parsable --comment={MARK} x\n", ""))
+    programs.answers("sacct", (0, f"13||sbatch x\n14_2||sbatch --parsable --comment={MARK} x\n", ""))
     assert submit(programs) == 14
     programs.answers("sacct", (0, "13||sbatch x\n", ""))
     programs.answers("sbatch", TIMED_OUT, TIMED_OUT, ACCEPTED)

@@ -20,7 +20,7 @@ import pytest
 
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.local import cluster as embedded
-from hpcai.slurm.submission import new_mark
+from hpcai.slurm.marks import new_mark
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
