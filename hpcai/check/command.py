@@ -57,6 +57,8 @@ def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
 _LAUNCHERS = {"mpirun": "mpi", "mpiexec": "mpi", "horovodrun": "horovod", "torchrun": "torchrun"}
 # With these srun shares what the task's own step holds, or starts nothing.
 _HARMLESS = ("--overlap", "--help", "--usage", "--version", "-V", "--mpi=list", "-h", "--test-only")
+# A variable that makes steps share, or lets a srun forget the job that it is in.
+_ELSEWHERE = re.compile(r"SLURM_OVERLAP|unset\b[^;\n]*\bSLURM|\bSLURM_JOB_?ID=")
 _OF_A_TASK = re.compile(r"SLURM_(PROCID|LOCALID|NODEID)|PMIX?_RANK|OMPI_COMM_WORLD")
 
 
@@ -90,7 +92,8 @@ def _launched(spec: JobSpec, where: str) -> Iterator[Finding]:
 
 def _srun(one: Simple, spec: JobSpec, where: str, *, is_sure: bool) -> Iterator[Finding]:
     said = (spec.command, *spec.setup)
-    if any(word in _HARMLESS for word in one.arguments) or any("SLURM_OVERLAP" in text for text in said):
+    is_harmless = any(word in _HARMLESS or word.startswith("--jobid") for word in one.arguments)
+    if is_harmless or any(map(_ELSEWHERE.search, said)):
         return
     # A step with CPUs of its own leaves the node's others free.
     is_sure = is_sure and not (spec.exclusive and spec.cpus_per_task)

@@ -12,6 +12,7 @@ from pathlib import Path
 from hpcai.check import credentials, enroot, paths
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
+from hpcai.check.shell_words import simple_commands
 from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves
@@ -27,6 +28,7 @@ _FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
 _EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
+_MPIRUNS = ("mpirun", "mpiexec", "horovodrun")
 MPIRUN = re.compile(r"(?:^|[\s;&|(])(mpirun|mpiexec|horovodrun)(?=\s)")
 
 
@@ -189,11 +191,15 @@ def _variables(job: ResolvedJob) -> Iterator[Finding]:
             fix = "Set it under env, or name it under container.env."
             yield Finding("image-wins", "warning", f"setup[{index}]", what, fix)
     yield from gpus_in_container(spec.env, _has_gpus(job))
-    if MPIRUN.search(spec.command):
-        program = MPIRUN.findall(spec.command)[0]
-        what = f"{program} inside a container starts ranks in it alone, on one node."
+    started = [one for one in simple_commands(spec.command) if one.program in _MPIRUNS]
+    if started:
+        what = f"{started[0].program} inside a container starts ranks in it alone, on one node."
         fix = "Leave it out: with launcher: mpi each rank is a task of its own."
-        yield Finding("mpirun-in-container", "error" if spec.nodes > 1 else "warning", "command", what, fix)
+        # What one of the tasks may do, or is told by hosts, is its author's matter.
+        words = " ".join(started[0].arguments)
+        is_sure = spec.nodes > 1 and not started[0].depth and not started[0].is_conditional
+        is_sure = is_sure and re.search(r"\s--?(H|host|hostfile|machinefile|f)\b", words) is None
+        yield Finding("mpirun-in-container", "error" if is_sure else "warning", "command", what, fix)
 
 
 def _has_gpus(job: ResolvedJob) -> bool:

@@ -18,7 +18,7 @@ _TIME = "Write a time such as 16:00, now+1hour or 2027-01-31T08:00."
 _TAKES = {
     "begin": _TIME,
     "deadline": _TIME,
-    "mail_type": "Write NONE, BEGIN, END, FAIL, REQUEUE, TIME_LIMIT, ARRAY_TASKS or ALL, joined by commas.",
+    "mail_type": "Write such as END,FAIL; others are NONE, BEGIN, REQUEUE, TIME_LIMIT, ARRAY_TASKS and ALL.",
     "signal": "Write such as USR1@60 or B:TERM@120; `kill -l` lists the names.",
     "distribution": "Write block, cyclic, plane=N or arbitrary, and behind a colon how inside a node.",
     "dependency": "Write such as afterok:17; `hpcai queue` lists your jobs.",
@@ -36,7 +36,8 @@ _MEANS = (
     ("preferred feature", ("prefer",)),
     ("feature specification", ("constraint",)),
     ("node name", ("nodelist", "exclude")),
-    ("license", ("licenses",)),
+    ("license", ("licenses", "resources")),
+    ("trackable resource", ("tres_per_task", "tres_bind")),
     ("dependency", ("dependency",)),
     ("reservation", ("reservation",)),
     ("burst buffer", ("bb",)),

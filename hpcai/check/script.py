@@ -30,8 +30,8 @@ def is_script(file: Path, text: str) -> bool:
 
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Findings about a script, each at its line and column; nothing is submitted."""
-    view = View(text, Path.cwd(), around.environ)
-    found = list(_lines(view.script, text, around))
+    view = View(text.replace("\r\n", "\n"), Path.cwd(), around.environ)
+    found = [*_form(text), *_lines(view.script, view.text, around)]
     parts = {"files": lambda: check_files(view, around), "script": lambda: check_steps(view, around)}
     found += paths.in_time(parts, around.looks_s)
     found += check_limits(view.script, around)
@@ -96,6 +96,21 @@ def _placed(finding: Finding, file: str, script: Script) -> Finding:
     if option is None:
         return replace(finding, place=f"{file}:1:1") if finding.where.startswith("--") else finding
     return replace(finding, place=f"{file}:{option.at}")
+
+
+def _form(text: str) -> Iterator[Finding]:
+    """What sbatch wants of the file itself, before it reads any line."""
+    where = "sbatch"
+    if not text.startswith("#!"):
+        what = "sbatch refuses a script that does not begin with #! and an interpreter."
+        yield Finding("script-form", "error", where, what, "Write #!/bin/bash as the first line.", "1:1")
+    for sign, name, fix in (
+        ("\r\n", "the line breaks of DOS", "sed -i 's/\\r$//' FILE  # takes them out"),
+        ("\0", "a zero byte", "Take it out: no shell reads behind it."),
+    ):
+        if sign in text:
+            at = f"{text[: text.index(sign)].count(chr(10)) + 1}:1"
+            yield Finding("script-form", "error", where, f"sbatch refuses a script with {name}.", fix, at)
 
 
 def _lines(script: Script, text: str, around: Surroundings) -> Iterator[Finding]:

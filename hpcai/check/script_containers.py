@@ -81,6 +81,9 @@ def _mounts(text: Text) -> Iterator[_Mistake]:
     for mount in text.text.split(","):
         if not Text(mount, 0, 0).is_known:
             continue
+        if not mount:
+            yield "error", f"Pyxis refuses {text.text!r}: a mount is empty.", "Join mounts by one comma each."
+            continue
         source, *rest = mount.split(":", 2)
         if len(rest) == 2:
             yield from _flags(mount, source, rest[1].split("+"))

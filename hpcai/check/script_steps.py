@@ -27,15 +27,14 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
     yield from container.batch_in_container(around.environ)
     yield from _without_pyxis(view, around)
     yield from _in_batch(view, around)
-    stale: set[str] = set()
-    pulled: set[str] = set()
+    told: set[str] = set()
     for index, step in view.steps:
         yield from check_options(step, around.environ)
         yield from check_unused(step, around.environ)
         if "container-image" in step.options or "container-name" in step.options:
-            yield from _container(view, index, step, around)
-            yield from _once(_stale_name(step), stale)
-            yield from _once(_pulled_by_all(step, nodes_of(view, step)), pulled)
+            yield from _once(_container(view, index, step, around), told)
+            yield from _once(_stale_name(step), told)
+            yield from _once(_pulled_by_all(step, nodes_of(view, step)), told)
             yield from _starts_ranks(step, nodes_of(view, step))
         yield from _mpi(step, around)
     yield from check_variables(view)
@@ -103,11 +102,11 @@ def nodes_of(view: View, step: Step) -> int:
 
 
 def _once(findings: Iterator[Finding], told: set[str]) -> Iterator[Finding]:
-    """Those that no other step has led to."""
+    """Those that no other step has led to; of errors each has its line."""
     for finding in findings:
-        if finding.what not in told:
-            told.add(finding.what)
+        if finding.what not in told or finding.severity == "error":
             yield finding
+        told.add(finding.what)
 
 
 def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:

@@ -114,7 +114,7 @@ class _Check:
             if overrides:
                 raise UsageError("--set sets keys of a YAML file, and a script has none.")
             checked = check_script(text, file, self.around, self.client)
-            return [*self._slurm(), *_with_start(checked, "Nothing was found against it")]
+            return [*self._slurm(), *_with_start(checked, "No error was found")]
         if kind_of(text, str(file)) == "steps":
             load = partial(load_steps, text, str(file), overrides, settings)
             return self._steps(answer_of(load, _LEAST_S))

@@ -11,7 +11,7 @@ from hpcai.specs.job import JobSpec
 from hpcai.specs.load import open_text
 
 HEAD = "kind: job\nname: x\ncommand: hostname\n"
-# What 22.05 says.
+# What 22.05 says, and of the last two 26.05.
 SAID = [
     (
         "begin: never",
@@ -41,6 +41,8 @@ SAID = [
     ("licenses: foo", "allocation failure: Invalid license specification", "scontrol show licenses"),
     ("reservation: foo", "allocation failure: Requested reservation is invalid", "man sbatch"),
     ("batch: foo", "Job --batch option is invalid or not a subset of --constraints", "man sbatch"),
+    ("tres_bind: foo", "allocation failure: Invalid Trackable RESource (TRES) specification", "man sbatch"),
+    ("resources: foo", "allocation failure: Invalid license specification", "man sbatch"),
 ]
 
 

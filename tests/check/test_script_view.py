@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcai.check.job import Surroundings
+from hpcai.check.script import check_script
 from hpcai.check.script_view import View
+from hpcai.specs.site import Site
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "sbatch").glob("*.sbatch"))
@@ -34,3 +37,21 @@ def test_the_parts_of_a_view() -> None:
     assert view.may_be_made(Path("/there/sub/out"), 1)
     assert not view.may_be_made(Path("/there/sub/out"), 0)
     assert not view.may_be_made(Path("/there/sub/other"), 1)
+
+
+def test_what_several_sruns_share_is_told_once(tmp_path: Path) -> None:
+    image = "nvcr.io/nvidia/pytorch:25.03-py3"
+    step = f"srun --container-image={image} --container-name=a --container-mounts=/nope/none:/x a\n"
+    bad = "srun --container-image=Ubuntu a\n"
+    text = "#!/bin/bash\n#SBATCH -t 5 -N 2\nexport NCCL_DEBUG=INFO UCX_TLS=rc\n" + step * 3 + bad * 2
+    around = Surroundings(Site(runs_root=tmp_path), {"HOME": str(tmp_path)}, tmp_path / "prices.json")
+    told = [one.id for one in check_script(text, tmp_path / "job.sh", around, None).findings]
+    shared = ("image-registry-slash", "container-name-stale", "image-pulled-by-all", "mount-missing")
+    assert {ident: told.count(ident) for ident in (*shared, "image-wins")} == {
+        **dict.fromkeys(shared, 1),
+        # Of each image one.
+        "image-pulled-by-all": 2,
+        "image-wins": 1,
+    }
+    # What keeps a step from running has the place of each.
+    assert told.count("container-option-wrong") == 2

@@ -164,7 +164,7 @@ def test_a_script_is_checked_without_slurm(folder: Path) -> None:
     (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH -t 5\nIMAGE=$1\nsrun --container-image=$IMAGE a\n")
     done = hpcai(folder, "check", "job.sh")
     assert done.returncode == 0
-    assert "script: Nothing was found against it; when it would start only Slurm can tell." in done.stdout
+    assert "script: No error was found; when it would start only Slurm can tell." in done.stdout
     assert "job.sh:4:6: --container-image: Only the running script knows all of" in done.stdout
 
 

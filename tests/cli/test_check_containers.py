@@ -41,6 +41,35 @@ def test_a_job_in_an_image_would_start(containers: Containers, tmp_path: Path) -
     assert "container-in-sbatch" in found(containers, tmp_path, "job.sh", status=3)
 
 
+REFUSED = (
+    "--container-image=ubuntu --container-mounts=data:/x",
+    "--container-image=ubuntu --container-mounts=~/data:/x",
+    "--container-image=ubuntu --container-mounts=/tmp:/x:ro,rw",
+    "--container-image=ubuntu --container-mounts=/tmp:/tmp,",
+    "--container-image=ubuntu --container-readonly --container-writable",
+    "--container-image=ubuntu --container-env=A,,B",
+    "--container-image=ubuntu --container-image=debian",
+    "--container-name=x:new --container-image=ubuntu",
+)
+
+
+def test_what_is_called_refused_is_refused(containers: Containers, tmp_path: Path) -> None:
+    for options in REFUSED:
+        (tmp_path / "job.sh").write_text(f"#!/bin/bash\n#SBATCH -t 5\nsrun {options} hostname\n")
+        rows = found(containers, tmp_path, "job.sh", status=3)
+        assert rows["container-option-wrong"]["severity"] == "error", options
+        argv = ["srun", "-n1", *options.split(), "hostname"]
+        done = subprocess.run(argv, env=containers.environ, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (255, ""), options + done.stderr
+        assert "pyxis: " in done.stderr
+    # What lacks an image runs, and on the node itself.
+    (tmp_path / "job.sh").write_text("#!/bin/bash\nsrun --container-mounts=/tmp:/x hostname\n")
+    assert "container-options-unused" in found(containers, tmp_path, "job.sh", status=3)
+    argv = ["srun", "-n1", "--container-mounts=/tmp:/x", "cat", "/etc/hostname"]
+    done = subprocess.run(argv, env=containers.environ, capture_output=True, text=True, check=True)
+    assert "ignoring --container-mounts" in done.stderr
+
+
 def test_a_site_with_pyxis_names_its_plugin(containers: Containers, tmp_path: Path) -> None:
     rows = found(containers, tmp_path, "--nodes", status=0)
     assert rows["pyxis"]["what"].startswith("srun and sbatch have --container-image (/")

@@ -142,6 +142,15 @@ def test_tasks_that_slurm_lays_out_over_nodes(cluster: RealCluster, folder: Path
     assert "start" in found(cluster, folder, "job.sh")
 
 
+@pytest.mark.parametrize("text", ["#SBATCH -t 6\nhostname\n", "#!/bin/bash\r\n#SBATCH -t 6\r\nhostname\r\n"])
+def test_a_file_that_sbatch_does_not_take_at_all(cluster: RealCluster, folder: Path, text: str) -> None:
+    (folder / "job.sh").write_bytes(text.encode())
+    assert "script-form" in found(cluster, folder, "job.sh", status=3)
+    argv = ["sbatch", "--test-only", "job.sh"]
+    done = subprocess.run(argv, env=cluster.environ, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and ("DOS" in done.stderr or "#!" in done.stderr)
+
+
 def test_a_job_that_slurm_does_not_know_is_said(cluster: RealCluster, folder: Path) -> None:
     (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH -t 6 -d afterok:99999\nhostname\n")
     (folder / "job.yaml").write_text(JOB + "dependency: afterok:99999\n")

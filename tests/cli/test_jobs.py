@@ -313,8 +313,8 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(cli: Cli) -> None:
     assert (facts["run"], facts["job_id"], facts["cause"]) == (run.name, run.job_id, None)
     assert facts["state"] in ("RUNNING", "PENDING")
     assert f"job {run.job_id} goes on" in words and f"hpcai cancel {run.name}" in words
-    waiting = cli.json("queue")["jobs"]
-    assert [(job["run"], job["state"]) for job in waiting] == [(run.name, "RUNNING")]
+    # An answer of Slurm's is good for 5 s.
+    until(lambda: listed(cli) == [(run.name, "RUNNING")], 20, "the queue has it")
     assert cli("show", run.name, "--wait", "--timeout-s", "0.5", status=8).stderr.endswith(
         f"hpcai show {run.name} --wait\n"
     )

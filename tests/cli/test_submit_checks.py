@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hpcai.cli import submit_checks
 from hpcai.cli.context import Context
 from hpcai.cli.submit import submit
-from hpcai.errors import SpecError, UnreachableError
+from hpcai.errors import SlurmError, SpecError, UnreachableError
 from hpcai.slurm.answers import NodeInfo
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import open_text
@@ -82,6 +82,22 @@ def test_a_file_that_only_the_nodes_may_have_is_left_to_them(
     hostname: str | None, is_refused: bool, tmp_path: Path
 ) -> None:
     assert bool(_refused(IMAGE, Slurm(hostname), tmp_path)) is is_refused
+
+
+def test_what_slurm_refuses_without_a_next_step_is_sent_to_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SlurmError("sbatch refused: Invalid --begin specification.")
+
+    (tmp_path / "job.yaml").write_text("kind: job\nname: x\ncommand: hostname\nbegin: never\n")
+    around = Context(Site(tmp_path / "runs"), Slurm("n1"))  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.import_module("hpcai.cli.submit"), "find_context", lambda: around)
+    monkeypatch.setattr("hpcai.launch.script.submit", refuse)
+    done = CliRunner().invoke(submit, ["job.yaml"])
+    assert isinstance(done.exception, SlurmError)
+    assert done.exception.next_step == "`hpcai check job.yaml` tells where in the file."
 
 
 def test_what_a_job_before_this_one_may_make_is_left_to_it(tmp_path: Path) -> None:
