@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcai import processes
+from hpcai import processes, shell
 from hpcai.render import job as rendering
 from hpcai.runs import jsonl
 from hpcai.runs.paths import RunPaths
@@ -29,8 +30,15 @@ WAITS = "trap 'echo got USR1' USR1; echo ready; until [[ -e go ]]; do sleep 0.1;
 
 
 @pytest.fixture(autouse=True)
-def _samples_come_soon(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def _samples_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering, "SAMPLES_AFTER_S", 1)
+
+
+@pytest.fixture(autouse=True)
+def _no_job_is_left_behind(cluster: RealCluster) -> Iterator[None]:
+    """One that waits for a failed test would keep the session's nodes from all others."""
+    yield
+    shell.run(["scancel", "--quiet", "--name=real"], timeout_s=60, env=cluster.environ, check=False)
 
 
 @pytest.fixture
@@ -40,6 +48,11 @@ def plainly(cluster: RealCluster, tmp_path: Path) -> Slurm:
 
 def samples(run: Path, node: str) -> list[dict[str, Any]]:
     return [line for line in jsonl.read(RunPaths(run).samples(node)) if "event" not in line]
+
+
+def ready_ranks(run: Path) -> int:
+    is_there = (run / "logs/0").is_dir()
+    return sum(text == "ready\n" for text in logs(run).values()) if is_there else 0
 
 
 def samplers(run: Path) -> dict[str, processes.Process]:
@@ -173,8 +186,6 @@ def test_a_run_folder_that_is_gone_stays_gone(plainly: Slurm) -> None:
 def test_on_this_machine_the_samples_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from hpcai import shell
-
     here = Here(tmp_path)
     here.python = Path(sys.executable)
     script = here.render(command="until compgen -G '../run/samples/*.jsonl'; do sleep 0.1; done; sleep 1.5")
@@ -211,7 +222,7 @@ def test_a_notice_of_azure_reaches_every_rank_in_time(
         job_id, run = slurm.submit(
             command=command, nodes=2, ntasks_per_node=2, scheduled_events=True, samples=False, **fields
         )
-        until(lambda: list(logs(run).values()).count("ready\n") == 4 if events(run) else None, 60, "4 ranks")
+        until(lambda: ready_ranks(run) == 4, 60, "4 ranks are ready")
         _, last = slurm.command("scontrol", "show", "hostnames", events(run)[0]["node_list"]).split()
         file = RunPaths(run).notices(last)
         until(lambda: jsonl.read(file), 30, "it watches")
