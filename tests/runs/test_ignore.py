@@ -37,6 +37,7 @@ def made(folder: Path, names: set[str]) -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 @given(NAMES, PATTERNS, PATTERNS)
 @example({"a/b/a.b", "a/b/b.py", "b"}, ["a/**/b.py", "/b"], ["*"])
+@example({"a/b", "b"}, ["a//", "//"], ["b"])
 @example({"a/b", "a/a"}, ["a/*", "!a/b"], ["b"])
 def test_it_reads_as_git_does(names: set[str], patterns: list[str], below: list[str]) -> None:
     # Of two asterisks beside other signs gitignore(5) says that they are like one; git's code differs.
