@@ -76,7 +76,7 @@ class Case:
         run.path.mkdir(parents=True)
         run.paths.resolved.write_text(json.dumps({"schema_version": 1, **record.get("resolved", {})}))
         for name in ("attempts", "ends", "events"):
-            lines = [json.dumps(one) for one in record.get(name, [])]
+            lines = [self._text(json.dumps(one)) for one in record.get(name, [])]
             path: Path = getattr(run.paths, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines))

@@ -87,7 +87,7 @@ def _of_sign(sign: Sign, choice: Choice, facts: Facts) -> dict[str, object]:
 def _logs(facts: Facts, rank: int | None, *, is_batch: bool = False) -> str:
     """The command that prints a rank's log, or the batch part's."""
     words = f"hpcai logs {facts.ident}"
-    if not facts.has_record or not (rank or is_batch):
+    if not facts.keeps_logs or not (rank or is_batch):
         return words
     return f"{words} --batch" if is_batch else f"{words} --rank {rank}"
 

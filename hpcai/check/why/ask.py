@@ -56,7 +56,8 @@ def _known(asked: Asked) -> Facts:
     last = attempts[-1] if attempts else None
     facts = Facts(name, ident, "UNKNOWN", asked.now, job=job, attempts=attempts, again=asked.again)
     if run is not None:
-        facts = replace(facts, has_record=True, is_local=run.is_local, asked_to_cancel=_asked_to_cancel(run))
+        facts = replace(facts, has_record=True, is_bare=run.is_bare, is_local=run.is_local)
+        facts = replace(facts, asked_to_cancel=_asked_to_cancel(run))
     if job is not None:
         cause = last.cause if last is not None and job.is_final else None
         return replace(
@@ -155,15 +156,14 @@ def _with_logs(facts: Facts, asked: Asked) -> Facts:
         return facts
     missing: list[str] = []
     logs: list[Log] = []
-    if asked.run is not None:
+    if asked.run is not None and not asked.run.is_bare:
         logs += _logs_of_run(asked.run)
-    elif asked.job is not None:
-        for path in _paths_of_job(asked.job):
-            end = end_of(path)
-            if end is None:
-                missing.append(str(path))
-            else:
-                logs.append(Log(end, None))
+    for path in _paths_told(asked):
+        end = end_of(path)
+        if end is None:
+            missing.append(str(path))
+        else:
+            logs.append(Log(end, None))
     return replace(facts, logs=logs, silent_logs=missing)
 
 
@@ -195,6 +195,20 @@ def _silent_since(path: Path) -> float | None:
     return facts.st_mtime if facts.st_size else None
 
 
-def _paths_of_job(job: JobInfo) -> list[Path]:
-    told = dict.fromkeys((job.told.get("StdErr"), job.stdout))
-    return [Path(text) for text in told if text and text not in ("/dev/null", "(null)")]
+def _paths_told(asked: Asked) -> list[Path]:
+    """Where a script of the user's own writes, as Slurm says, and once it has forgotten, the record."""
+    run, job = asked.run, asked.job
+    if run is not None and not run.is_bare:
+        return []
+    if job is not None:
+        return _paths(job.told.get("StdErr"), job.stdout)
+    end = next((one for one in reversed(run.ends()) if "stdout" in one), {}) if run is not None else {}
+    return _paths(end.get("stderr"), end.get("stdout"))
+
+
+def _paths(*told: object) -> list[Path]:
+    return [
+        Path(text)
+        for text in dict.fromkeys(told)
+        if isinstance(text, str) and text not in ("", "/dev/null", "(null)")
+    ]

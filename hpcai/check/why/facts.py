@@ -50,6 +50,8 @@ class Facts:
     cause: str | None = None
     """The end cause in the record, which knows of evictions and requeues."""
     has_record: bool = False
+    is_bare: bool = False
+    """Whether its record is of a script of the user's own, whose output Slurm alone places."""
     is_local: bool = False
     """Whether it is processes of the machine that submitted it, not a job."""
     attempts: Sequence[RunAttempt] = ()
@@ -73,6 +75,11 @@ class Facts:
     """What could not be found out, each as a sentence."""
     again: str | None = None
     """The command that submits it once more."""
+
+    @property
+    def keeps_logs(self) -> bool:
+        """Whether its record keeps the logs of each rank and of the batch part."""
+        return self.has_record and not self.is_bare
 
     @property
     def stands(self) -> Literal["waiting", "running", "failed", "time_limit", "completed", "other"]:

@@ -33,7 +33,7 @@ def values_of(facts: Facts) -> dict[str, object]:
         "canceller": facts.canceller,
         "srun": srun_of(facts),
         "logs": f"hpcai logs {facts.ident}",
-        "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.has_record else ""),
+        "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.keeps_logs else ""),
         "no_lines": True if not any(line.strip() for log in facts.logs for line in log.end.lines) else None,
         "silent_nodes": ", ".join(node.name for node in facts.nodes if node.is_down) or None,
     }
