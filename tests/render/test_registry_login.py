@@ -159,7 +159,7 @@ def test_one_of_several_identities_is_named(slurm: Slurm, azure: Azure) -> None:
 @pytest.mark.parametrize(
     ("identities", "told"),
     [
-        ((), f"{HOST}: n1 has no identity: assign one to the node's VM"),
+        ((), f"{HOST}: n1 got no token: assign an identity to the node's VM, or name one of several: login"),
         ((None,), f"{HOST} does not take the identity of n1: give it the role AcrPull there"),
     ],
 )
