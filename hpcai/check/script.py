@@ -47,7 +47,7 @@ def _test_only(text: str, client: SlurmClient) -> ExpectedStart:
     with tempfile.TemporaryDirectory(prefix="hpcai-check-") as folder:
         script = Path(folder) / "script.sbatch"
         script.write_text(text, encoding="utf-8")
-        return client.test_only(script)
+        return client.test_only(script, as_is=True)
 
 
 def _dependency(script: Script, around: Surroundings, client: SlurmClient) -> Iterator[Finding]:

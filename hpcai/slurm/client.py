@@ -27,7 +27,7 @@ from hpcai.slurm.answers import (
     NodeInfo,
     PartitionInfo,
 )
-from hpcai.slurm.environment import for_submission, script_text
+from hpcai.slurm.environment import for_submission, outside_a_job, script_text
 from hpcai.slurm.failures import NO_CONFIG, failure
 from hpcai.slurm.plugstack import pyxis_version
 from hpcai.slurm.shared import SharedAnswer
@@ -98,10 +98,14 @@ class SlurmClient:
         finally:
             self._shared.forget()
 
-    def test_only(self, script: Path, *, args: Sequence[str] = ()) -> ExpectedStart:
-        """When the job would start; nothing is submitted. Raises SlurmError when it never would."""
+    def test_only(self, script: Path, *, args: Sequence[str] = (), as_is: bool = False) -> ExpectedStart:
+        """When the job would start; nothing is submitted, `as_is` like there.
+
+        Raises SlurmError when it never would.
+        """
         argv = ["sbatch", "--test-only", *args, str(script)]
-        environ = for_submission(self.environ, script_text(script))
+        text = script_text(script)
+        environ = outside_a_job(self.environ) if as_is else for_submission(self.environ, text)
         done = self._with_retries(lambda: self._run(argv, env=environ))
         try:
             return parse.expected_start(done.stderr)

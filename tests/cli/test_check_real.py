@@ -133,6 +133,16 @@ def test_a_script_of_sbatch_lines(cluster: RealCluster, folder: Path) -> None:
     assert hpcai(cluster, folder, "check", "job.sh", "--set", "nodes=1").returncode == 2
 
 
+def test_what_users_set_for_sbatch_holds_in_a_check_of_their_script(
+    cluster: RealCluster, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH -p main -t 6\nhostname\n")
+    (folder / "job.yaml").write_text(JOB + "partition: main\n")
+    monkeypatch.setitem(cluster.environ, "SBATCH_PARTITION", "nowhere")
+    assert "nowhere" in found(cluster, folder, "job.sh", status=3)["refused"]["what"]
+    assert "start" in found(cluster, folder, "job.yaml")
+
+
 @pytest.mark.parametrize("options", ["-n {more}", "-N 1-2 -n {more}", "-N 1 -n {more} -O", "-n {more} -c 1"])
 def test_tasks_that_slurm_lays_out_over_nodes(cluster: RealCluster, folder: Path, options: str) -> None:
     show = ["sinfo", "-h", "-p", "main", "-o", "%c"]

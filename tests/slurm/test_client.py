@@ -235,3 +235,17 @@ def test_the_version_is_asked_once(programs: Programs) -> None:
     slurm = client(programs)
     assert slurm.version() == slurm.version() == (22, 5)
     assert programs.calls("sinfo") == ["--version"]
+
+
+@pytest.mark.parametrize("as_is", [True, False])
+def test_what_users_set_for_sbatch_holds_for_their_own_scripts_alone(
+    programs: Programs, tmp_path: Path, as_is: bool
+) -> None:
+    would = "sbatch: Job 7 to start at 2026-11-21T20:00:00 using 1 processors on nodes n1 in partition main\n"
+    programs.answers("sbatch", (0, "", would))
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n#SBATCH --partition=main\n")
+    slurm = client(programs, SBATCH_PARTITION="urgent", SLURM_JOB_ID="1")
+    slurm.test_only(script, as_is=as_is)
+    told = programs.environment("sbatch")
+    assert ("SBATCH_PARTITION" in told, "SLURM_JOB_ID" in told) == (as_is, False)
