@@ -71,7 +71,7 @@ def test_each_task_has_a_folder_like_a_runs(followed: tuple[Run, str]) -> None:
         said = [f"task {number} of rank {rank}\n" for rank in (0, 1)]
         assert [(folder / f"logs/0/{rank}.out").read_text() for rank in (0, 1)] == said
         assert [(folder / f"outputs/answer.{rank}").read_text() for rank in (0, 1)] == said
-        assert {"attempts.jsonl", "data", "ends.jsonl", "logs", "metrics", "outputs"} == {
+        assert {"attempts.jsonl", "data", "ends.jsonl", "logs", "metrics", "outputs", "samples"} == {
             path.name for path in folder.iterdir()
         }
         assert task.paths.batch_log.parent == run.paths.logs_dir and task.paths.batch_log.exists()
