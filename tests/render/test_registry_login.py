@@ -68,7 +68,8 @@ class Azure:
                 (200, {"refresh_token": OF_REGISTRY}) if right and self.may_pull else (401, {"error": "no"})
             )
         self.asked.append(words)
-        self.in_argv |= b"planted" in all_argv()
+        argv = all_argv()
+        self.in_argv |= OF_IDENTITY.encode() in argv or OF_REGISTRY.encode() in argv
         return done
 
 
