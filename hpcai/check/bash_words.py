@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +43,7 @@ class Unclosed(Exception):
     """A quote or bracket that nothing closes: what follows cannot be read."""
 
 
-class WordReader:
+class WordReader(ABC):
     """Reads words of one text, from wherever it stands."""
 
     def __init__(self, text: str) -> None:
@@ -50,9 +51,9 @@ class WordReader:
         self._at = 0
         self._begins = [0, *(found.end() for found in re.finditer("\n", text))]
 
+    @abstractmethod
     def shell(self) -> None:
         """Reads past the commands of a `$(...)`, whose opening bracket has been read."""
-        raise NotImplementedError
 
     def word(self, *, is_value: bool = False) -> Word:
         """The word that begins here; empty where none does. `is_value` with what is assigned."""

@@ -127,11 +127,7 @@ _CALM = frozenset(
 
 def check_lines(spec: JobSpec) -> Iterator[Finding]:
     """A warning for each command that goes on behind a line of it that failed."""
-    texts = [("command", spec.command)]
-    for number, one in enumerate(spec.components):
-        if one.command is not None:
-            texts.append((f"components[{number}].command", one.command))
-    for where, text in texts:
+    for where, text in spec.commands:
         masked = _masked(text)
         if masked is not None:
             at = f" in line {masked.line}" if "\n" in text.strip() else ""

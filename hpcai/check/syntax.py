@@ -23,11 +23,7 @@ _OPEN_DOCUMENT = re.compile(r"here-document at line (\d+) (?=delimited)(.*)")
 
 def check_syntax(spec: JobSpec) -> Iterator[Finding]:
     """An error for each text that bash would refuse when the job has begun; runs `bash -n`."""
-    commands = [("command", spec.command)]
-    for number, one in enumerate(spec.components):
-        if one.command is not None:
-            commands.append((f"components[{number}].command", one.command))
-    for where, text in commands:
+    for where, text in spec.commands:
         said = _refused(text)
         if said:
             line, words = said

@@ -115,8 +115,7 @@ def _signal(spec: JobSpec, where: Where) -> tuple[str | None, str | None]:
 
 def _names(spec: JobSpec, *words: str) -> bool:
     """Whether what the job runs speaks of any of these, as far as it can be seen."""
-    told = [spec.launcher, spec.command, *spec.setup, *spec.teardown]
-    told += [part.command or "" for part in spec.components]
+    told = [spec.launcher, *(text for _, text in spec.commands), *spec.setup, *spec.teardown]
     return any(word in text for word in words for text in told)
 
 

@@ -194,6 +194,16 @@ class JobSpec(SlurmFields, _Heading):
         return tuple(self.model_copy(update={"components": (), **one.given()}) for one in self.components)
 
     @property
+    def commands(self) -> tuple[tuple[str, str], ...]:
+        """Each command that the job runs, behind the place in its file."""
+        own = (
+            (f"components[{number}].command", part.command)
+            for number, part in enumerate(self.components)
+            if part.command is not None
+        )
+        return (("command", self.command), *own)
+
+    @property
     def needs_pmix(self) -> bool:
         """Whether Slurm's PMIx tells its ranks of each other."""
         return self.launcher == "mpi" or (self.launcher == "horovod" and self.horovod_controller != "gloo")

@@ -156,6 +156,7 @@ def test_what_watching_cannot_print_is_refused(many: dict[str, str], words: list
 def test_an_answer_that_is_not_new_says_so(many: dict[str, str]) -> None:
     argv = [sys.executable, "-m", "hpcai", "queue", "-q"]
     subprocess.run(argv, env=many, capture_output=True, check=True)
+    # The age of the answer is what is told, from a second on.
     time.sleep(1.1)
     done = subprocess.run(argv, env=many, capture_output=True, text=True, check=True)
     assert "As Slurm told" in done.stderr and " s ago." in done.stderr
