@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from hpcai.check.findings import Finding
-from hpcai.check.refusals import without_plugin
+from hpcai.check.slurm_itself import without_plugin
 from hpcai.errors import HpcaiError, UnreachableError
 from hpcai.render.options import option_names
 from hpcai.specs.job import JobSpec

@@ -14,8 +14,8 @@ from hpcai.check.fidelity import assertions_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.nodes import Probed, ask_nodes
-from hpcai.check.refusals import slurm_as_a_whole, without_plugin
 from hpcai.check.site_file import Facts, facts_of_site
+from hpcai.check.slurm_itself import slurm_as_a_whole, without_plugin
 from hpcai.check.storage import check_storage
 from hpcai.check.told import Told, ask
 from hpcai.errors import SlurmError, UnreachableError

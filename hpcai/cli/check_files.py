@@ -60,7 +60,7 @@ class _Check:
     @property
     def client(self) -> SlurmClient | None:
         """Slurm, for what is left of the time; None where it does not answer, or refuses, anyway."""
-        from hpcai.check.refusals import without_plugin
+        from hpcai.check.slurm_itself import without_plugin
         from hpcai.check.told import DEADLINE_S
 
         if self.context.slurm is None or self.told.partitions is None:
@@ -129,7 +129,7 @@ class _Check:
 
     def _slurm(self) -> list[Finding]:
         """What is to be said of Slurm itself, at each file: who reads of one may not read of the others."""
-        from hpcai.check.refusals import slurm_as_a_whole
+        from hpcai.check.slurm_itself import slurm_as_a_whole
 
         return list(slurm_as_a_whole(self.told, is_there=self.context.slurm is not None))
 

@@ -22,8 +22,8 @@ from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings, check_job
 from hpcai.check.marked import with_places
 from hpcai.check.probe import check_probe, probe_of
-from hpcai.check.refusals import slurm_as_a_whole
 from hpcai.check.script import check_script
+from hpcai.check.slurm_itself import slurm_as_a_whole
 from hpcai.check.told import Told
 from hpcai.errors import SlurmError, UnreachableError
 from hpcai.render.resolved import resolve_job

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.check.job import Surroundings, check_job
-from hpcai.check.refusals import slurm_as_a_whole
+from hpcai.check.slurm_itself import slurm_as_a_whole
 from hpcai.check.told import Told, ask
 from hpcai.errors import HpcaiError
 from hpcai.render.resolved import ResolvedJob
