@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check import paths, places
-from hpcai.check.bash_values import UNKNOWN, Call, Text
-from hpcai.check.command import script_of
+from hpcai.check.bash.values import Call, Text
+from hpcai.check.command import script_among
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
 from hpcai.check.script_sruns import step_of
@@ -151,12 +151,7 @@ def _on_the_node(call: Call) -> Sequence[Text]:
 
 def _script(words: Sequence[Text]) -> str | None:
     """The script that a command starts; None where that is not known."""
-    texts = []
-    for word in words:
-        if not word.is_known and not re.match(r"--?[\w-]+=", word.text):
-            break
-        texts.append(word.text.replace(UNKNOWN, "x"))
-    script = script_of(shlex.join(texts)) if texts else None
+    script = script_among([word.text for word in words])
     return script if script is None or not script.startswith(("~", "-")) else None
 
 

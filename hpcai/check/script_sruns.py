@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcai.check.bash_values import UNKNOWN, Call, Text
+from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.values import Call, Text
+from hpcai.check.bash.words import UNKNOWN
 from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.slurm_options import slurm_options
 
-# What starts the program that it is given, and tells nothing else.
-_WRAPPERS = re.compile(r"exec|time|nohup|env|command|stdbuf|nice|timeout|setsid")
 # srun's letters that take a value, and the long options of those that matter here.
 _WITH_VALUE = "AaBbCcDdEeFGiJLMmNnopPqrSTtwWx"
 _LETTERS = {"N": "nodes", "n": "ntasks", "D": "chdir"}
@@ -68,7 +68,7 @@ class Step:
 def step_of(call: Call) -> Step | None:
     """The srun of a command; None for another command."""
     words = call.words
-    begin = next((i for i, word in enumerate(words) if not _is_wrapper(word, i)), len(words))
+    begin = begin_of_program([word.text for word in words])
     if begin == len(words) or words[begin].text.rpartition("/")[2] != "srun":
         return None
     options: dict[str, list[Text]] = {}
@@ -90,12 +90,6 @@ def step_of(call: Call) -> Step | None:
         sure,
         call.is_surely_there,
     )
-
-
-def _is_wrapper(word: Text, index: int) -> bool:
-    if index and (re.match(r"-|\d|\w+=", word.text) or UNKNOWN in word.text):
-        return True
-    return _WRAPPERS.fullmatch(word.text.rpartition("/")[2]) is not None
 
 
 def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Text]]) -> tuple[int, bool]:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from hpcai.check import container, credentials
-from hpcai.check.bash_values import Text
+from hpcai.check.bash.commands import read_commands
+from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.script_containers import check_options, check_unused
@@ -19,8 +20,6 @@ from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
 from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.container import is_file
-
-_LAUNCHERS = ("mpirun", "mpiexec", "horovodrun")
 
 
 def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
@@ -237,11 +236,11 @@ def _pulled_by_all(step: Step, nodes: int) -> Iterator[Finding]:
 def _starts_ranks(step: Step, nodes: int) -> Iterator[Finding]:
     """mpirun as the command of a step in a container, or what its shell is told to run."""
     words = [word.text for word in step.command]
-    starts = bool(words) and words[0].rpartition("/")[2] in _LAUNCHERS
+    starts = bool(words) and words[0].rpartition("/")[2] in container.MPIRUNS
     if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
         for flag, told in pairwise(words[1:]):
             if re.fullmatch(r"-[a-z]*c", flag):
-                starts = container.MPIRUN.search(told) is not None
+                starts = any(one.program in container.MPIRUNS for one in read_commands(told))
                 break
     if starts:
         what = "mpirun inside a container starts ranks in it alone, on one node."

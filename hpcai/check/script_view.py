@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from hpcai.check.bash_values import UNKNOWN, Call, Text, calls_of
+from hpcai.check.bash.values import Call, Text, calls_of
+from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
 from hpcai.check.script_sruns import Step, step_of
 from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
