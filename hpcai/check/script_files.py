@@ -13,7 +13,7 @@ from hpcai.check.bash.values import Call, Text
 from hpcai.check.command import script_among
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
-from hpcai.check.script_sruns import step_of
+from hpcai.check.script_sruns import steps_of
 from hpcai.check.script_view import View, softened
 from hpcai.slurm.sbatch_lines import Option
 
@@ -117,6 +117,9 @@ def _chdir(view: View, around: Surroundings) -> Iterator[Finding]:
 def _started(view: View) -> Iterator[Finding]:
     """The scripts that commands start and that are not there, where nothing before could have made them."""
     told: set[str] = set()
+    if view.batch is not None and "container-image" in view.batch.options:
+        # What the image holds, and where what is mounted lies in it, is not seen from here.
+        return
     for call in view.calls:
         words = _on_the_node(call)
         script = _script(words)
@@ -141,7 +144,7 @@ def _missing(starter: Text, script: str, path: Path) -> Finding:
 
 def _on_the_node(call: Call) -> Sequence[Text]:
     """The command, or what an srun without image starts where it stands; nothing of another srun."""
-    step = step_of(call)
+    step = next(iter(steps_of(call)), None)
     if step is None:
         return call.words
     elsewhere = ("container-image", "container-name", "chdir")

@@ -13,7 +13,7 @@ UNKNOWN = "\0"
 
 ASSIGNS = re.compile(r"([A-Za-z_]\w*)(\[(?:[^\[\]\n]|\[[^\[\]\n]*\])*\])?(\+?)=")
 _ENDS_WORD = re.compile(r"[ \t\n;&|()]|[<>](?!\()")
-_PLAIN = re.compile(r"[^ \t\n;&|<>()'\"\\`$~?*+@!:=]+|.", re.DOTALL)
+_PLAIN = re.compile(r"[^ \t\n;&|<>()'\"\\`$~?*+@!:={]+|.", re.DOTALL)
 _QUOTED = re.compile(r"'([^']*)'|\\(.?)", re.DOTALL)
 _CLOSES_DOUBLE = re.compile('"')
 _IN_DOUBLE = re.compile(r'(?:[^"\\$`]|\\.)+', re.DOTALL)
@@ -81,9 +81,8 @@ class WordReader(ABC):
         while self._at < len(self._text) and not _ENDS_WORD.match(self._text, self._at):
             is_home = self._text[self._at] == "~" and self._may_be_home(begin, is_value)
             pieces += [self._home()] if is_home else self._piece()
-        # What braces become is several words; an assignment leaves them as they are.
-        if not is_value and _BRACES.search(_unquoted(pieces)):
-            pieces = [Piece("unknown", self._text[begin : self._at])]
+        if not is_value:
+            pieces = _up_to_braces(pieces)
         return Word(tuple(pieces), *self._place(begin))
 
     def _may_be_home(self, begin: int, is_value: bool) -> bool:
@@ -214,8 +213,10 @@ class WordReader(ABC):
         return line, at - self._begins[line - 1] + 1
 
 
-def _unquoted(pieces: list[Piece]) -> str:
-    """The letters of a word that may have a meaning for bash; one that has none for each other piece."""
-    return "".join(
-        piece.text if piece.kind == "text" and not piece.is_quoted else UNKNOWN for piece in pieces
-    )
+def _up_to_braces(pieces: list[Piece]) -> list[Piece]:
+    """The same, with one unknown piece from `{a,b}` on, of which bash makes several words."""
+    letters = [piece.text if piece.kind == "text" and not piece.is_quoted else UNKNOWN for piece in pieces]
+    for number, letter in enumerate(letters):
+        if letter == "{" and _BRACES.match("".join(letters[number:])):
+            return [*pieces[:number], Piece("unknown")]
+    return pieces
