@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from hpcai.check.bash.commands import lines_of_comments
 from hpcai.check.bash.values import Call, Text, calls_of
 from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
@@ -53,6 +54,14 @@ class View:
         # A script that names none sbatch refuses, and says so.
         name = found[1] if found else "bash"
         return name if name.endswith("sh") else None
+
+    @cached_property
+    def late(self) -> list[int]:
+        """The #SBATCH lines behind a command, without those of a text that the script writes or quotes."""
+        if self.shell is None:
+            return list(self.script.late)
+        comments = lines_of_comments(self.text)
+        return [line for line in self.script.late if line in comments]
 
     @cached_property
     def calls(self) -> list[Call]:

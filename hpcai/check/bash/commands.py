@@ -22,7 +22,7 @@ _LEADS = ("if", "while", "until", "then", "else", "elif", "do", "!", "time", "{"
 _BLANK = re.compile(r"(?:[ \t]|\\\n)+")
 _BLANK_LINES = re.compile(r"(?:[ \t\n]|\\\n|#[^\n]*)+")
 _TOKEN = re.compile(
-    r"(?P<blank>(?:[ \t]|\\\n)+|#[^\n]*)"
+    r"(?:[ \t]|\\\n)+|(?P<comment>#[^\n]*)"
     r"|(?:\d+|\{\w+\})?(?P<redirection><<<|<<-?|&>>?|>>|>\||[<>]&|<>|[<>](?!\())"
     r"|(?P<operator>\n|;;&|;;|;&|&&|\|\||\|&|[;&|])"
     r"|(?P<bracket>[()])"
@@ -86,10 +86,19 @@ class Command:
 def read_commands(text: str) -> list[Command]:
     """All commands in the order of the text, up to where it can be read; those inside `$(...)` come before
     the one that they are a part of."""
+    return _read(text).found
+
+
+def lines_of_comments(text: str) -> set[int]:
+    """The lines with a comment, up to where the text can be read."""
+    return _read(text).comments
+
+
+def _read(text: str) -> _Reader:
     reader = _Reader(text)
     with contextlib.suppress(Unclosed, RecursionError):
         reader.read()
-    return reader.found
+    return reader
 
 
 def _is_test(command: Command) -> bool:
@@ -104,6 +113,7 @@ class _Reader(WordReader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.found: list[Command] = []
+        self.comments: set[int] = set()
         self._now = Command()
         self._open: list[str] = []
         """What began the compound commands and shells that are not yet closed."""
@@ -134,6 +144,8 @@ class _Reader(WordReader):
             self._redirect(found["redirection"])
         elif found["operator"]:
             self._operator(found["operator"])
+        elif found["comment"]:
+            self.comments.add(self._place(found.start())[0])
         elif found["bracket"] == "(":
             self._open_bracket()
         elif found["bracket"]:
