@@ -84,8 +84,7 @@ def steps_of(call: Call) -> list[Step]:
 
 
 def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
-    options: dict[str, list[Text]] = {}
-    end, is_complete = _read_options(words, 0, options)
+    options, end, is_complete = read_options(words)
     if not is_complete:
         # Where the command begins is not known: options may stand behind what looks like it.
         _find_containers(words, end, options)
@@ -107,17 +106,18 @@ def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
     )
 
 
-def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Text]]) -> tuple[int, bool]:
-    """Where the command begins, and whether all options before it are known."""
-    index, is_complete = begin, True
+def read_options(words: Sequence[Text]) -> tuple[dict[str, list[Text]], int, bool]:
+    """The options behind `srun`, where the command begins, and whether all options before it are known."""
+    options: dict[str, list[Text]] = {}
+    index, is_complete = 0, True
     while index < len(words):
         word = words[index]
         if word.text.startswith(UNKNOWN):
-            return index, False
+            return options, index, False
         if word.text == "--":
-            return index + 1, is_complete
+            return options, index + 1, is_complete
         if not re.match(r"-.", word.text):
-            return index, is_complete
+            return options, index, is_complete
         index += 1
         if word.text.startswith("--"):
             name, equals, value = word.text[2:].partition("=")
@@ -133,9 +133,9 @@ def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Tex
         elif index < len(words):
             found, index = words[index], index + 1
         else:
-            return index, is_complete
+            return options, index, is_complete
         options.setdefault(name, []).append(found)
-    return index, is_complete
+    return options, index, is_complete
 
 
 def _short(text: str) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hpcai.check.bash.words import UNKNOWN
 
@@ -50,6 +51,15 @@ def begin_of_program(words: Sequence[str]) -> int:
             return at
         at = begin + _own_words(wrapper, words[begin:])
     return at
+
+
+def told_to_shell(words: Sequence[str]) -> str | None:
+    """The text that `bash -c` is given to run; None for another command."""
+    if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
+        for flag, told in pairwise(words[1:]):
+            if re.fullmatch(r"-[a-z]*c", flag):
+                return told
+    return None
 
 
 def _own_words(wrapper: _Wrapper, words: Sequence[str]) -> int:
