@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
@@ -38,20 +39,27 @@ def hpcai(
     *words: str | Path, env: Mapping[str, str], cwd: Path | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """What `hpcai WORDS` printed, and its status, in this folder and with exactly these variables."""
-    argv = [sys.executable, "-m", "hpcai", *map(os.fspath, words)]
+    return python("hpcai", *words, env=env, cwd=cwd, stdin=stdin)
+
+
+def python(
+    module: str, *words: str | Path, env: Mapping[str, str], cwd: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The same of `python -m MODULE WORDS`."""
+    argv = [sys.executable, "-m", module, *map(os.fspath, words)]
     if _of_the_start(env) != _of_the_start(os.environ):
         return subprocess.run(
             argv, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, check=False
         )
     with ExitStack() as files:
         told, given, out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(4))
-        asked = {"words": argv[3:], "env": dict(env), "folder": str(cwd or Path.cwd())}
+        asked = {"words": argv[2:], "env": dict(env), "folder": str(cwd or Path.cwd())}
         for file, text in ((told, json.dumps(asked)), (given, stdin)):
             file.write(text.encode())
             file.seek(0)
         server = _server()
-        word = (*argv, "-")[3].encode()[:1]
-        socket.send_fds(server, [word], [file.fileno() for file in (told, given, out, err)])
+        draws = b"+" if words[:1] == ("report",) else b"-"
+        socket.send_fds(server, [draws], [file.fileno() for file in (told, given, out, err)])
         status = server.recv(16)
         assert status, "the server of warm processes has ended"
         return subprocess.CompletedProcess(argv, int(status), _text(out), _text(err))
@@ -99,8 +107,8 @@ def _serve(asked: socket.socket) -> None:
         message, files, _, _ = socket.recv_fds(asked, 1, 4)
         if not message:
             return
-        if message == b"r":
-            # (Half a second of plots, for `report` alone.)
+        if message == b"+":
+            # (Half a second, for plots alone.)
             importlib.import_module("hpcai.report.build")
         pid = os.fork()
         if pid == 0:
@@ -135,11 +143,12 @@ def _be_hpcai(told: int, *streams: int) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv = ["hpcai", *asked["words"]]
+    sys.argv = asked["words"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from hpcai.cli import main
-
-    main()
+    if "." in sys.argv[0]:
+        # A module that is run is loaded anew.
+        sys.modules.pop(sys.argv[0], None)
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     sys.exit()
 
 
