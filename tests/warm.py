@@ -32,6 +32,7 @@ _HEAVY = (
     "hpcai.launch.horovod_wheel",
 )
 # What an interpreter reads before its first line.
+_ENVIRON = dict(os.environ)
 _OF_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 
 
@@ -47,7 +48,9 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     """The same of `python -m MODULE WORDS`."""
     argv = [sys.executable, "-m", module, *map(os.fspath, words)]
-    if _of_the_start(env) != _of_the_start(os.environ):
+    # For those who watch that a pure test starts none.
+    sys.audit("subprocess.Popen", sys.executable, argv, cwd, env)
+    if _of_the_start(env) != _of_the_start(_ENVIRON):
         return subprocess.run(
             argv, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, check=False
         )
@@ -83,7 +86,12 @@ def _server() -> socket.socket:
     # In the checkout, where `tests` is found.
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
-        argv, cwd=root, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        argv,
+        cwd=root,
+        env=_ENVIRON,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     theirs.close()
 
