@@ -6,8 +6,8 @@ import re
 
 from hpcai.slurm.answers import JobInfo
 
-# Why jobs wait: a case of `hpcai why`, the reasons that it is for, as squeue(1) names them, and its words in
-# a line of the queue. The first that fits the whole reason counts.
+# Why jobs wait: a case of `hpcai why`, the reasons that it is for, as squeue(1) names them, and what
+# stands in a line of the queue. The first that fits the whole reason counts.
 WAITS = (
     ("waits-resources", "Resources", "waits for nodes to become free"),
     ("waits-priority", "Priority", "other jobs go first"),
