@@ -20,10 +20,20 @@ _LETTERS = {"N": "nodes", "n": "ntasks", "D": "chdir"}
 # Options with a value that srun has and sbatch has not.
 _OF_SRUN = frozenset(
     (
-        *("mpi", "cpu-bind", "cpu_bind", "het-group", "pack-group", "jobid", "relative", "task-prolog"),
+        *(
+            "mpi",
+            "cpu-bind",
+            "cpu_bind",
+            "mem_bind",
+            "het-group",
+            "pack-group",
+            "jobid",
+            "relative",
+            "task-prolog",
+        ),
         *("task-epilog", "prolog", "epilog", "wait", "container", "container-id", "slurmd-debug"),
         *("threads", "msg-timeout", "launcher-opts", "environment", "treewidth", "label-format"),
-        *("accel-bind", "bcast-exclude", "ignore-signals"),
+        *("accel-bind", "bcast-exclude", "ignore-signals", "mem_bind"),
     )
 )
 _FLAGS_OF_SRUN = frozenset(

@@ -31,11 +31,22 @@ _WRAPPERS: Mapping[str, _Wrapper] = {
     "timeout": _Wrapper("-[ks]|--kill-after|--signal", 1),
     "stdbuf": _Wrapper("-[ioe]|--input|--output|--error"),
     "taskset": _Wrapper("", 1),
+    "xargs": _Wrapper("-[adEILnPs]|--(arg-file|delimiter|max-lines|max-args|max-procs|max-chars)"),
     "chrt": _Wrapper("", 1),
     "numactl": _Wrapper(
         "-[NmCipP]|--(cpunodebind|membind|physcpubind|interleave|preferred|preferred-many|weighted-interleave)"
     ),
 }
+# These make no file that a later command could need, whatever they name.
+MAKES_NO_FILE = frozenset(
+    (
+        *(".", ":", "[", "[[", "case", "cat", "cd", "date", "df", "du", "echo", "exit", "export"),
+        *("file", "free", "head", "hostname", "ibstat", "id", "if", "ls", "lscpu", "ml", "module"),
+        *("nproc", "nvidia-smi", "printenv", "printf", "pwd", "read", "readlink", "realpath"),
+        *("rocm-smi", "scontrol", "set", "shift", "sleep", "source", "squeue", "stat", "test"),
+        *("trap", "true", "ulimit", "unset", "wait", "which", "whoami"),
+    )
+)
 # These only say where a program is: `command -v srun`.
 _ASKS = re.compile(r"-[pvV]*[vV]")
 
