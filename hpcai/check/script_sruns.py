@@ -15,7 +15,7 @@ from hpcai.slurm.sbatch_lines import PYXIS, meant
 from hpcai.specs.slurm_options import slurm_options
 
 # srun's letters that take a value, and the long options of those that matter here.
-_WITH_VALUE = "AaBbCcDdEeFGiJLMmNnopPqrSTtwWx"
+WITH_VALUE = "AaBbCcDdeFGiJLMmNnopPqrSTtwWx"
 _LETTERS = {"N": "nodes", "n": "ntasks", "D": "chdir"}
 # Options with a value that srun has and sbatch has not.
 _OF_SRUN = frozenset(
@@ -136,7 +136,7 @@ def read_options(words: Sequence[Text]) -> tuple[dict[str, list[Text]], int, boo
             is_complete = is_complete and kind is not None
         else:
             name, equals, value = _short(word.text)
-            kind = "value" if name[:1] in _WITH_VALUE else "flag"
+            kind = "value" if name[:1] in WITH_VALUE else "flag"
             name = _LETTERS.get(name[:1], name)
         if equals or kind != "value":
             found = Text(value if equals else word.text, word.line, word.column, word.is_sure)
@@ -151,7 +151,7 @@ def read_options(words: Sequence[Text]) -> tuple[dict[str, list[Text]], int, boo
 def _short(text: str) -> tuple[str, str, str]:
     """Letter, whether its value stands with it, and the value; of `-lN2` the last letter counts."""
     for position, letter in enumerate(text[1:], 1):
-        if letter in _WITH_VALUE:
+        if letter in WITH_VALUE:
             value = text[position + 1 :]
             return letter, value, value.removeprefix("=")
     return text[-1], "", ""
