@@ -70,6 +70,7 @@ KNOWN = (
     "{ srun a; } > told2; ( srun b ) & wait; f() ( srun c ); f >& told3",
     "A='{x,y}'; B={x,y}; srun $A $B '{a,b}' \"{a..b}\" {a",
     "srun a; exit\nsrun no",
+    "[[ x =~ ^(#|x)$ ]] && srun a\nsrun b; [[ -n x && # a ]] comment\n  -n y ]] && srun c",
     "A=2; (( A == 2 && A <= 3 && A >= 1 && A != 0 )) && srun $A",
     "A='a b'; while IFS=, read -r B; do :; done < /dev/null; srun $A",
 )
@@ -93,6 +94,7 @@ UNSURE = (
     'A=(x y); A[1]=z; srun "${A[@]}"',
     'A=([1]=x [0]=y); srun "${A[@]}"',
     "srun {a,'b c'}d",
+    "A=x; srun $A{a,b}",
     "declare -i A=1+1; srun $A",
     "declare -l A=X; srun $A",
     "A=1; (( A++ )); srun $A",
