@@ -94,7 +94,6 @@ UNSURE = (
     'A=(x y); A[1]=z; srun "${A[@]}"',
     'A=([1]=x [0]=y); srun "${A[@]}"',
     "srun {a,'b c'}d",
-    "A=x; srun $A{a,b}",
     "declare -i A=1+1; srun $A",
     "declare -l A=X; srun $A",
     "A=1; (( A++ )); srun $A",
