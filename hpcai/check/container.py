@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 import shlex
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcai.check import credentials, enroot, paths
+from hpcai.check import credentials, enroot, paths, places
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
 from hpcai.check.shell_words import simple_commands
 from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
-from hpcai.render.container import moves
+from hpcai.render.container import moves, saved_file
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.container import is_file
 from hpcai.specs.gpus import gpus_asked
@@ -53,6 +53,7 @@ def check_container(
             may_fail = "nofail" in mount.rpartition(":")[2].split("+")
             where = f"container.mounts[{index}]"
             yield from check_source(path, where, sight, may_fail=may_fail, release=release)
+    yield from _saved(job, sight)
     yield from _variables(job)
     yield from batch_in_container(environ)
     yield from enroot.check_data_path("container", environ)
@@ -147,6 +148,31 @@ def check_source(
     if only_here:
         fix = f"Name a folder that all nodes see; {sight.show(path)}"
         yield Finding("mount-not-on-nodes", "warning", where, only_here, fix)
+
+
+def _saved(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
+    """Whether the container can be saved where the job says, which Pyxis tries when the work is done."""
+    assert job.spec.container is not None
+    saved = saved_file(job.spec.container, str(job.workdir))
+    if saved is None:
+        return
+    file = Path(saved)
+    folder = places.existing(file.parent)
+    if paths.looked_at(file).is_folder:
+        what, fix = f"{saved!r} is a folder.", "Name a file in it, such as image.sqsh."
+    elif not paths.looked_at(folder).is_folder or not os.access(
+        folder, os.W_OK | os.X_OK, effective_ids=True
+    ):
+        what = f"{saved!r} cannot be written: {str(folder)!r} is not a folder that you may write to."
+        fix = f"Name another place; namei -l {shlex.quote(str(folder))} shows whose this is."
+    else:
+        only_here = sight.only_here(folder)
+        if only_here:
+            fix = f"Name a folder that all nodes see; {sight.show(folder)}"
+            yield Finding("save-not-writable", "warning", "container.save", only_here, fix)
+        return
+    severity: Severity = "error" if sight.absent_for_sure(file) else "warning"
+    yield Finding("save-not-writable", severity, "container.save", what, fix)
 
 
 def _looks_at_sources(release: str | None) -> bool:
