@@ -17,6 +17,8 @@ from hpcai.render.container import (
 )
 from hpcai.specs.container import ContainerSpec
 
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
 
 def spec(**fields: Any) -> ContainerSpec:
     return ContainerSpec(**({"image": "a"} | fields))
@@ -88,7 +90,7 @@ def test_capitals_may_stand_where_registries_have_them(image: str) -> None:
     ("mount", "said"),
     [
         ("data:/a", "paths start with / or ."),
-        ("~/data:/a", "paths start with / or ."),
+        ("~/data:/a", "no shell reads it"),
         ("/a:", "the target '' must start with / or ."),
         ("/a:b", "the target 'b' must start with / or ."),
         ("/a,/b", "hold no comma"),
@@ -198,7 +200,7 @@ IMAGES = Path("/images")
         ("$oauthtoken@nvcr.io#a/b:1", "nvcr.io+a+b+1", "docker://$oauthtoken@nvcr.io#a/b:1", False),
         ("localhost:5000/a", "localhost+5000+a", "docker://localhost:5000#a", True),
         ("ubuntu:latest", "ubuntu+latest", "docker://ubuntu:latest", True),
-        ("ubuntu@sha256:abc", "ubuntu+sha256+abc", "docker://ubuntu@sha256:abc", False),
+        (f"ubuntu@{DIGEST}", "ubuntu+sha256+" + DIGEST[7:], f"docker://ubuntu@{DIGEST}", False),
     ],
 )
 def test_an_image_of_a_registry_is_imported_once_for_several_nodes(
@@ -230,9 +232,9 @@ def test_an_array_imports_once_what_keeps_its_name() -> None:
 
 
 def test_a_tag_with_a_digest_needs_enroot_4() -> None:
-    both = spec(image="reg.example#demo:1@sha256:abc")
+    both = spec(image=f"reg.example#demo:1@{DIGEST}")
     with pytest.raises(RenderError, match=r"has a tag and a digest, and Enroot 3\.5\.0 reads one"):
         refuse_what_enroot_lacks(both, "3.5.0")
     for version in ("4.0", "v4.1.2", None):
         refuse_what_enroot_lacks(both, version)
-    refuse_what_enroot_lacks(spec(image="reg.example#demo@sha256:abc"), "3.5.0")
+    refuse_what_enroot_lacks(spec(image=f"reg.example#demo@{DIGEST}"), "3.5.0")
