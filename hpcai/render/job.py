@@ -237,7 +237,7 @@ def contained(
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.code or job.workdir) if path is not None]
     mounts = [*own, *job.mounts]
-    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS, str(job.workdir))
     container.refuse_what_enroot_lacks(spec, job.enroot_version)
     nodes = sum(part.nodes for part in job.spec.parts)
     shared = container.shared_image(spec, nodes, job.images, is_array=job.spec.array is not None)

@@ -15,6 +15,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: dict[str, dict[str, Any]] = {
     "path": {"type": "string"},
     "text": {"type": "string"},
+    "version": {"type": ["string", "number"]},
     "list": {"type": "array", "items": {"type": "string"}},
     "map": {"type": "object", "additionalProperties": {"type": "string"}},
 }

@@ -165,8 +165,8 @@ def test_two_steps_of_a_job_share_a_container_that_is_the_jobs_own() -> None:
     [
         ({"unshare": ["net"]}, [], "0.23", "container.unshare needs Pyxis 0.24"),
         ({"entrypoint_log": True}, [], "0.19.1", "container.entrypoint_log needs Pyxis 0.20"),
-        ({"mounts": ["/a b"]}, [], "0.21", "The space in the mount '/a b' needs Pyxis 0.24"),
-        ({}, ["/a b:/a b"], "0.21", "The space in the mount '/a b:/a b' needs Pyxis 0.24"),
+        ({"mounts": ["/a b"]}, [], "0.21", "The mount '/a b' holds a space: that needs Pyxis 0.24"),
+        ({}, ["/a b:/a b"], "0.21", "The folder '/a b', which the container is to see, holds a space"),
         ({"mounts": ["/a$HOME"]}, [], "0.24", "a shell on the node would read '$'"),
         ({}, ['/a"b:/a"b'], "0.24", "a shell on the node would read"),
     ],
@@ -176,6 +176,16 @@ def test_what_a_version_of_pyxis_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(RenderError, match=re.escape(said)):
         refuse_what_pyxis_lacks(spec(**fields), mounts, version)
+
+
+@pytest.mark.parametrize(("folder", "version"), [("/work/my code", "0.21"), ('/work/its "code"', "0.24")])
+def test_a_work_folder_that_no_container_can_be_shown_is_refused_as_the_work_folder(
+    folder: str, version: str
+) -> None:
+    with pytest.raises(RenderError, match="Give the folder a") as caught:
+        refuse_what_pyxis_lacks(spec(), ["/runs/a:/runs/a", f"{folder}:{folder}"], version, folder)
+    assert caught.value.key == "workdir"
+    assert repr(folder) in caught.value.what
 
 
 def test_what_a_version_of_pyxis_has_is_taken() -> None:
