@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpcai.check import credentials, enroot, paths, places
 from hpcai.check.findings import Finding, Severity
+from hpcai.check.hidden import hidden_mounts
 from hpcai.check.places import Sight
 from hpcai.check.shell_words import simple_commands
 from hpcai.check.told import Told
@@ -27,6 +28,8 @@ _LOOKS_AT_SOURCES = (0, 24)
 _FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
+# NVIDIA's own images show all GPUs by themselves.
+OF_NVIDIA = re.compile(r"(dockerd?://)?([^@/#]*@)?(nvcr\.io[#/])?nvidia/")
 _EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
 _MPIRUNS = ("mpirun", "mpiexec", "horovodrun")
 MPIRUN = re.compile(r"(?:^|[\s;&|(])(mpirun|mpiexec|horovodrun)(?=\s)")
@@ -53,6 +56,7 @@ def check_container(
             may_fail = "nofail" in mount.rpartition(":")[2].split("+")
             where = f"container.mounts[{index}]"
             yield from check_source(path, where, sight, may_fail=may_fail, release=release)
+    yield from hidden_mounts(job)
     yield from _saved(job, sight)
     yield from _variables(job)
     yield from batch_in_container(environ)
@@ -230,8 +234,10 @@ def _variables(job: ResolvedJob) -> Iterator[Finding]:
 
 def _has_gpus(job: ResolvedJob) -> bool:
     spec = job.spec
+    assert spec.container is not None
     # A profile says what its GPUs need; those of AMD need another variable.
-    is_told = spec.profile is not None and "NVIDIA_VISIBLE_DEVICES" not in spec.env
+    is_told = spec.profile is not None or OF_NVIDIA.match(spec.container.image) is not None
+    is_told = is_told and "NVIDIA_VISIBLE_DEVICES" not in spec.env
     asked = gpus_asked(spec)
     return not is_told and asked.key is not None and asked.per_node != 0
 

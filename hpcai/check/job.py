@@ -84,7 +84,7 @@ def check_job(
     found += _told_by_slurm(job.spec, told, client)
     found += sure.of_texts(job.spec)
     found += command.check_lines(job.spec)
-    found += [*dropped_by_pyxis(job), *dropped_by_slurm(job.spec, told.config)]
+    found += [*dropped_by_pyxis(job, around.environ), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
     found += secrets_in_env(job.spec)
