@@ -15,7 +15,7 @@ from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
-from hpcai.check.secrets import secrets_by_reference, secrets_in_env
+from hpcai.check.secrets import secrets_by_reference, secrets_in_sight
 from hpcai.check.told import Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
@@ -87,7 +87,7 @@ def check_job(
     found += [*dropped_by_pyxis(job, around.environ), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
-    found += secrets_in_env(job.spec)
+    found += secrets_in_sight(job.spec)
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):

@@ -174,7 +174,7 @@ class _Given(NamedTuple):
 def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
     from hpcai.check.marked import with_places
-    from hpcai.check.secrets import secrets_in_env
+    from hpcai.check.secrets import secrets_in_sight
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import open_text
     from hpcai.specs.settings import load_settings
@@ -183,7 +183,7 @@ def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     opened = open_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
     spec = opened.spec
     assert isinstance(spec, JobSpec)
-    for finding in with_places(secrets_in_env(spec), opened.document):
+    for finding in with_places(secrets_in_sight(spec), opened.document):
         say(in_words(finding))
     return _Given(spec, opened.document, text, overrides)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.closed import never_looks_at_everything
+
 pytestmark = pytest.mark.programs
 
 CLUSTER = Path(__file__).parents[2] / "cluster-configs/nd-h100-slurm.yaml"
@@ -22,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hpcai(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def hpcai(
+    folder: Path, *words: str, as_ordinary: bool = False, **environ: str
+) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HPCAI_", "AZURE_"))}
     variables = {
         "HPCAI_RUNS_ROOT": str(folder / "runs"),
@@ -36,6 +40,7 @@ def hpcai(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=never_looks_at_everything if as_ordinary else None,
     )
 
 
@@ -52,6 +57,14 @@ def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
         ("bad.yaml", "error", "bad.yaml:3:8", "nodes", "got 'two'; a whole number"),
         ("goood.yaml", "error", None, "file", "There is no file 'goood.yaml'."),
     ]
+
+
+def test_a_file_that_is_closed_hides_nothing_of_the_others(folder: Path) -> None:
+    (folder / "bad.yaml").chmod(0)
+    done = hpcai(folder, "check", "bad.yaml", "good.yaml", as_ordinary=True)
+    assert done.returncode == 2, done.stderr
+    assert "file: 'bad.yaml' cannot be read: Permission denied. [file-unread]" in done.stdout
+    assert "[script-renders]" in done.stdout
 
 
 @pytest.mark.parametrize(
