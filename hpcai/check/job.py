@@ -96,7 +96,7 @@ def check_job(
         except HpcaiError as error:
             found += refused_by_slurm(error, job.spec)
     for part in job.spec.parts:
-        size = sizes.size_of(part, told, site).size
+        size = sizes.size_of(part, told, site)
         found += price.check_price(part, size, told, around.prices, site.region)
     return Checked(tuple(dict.fromkeys(found)), expected)
 

@@ -264,6 +264,8 @@ def facts_of(probes: Mapping[str, Probe]) -> dict[str, str]:
         values = {probe.one(name) for probe in probes.values()}
         if len(values) == 1 and (value := values.pop()) is not None:
             found[key] = value
+    if "region" in found:
+        found["region"] = re.sub("[^a-z0-9]", "", found["region"].lower())
     version = VERSION.match(found.pop("enroot_version", ""))
     if version:
         found["enroot_version"] = version[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.output import emit_rows, output_option, put
+from hpcai.cli.output import emit_rows, output_option, put, say
+from hpcai.entry import looked_at
 
 if TYPE_CHECKING:
     from hpcai.cli.output import Row
@@ -47,6 +49,9 @@ def config(
     elif completion is not None:
         _print_completion(completion)
     else:
+        from hpcai.cli.context import say_unheeded
+
+        say_unheeded(all_of_them=True)
         rows = list(_settings() if file is None else _job(file, overrides))
         emit_rows(rows, _COLUMNS, output, kind="settings")
 
@@ -58,6 +63,9 @@ def _settings() -> Iterator[Row]:
     for key in SETTINGS:
         yield {"key": key, "value": found.values.get(key), "origin": found.origins.get(key)}
     yield from _for_jobs(found)
+    named = os.environ.get("HPCAI_SITE_CONFIG")
+    if named and not looked_at(Path(named)).is_there:
+        say(f"HPCAI_SITE_CONFIG is {named!r}, and there is no such file.")
 
 
 def _for_jobs(settings: Settings) -> Iterator[Row]:

@@ -16,7 +16,9 @@ _TYPES: dict[str, dict[str, Any]] = {
     "path": {"type": "string"},
     "text": {"type": "string"},
     "version": {"type": ["string", "number"]},
+    "region": {"type": "string", "pattern": "^[a-z0-9]+$"},
     "list": {"type": "array", "items": {"type": "string"}},
+    "folders": {"type": "array", "items": {"type": "string", "pattern": "^/"}},
     "map": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 

@@ -30,7 +30,7 @@ OF_EACH_JOB = ("kind", "name", "command", "schedule")
 
 
 class Setting(NamedTuple):
-    """One key of a config file: its variable, and its value's kind: path, text, version, list or map."""
+    """One key of a config file: its variable, and which of `_KINDS` its value is."""
 
     variable: str | None
     kind: str
@@ -57,9 +57,9 @@ SETTINGS: Mapping[str, Setting] = {
         "the JSON file in which the cluster's admin side tells Azure's reasons",
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
-    "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
+    "region": Setting(None, "region", "the Azure region of the nodes, for prices"),
     "login_host": Setting("HPCAI_LOGIN_HOST", "text", "the login node's name, as ssh from outside knows it"),
-    "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
+    "shared_folders": Setting(None, "folders", "folders that every node has at the same place"),
     "spot_partitions": Setting(None, "list", "partitions whose nodes are Spot, which Azure may take away"),
     "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "version", "the version of Pyxis on the nodes"),
     "enroot_version": Setting(None, "version", "the version of Enroot on the nodes"),
@@ -77,6 +77,14 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "list": (
         lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
         "a list of texts",
+    ),
+    "folders": (
+        lambda value: isinstance(value, list) and all(str(one).startswith("/") for one in value),
+        "a list of absolute paths",
+    ),
+    "region": (
+        lambda value: isinstance(value, str) and re.fullmatch("[a-z0-9]+", value) is not None,
+        "a region as Azure writes it, such as westeurope",
     ),
     "map": (
         lambda value: isinstance(value, dict) and all(isinstance(one, str) for one in value.values()),

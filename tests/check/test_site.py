@@ -361,3 +361,18 @@ def test_the_plugin_says_itself_which_release_of_pyxis_it_is(tmp_path: Path) -> 
     (tmp_path / "spank_pyxis.so").unlink()
     assert client.pyxis_release() is None
     assert pyxis_version(environ) is None
+
+
+def test_settings_about_partitions_and_sizes_that_there_are_not_are_told(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path / "runs",
+        partitions={"gpu": "Standard_ND96isr_H100_v6", "gup": "Standard_ND96isr_H100_v5"},
+        spot_partitions=("empty", "spot"),
+    )
+    found = check_site(site, FarSlurm(None), environ={"HOME": str(tmp_path)}).findings
+    told = {one.where: one.fix for one in found if one.id == "setting-unheeded"}
+    assert told == {
+        "partitions.gup": "Did you mean 'gpu'?",
+        "spot_partitions.spot": "The partitions are: gpu, empty.",
+        "partitions.gpu": "Did you mean 'Standard_ND96isr_H100_v5'?",
+    }

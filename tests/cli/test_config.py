@@ -65,3 +65,11 @@ def test_completion_names_the_variable_that_click_reads(shell: str) -> None:
 @pytest.mark.parametrize("words", [("job.yaml", "--schema", "job"), ("--set", "a=b"), ("--schema", "x")])
 def test_words_that_do_not_go_together(project: Path, words: tuple[str, ...]) -> None:
     assert run(*words).exit_code == 2
+
+
+def test_variables_that_nobody_reads_are_told(project: Path) -> None:
+    said = run(HPCAI_RUNS_ROT="/x", HPCAI_WEATHER="wet", HPCAI_SITE_CONFIG="/none.yaml").stderr
+    assert "Nobody reads the variable HPCAI_RUNS_ROT. Did you mean HPCAI_RUNS_ROOT?\n" in said
+    assert "Nobody reads the variable HPCAI_WEATHER.\n" in said
+    assert "HPCAI_SITE_CONFIG is '/none.yaml', and there is no such file.\n" in said
+    assert "variable" not in run(HPCAI_JOB_NODES="2", HPCAI_DATA_X="/x").stderr

@@ -133,6 +133,22 @@ def test_what_is_no_version_is_refused_where_it_stands(
         load_settings(environ(tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("region: West Europe", "a region as Azure writes it"),
+        ("shared_folders: [data, /b]", "a list of absolute paths"),
+        ("shared_folders: /data", "a list of absolute paths"),
+    ],
+)
+def test_what_nobody_could_heed_is_refused_where_it_stands(
+    places: dict[str, Path], tmp_path: Path, line: str, words: str
+) -> None:
+    places["user"].write_text(f"kind: config\n{line}\n")
+    with pytest.raises(SpecFileError, match=f"config.yaml:2:.*; {words}"):
+        load_settings(environ(tmp_path), tmp_path)
+
+
 def test_a_variable_that_is_no_version_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="HPCAI_PYXIS_VERSION is 'abc'"):
         load_settings(environ(tmp_path, HPCAI_PYXIS_VERSION="abc"), tmp_path)
