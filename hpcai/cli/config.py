@@ -53,7 +53,7 @@ def config(
 
         say_unheeded(all_of_them=True)
         rows = list(_settings() if file is None else _job(file, overrides))
-        emit_rows(rows, _COLUMNS, output, kind="settings")
+        emit_rows(rows, _COLUMNS, output, kind="settings", give_way=("value", "origin"))
 
 
 def _settings() -> Iterator[Row]:
