@@ -18,7 +18,7 @@ from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves, saved_file
 from hpcai.render.resolved import ResolvedJob
-from hpcai.specs.container import is_file
+from hpcai.specs.container import ContainerSpec, is_file
 from hpcai.specs.gpus import gpus_asked
 
 # The superblock of a squashfs 4.0: its magic, its version, how many bytes are in use.
@@ -60,6 +60,7 @@ def check_container(
     yield from _saved(job, sight)
     yield from _variables(job)
     yield from batch_in_container(environ)
+    yield from taken_from_shell(container, environ)
     yield from enroot.check_data_path("container", environ)
     if told.srun_takes_containers and told.sbatch_takes_containers is False:
         yield not_in_sbatch()
@@ -185,11 +186,30 @@ def _looks_at_sources(release: str | None) -> bool:
 
 
 def batch_in_container(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What a variable of Pyxis in this shell would do to a job."""
-    if environ.get("PYXIS_CONTAINER_IMAGE"):
-        what = "PYXIS_CONTAINER_IMAGE is set here: the batch script itself would run inside that image."
-        fix = "Type `unset PYXIS_CONTAINER_IMAGE` before you submit."
-        yield Finding("batch-in-container", "error", "PYXIS_CONTAINER_IMAGE", what, fix)
+    """What a variable of Pyxis in this shell would do to any job."""
+    for name in ("PYXIS_CONTAINER_IMAGE", "PYXIS_CONTAINER_NAME"):
+        if environ.get(name):
+            what = f"{name} is set here: the batch script itself would run inside that container."
+            yield Finding(
+                "batch-in-container", "error", name, what, f"Type `unset {name}` before you submit."
+            )
+
+
+# What a job always says itself is not among them.
+_TAKEN = ("SAVE", "REMAP_ROOT", "ENTRYPOINT", "ENTRYPOINT_LOG", "WRITABLE", "READONLY", "UNSHARE")
+
+
+def taken_from_shell(container: ContainerSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A warning for each variable of Pyxis in this shell that says what the job leaves open."""
+    for word in _TAKEN:
+        name = f"PYXIS_CONTAINER_{word}"
+        key = word.lower().replace("readonly", "writable")
+        if environ.get(name) and getattr(container, key) == ContainerSpec.model_fields[key].default:
+            what = (
+                f"{name} is set here, and the job does not say container.{key}: Pyxis takes it for each step."
+            )
+            fix = f"Type `unset {name}` before you submit, or set container.{key}."
+            yield Finding("pyxis-variable", "warning", name, what, fix)
 
 
 def not_in_sbatch() -> Finding:
