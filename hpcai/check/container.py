@@ -46,6 +46,10 @@ def check_container(
     if is_file(container.image):
         path = Path(os.path.normpath(job.workdir / container.image))
         yield from check_image(path, "container.image", told, sight, environ)
+    elif paths.looked_at(job.workdir / container.image).is_file:
+        what = f"{container.image!r} is read as a name in a registry, and there is a file of that name."
+        fix = f"Write ./{container.image} for the file; Enroot takes those of squashfs alone."
+        yield Finding("image-file-without-slash", "warning", "container.image", what, fix)
     elif container.login is None:
         yield from credentials.check_credentials(container.image, "container.image", sight, environ)
         yield from _pulled_by_all(job)
