@@ -163,7 +163,9 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
 
 def _of_breach(breach: Breach) -> Finding:
     severity: Severity = "error" if breach.is_certain else "warning"
-    return Finding(breach.id, severity, breach.key, breach.what, breach.fix)
+    # A finding tells its key before its words.
+    what = breach.what.removeprefix(f"{breach.key.partition('.')[0]}: ")
+    return Finding(breach.id, severity, breach.key, what, breach.fix)
 
 
 def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:

@@ -254,7 +254,7 @@ def test_what_users_set_for_sbatch_holds_for_their_own_scripts_alone(
 
 def test_a_node_that_is_silent_is_not_taken_for_slurmctld() -> None:
     said = (
-        "srun: error: Task launch for StepId=81.0 failed on node n1: Socket timed out on send/recv operation\n"
+        "srun: error: Task launch for StepId=81.0 failed on node n1: Socket timed out on send/recv\n"
         "srun: error: Application launch failed: Socket timed out on send/recv operation\n"
     )
     error = failure(Completed(("srun",), 1, "", said))
