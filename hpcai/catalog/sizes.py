@@ -109,7 +109,7 @@ def user_file(environ: Mapping[str, str]) -> Path | None:
         if not found.is_file and not found.refused:
             what = "that is no file" if found.is_there else "there is no such file"
             raise NotFoundError(
-                f"HPCAI_VM_SIZES is {told!r}, and {what}.", next_step="docs/catalog.md shows such a file."
+                f"HPCAI_VM_SIZES is {told!r}, and {what}.", next_step="See docs/catalog.md for such a file."
             )
         return path
     folder = config_home(environ)
