@@ -178,7 +178,7 @@ def test_what_a_version_of_pyxis_does_not_have_is_refused(
         refuse_what_pyxis_lacks(spec(**fields), mounts, version)
 
 
-@pytest.mark.parametrize(("folder", "version"), [("/shared/my code", "0.21"), ('/work/its "code"', "0.24")])
+@pytest.mark.parametrize(("folder", "version"), [("/shared/my code", "0.21"), ('/shared/its "code"', "0.24")])
 def test_a_work_folder_that_no_container_can_be_shown_is_refused_as_the_work_folder(
     folder: str, version: str
 ) -> None:
