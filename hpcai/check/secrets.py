@@ -46,10 +46,27 @@ def secrets_in_sight(spec: JobSpec) -> Iterator[Finding]:
         (f"{key}[{at}]", one) for key in ("setup", "teardown") for at, one in enumerate(getattr(spec, key))
     ]
     for where, text in texts:
-        owner = _owner(text)
-        named = next((name for name in _ASSIGNED.findall(text) if _LIKE_A_SECRET.search(name)), None)
-        if owner or named:
-            yield _in_text(where, owner or f"{named} by its name", named or "NAME")
+        owner, named = _seen(text)
+        if owner:
+            yield _in_text(where, owner, named or "NAME")
+
+
+def secrets_in_script(text: str) -> Iterator[Finding]:
+    """A warning per line of a script that holds a secret, whose value is not told; the run's copy would too."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        owner, named = _seen("" if line.startswith("#!") else line)
+        if owner:
+            what = (
+                f"Here stands what looks like a secret ({owner}); the run's copy of the script shows it too."
+            )
+            fix = f"Keep it in a file of mode 0600, and write {named or 'NAME'}=$(cat FILE)."
+            yield Finding("secret-in-text", "warning", "script", what, fix, f"{number}:1")
+
+
+def _seen(text: str) -> tuple[str | None, str | None]:
+    """Whose secret stands in a text, None where none is seen, and the variable that it is given to."""
+    named = next((name for name in _ASSIGNED.findall(text) if _LIKE_A_SECRET.search(name)), None)
+    return _owner(text) or (f"{named} by its name" if named else None), named
 
 
 def _owner(text: str) -> str | None:
