@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from hpcai.check.findings import Finding
 from hpcai.render.resolved import ResolvedJob
+
+FIX = "Give it another target; of mounts within each other, the outer one goes first."
 
 
 class _Mount(NamedTuple):
@@ -22,16 +24,22 @@ def hidden_mounts(job: ResolvedJob) -> Iterator[Finding]:
     assert job.spec.container is not None
     workdir = str(job.workdir)
     before = [_Mount(workdir, workdir, "the work folder"), *(_mount(one, workdir) for one in job.mounts)]
-    for index, text in enumerate(job.spec.container.mounts):
+    mounts = job.spec.container.mounts
+    for index, what in hidden(mounts, workdir, before):
+        yield Finding("mount-hidden", "warning", f"container.mounts[{index}]", what, FIX)
+
+
+def hidden(mounts: Sequence[str], workdir: str, before: Sequence[_Mount] = ()) -> Iterator[tuple[int, str]]:
+    """Which of the mounts hide an earlier one, and what is to be said of them."""
+    seen = list(before)
+    for index, text in enumerate(mounts):
         mount = _mount(text, workdir)
         if mount.source == "umount" or not mount.target.startswith("/"):
             continue
-        hidden = [one for one in before if _hides(mount, one)]
-        before.append(mount)
-        if hidden:
-            what = f"{text!r} is mounted over {hidden[-1].name}, which nobody then sees."
-            fix = "Give it another target; of mounts within each other, the outer one goes first."
-            yield Finding("mount-hidden", "warning", f"container.mounts[{index}]", what, fix)
+        behind = [one for one in seen if _hides(mount, one)]
+        seen.append(mount)
+        if behind:
+            yield index, f"{text!r} is mounted over {behind[-1].name}, which nobody then sees."
 
 
 def _mount(text: str, workdir: str) -> _Mount:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from hpcai.check import hidden
 from hpcai.check.bash_values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.script_sruns import Step
@@ -52,6 +53,14 @@ def check_options(step: Step, environ: Mapping[str, str]) -> Iterator[Finding]:
                 finding = Finding("container-option-wrong", severity, f"--{option}", what, fix, text.at)
                 yield softened(finding, is_sure=step.is_sure and text.is_sure)
     yield from _together(step)
+    yield from _hidden(step)
+
+
+def _hidden(step: Step) -> Iterator[Finding]:
+    for text in step.options.get("container-mounts", ()):
+        if text.is_known and step.folder is not None:
+            for _, what in hidden.hidden(text.text.split(","), str(step.folder)):
+                yield Finding("mount-hidden", "warning", "--container-mounts", what, hidden.FIX, text.at)
 
 
 def _together(step: Step) -> Iterator[Finding]:

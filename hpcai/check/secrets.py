@@ -52,7 +52,7 @@ def secrets_in_sight(spec: JobSpec) -> Iterator[Finding]:
 
 
 def secrets_in_script(text: str) -> Iterator[Finding]:
-    """A warning per line of a script that holds a secret, whose value is not told; the run's copy would too."""
+    """A warning per line of a script that holds a secret, whose value is not told."""
     for number, line in enumerate(text.splitlines(), start=1):
         owner, named = _seen("" if line.startswith("#!") else line)
         if owner:
