@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from hpcai.check import hidden
-from hpcai.check.bash_values import Text
+from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_view import softened

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.closed import never_looks_at_everything
 
 pytestmark = pytest.mark.programs
@@ -24,24 +25,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hpcai(
-    folder: Path, *words: str, as_ordinary: bool = False, **environ: str
-) -> subprocess.CompletedProcess[str]:
+def hpcai(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HPCAI_", "AZURE_"))}
     variables = {
         "HPCAI_RUNS_ROOT": str(folder / "runs"),
         "XDG_CACHE_HOME": str(folder),
         "PATH": "/nonexistent",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "hpcai", *words],
-        env={**kept, **variables, **environ},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=never_looks_at_everything if as_ordinary else None,
-    )
+    return warm.hpcai(*words, env={**kept, **variables, **environ}, cwd=folder)
 
 
 def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
@@ -61,7 +52,17 @@ def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
 
 def test_a_file_that_is_closed_hides_nothing_of_the_others(folder: Path) -> None:
     (folder / "bad.yaml").chmod(0)
-    done = hpcai(folder, "check", "bad.yaml", "good.yaml", as_ordinary=True)
+    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(folder / "runs"), "PATH": "/nonexistent"}
+    argv = [sys.executable, "-m", "hpcai", "check", "bad.yaml", "good.yaml"]
+    done = subprocess.run(
+        argv,
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=never_looks_at_everything,
+    )
     assert done.returncode == 2, done.stderr
     assert "file: 'bad.yaml' cannot be read: Permission denied. [file-unread]" in done.stdout
     assert "[script-renders]" in done.stdout
