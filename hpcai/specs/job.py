@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec, is_of_azure
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, refuse, wrong
+from hpcai.specs.gpus import GpusAsked, gpus_asked
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.retry import RetrySpec, retry_contradictions
 from hpcai.specs.schedule import Schedule
@@ -247,6 +248,15 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             f"{job.ntasks} tasks are not the same number on each of {job.nodes} nodes, as launcher: "
             f"{job.launcher} needs",
         )
+    if even and gpus_asked(job) == GpusAsked("gpus", None):
+        yield Contradiction(
+            ("gpus", "launcher", "nodes"),
+            f"{job.gpus} are not the same number on each of {job.nodes} nodes, as launcher: {job.launcher} "
+            "needs",
+        )
+    if job.launcher == "torchrun" and job.tres_per_task is not None:
+        what = "counts Slurm's tasks, of which launcher: torchrun has one on each node; take gpus_per_node"
+        yield Contradiction(("tres_per_task", "launcher"), what)
     if job.launcher == "tensorflow":
         yield from _tensorflow_contradictions(job)
     elif job.parameter_servers is not None:

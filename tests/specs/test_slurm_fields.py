@@ -216,6 +216,14 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
             "ntasks_per_gpu: 1\ngpus: 2\nlauncher: horovod\n",
             "ntasks_per_gpu: lets Slurm count the tasks, and launcher: horovod needs ntasks_per_node",
         ),
+        (
+            "launcher: torchrun\ntres_per_task: gres/gpu:1\n",
+            "tres_per_task: counts Slurm's tasks, of which launcher: torchrun has one on each node",
+        ),
+        (
+            "launcher: horovod\ngpus: 3\nnodes: 2\n",
+            "gpus: 3 are not the same number on each of 2 nodes, as launcher: horovod needs",
+        ),
         ("teardown: [' ']\n", "teardown[0]: got ' '; a shell command"),
         ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
         ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
