@@ -172,6 +172,8 @@ def lay(document: Document, settings: Settings | None, overrides: Sequence[str])
             layers.set_variable(document, variable, value)
     for override in overrides:
         layers.override(document, override)
+    if settings is not None:
+        layers.leave_out_default_container(document, settings.documents)
 
 
 def read(path: Path) -> str:
