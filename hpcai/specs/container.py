@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -41,6 +42,7 @@ def is_of_azure(image: str) -> bool:
 
 
 def _image(text: str) -> str:
+    text = _at_home(text)
     if re.fullmatch(r"[^\s\x00-\x1f\x7f]+", text) is None:
         raise wrong(f"got {text!r}; REGISTRY#IMAGE:TAG, or the path of a .sqsh file")
     if is_file(text):
@@ -64,6 +66,7 @@ def _without_registry(name: str) -> str:
 
 
 def _mount(text: str) -> str:
+    text = _at_home(text)
     source, *rest = text.split(":")
     if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or re.search(r"[,\x00-\x1f\x7f]", text):
         raise wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
@@ -81,7 +84,13 @@ def _mount(text: str) -> str:
     return text
 
 
+def _at_home(text: str) -> str:
+    """The text with the home folder that it begins with; Pyxis would take `~` for a folder of that name."""
+    return f"{Path.home()}{text[1:]}" if text.startswith("~/") else text
+
+
 def _file(text: str) -> str:
+    text = _at_home(text)
     if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip() or text.endswith("/"):
         raise wrong(f"got {text!r}; the path of a file in one line, such as saved/image.sqsh")
     return text

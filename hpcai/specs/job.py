@@ -74,15 +74,6 @@ def _source(text: str) -> str:
     return text
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        # Slurm has no option that forbids it, and a key without effect would be a promise.
-        raise wrong(
-            "got False; true, or leave the key out: whether nodes are shared is the partition's matter"
-        )
-    return value
-
-
 Version = Annotated[str, matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")]
 
 # Opens an account to whoever reads a script, a record or a report: every variable goes into them.

@@ -245,6 +245,7 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
     # A path is only worth a word when its own field is right.
     keys = {mistake.key for mistake in mistakes}
     mistakes += [mistake for mistake in found if mistake.key not in keys]
+    unknown = [mistake for mistake in unknown if mistake.key not in keys]
     if mistakes:
         raise SpecFileError([*mistakes, *unknown])
     if unknown:

@@ -305,6 +305,14 @@ def test_torchrun_gets_the_gpus_of_all_its_ranks(given: str, in_all: str) -> Non
     assert f"#SBATCH --gpus-per-task={in_all}\n" in text
 
 
+def test_tensorflow_s_tasks_lie_node_by_node_in_the_job_s_own_words_if_any() -> None:
+    texts = [
+        render_job(resolved(job(launcher="tensorflow", distribution=own)), None)
+        for own in (None, "block:cyclic")
+    ]
+    assert ["--distribution=block \\\n" in text for text in texts] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("launcher", "ranks"), [("torchrun", 8), ("horovod", 8), ("srun", 1), ("mpi", 1), ("tensorflow", 1)]
 )
