@@ -305,6 +305,10 @@ def test_torchrun_gets_the_gpus_of_all_its_ranks(given: str, in_all: str) -> Non
     assert f"#SBATCH --gpus-per-task={in_all}\n" in text
 
 
+def test_no_gpus_is_no_option() -> None:
+    assert "--gpus-per-node" not in render_job(resolved(job(gpus_per_node=0)), None)
+
+
 def test_tensorflow_s_tasks_lie_node_by_node_in_the_job_s_own_words_if_any() -> None:
     texts = [
         render_job(resolved(job(launcher="tensorflow", distribution=own)), None)

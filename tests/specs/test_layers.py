@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hpcai.specs.job import JobSpec
-from hpcai.specs.load import load_text, origins
+from hpcai.specs.load import laid_document, load_text, origins
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.settings import Settings
 from hpcai.specs.yaml_text import parse
@@ -111,7 +111,8 @@ def test_origins_name_file_and_line_variable_and_set(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(JOB + "env: {A: 1}\n")
     layer = parse("job:\n  partition: gpu\n  env: {B: 2}\n", "/etc/hpcai/config.yaml")
-    found = origins(path, ["env.C=3"], Settings({}, {}, (layer,), {"HPCAI_JOB_NODES": "2"}))
+    settings = Settings({}, {}, (layer,), {"HPCAI_JOB_NODES": "2"})
+    found = origins(laid_document(path.read_text(), str(path), ["env.C=3"], settings))
     assert found == {
         "kind": f"{path}:1",
         "name": f"{path}:2",
