@@ -191,6 +191,7 @@ class SlurmFields(ComponentFields):
     stepmgr: Flag | None = None
 
 
+_GPUS = ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")
 _MEMORY = ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib")
 
 
@@ -204,6 +205,12 @@ def _per_gpu_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
         for other in others:
             if getattr(part, key) is not None and getattr(part, other) is not None:
                 yield Contradiction((key, other), f"{key} and {other} exclude each other; give one")
+    others = [key for key in _GPUS if getattr(part, key) is not None]
+    if others and part.gres is not None and re.search(r"(^|[,/])\s*gpu(?![\w.-])", part.gres, re.IGNORECASE):
+        # Slurm takes such a job, adds the two up, and can start no step in it.
+        yield Contradiction(
+            ("gres", others[0]), f"asks for GPUs, and so does {others[0]}; give one of the two"
+        )
     if part.ntasks_per_gpu is not None and part.ntasks is None and part.gpus is None:
         yield Contradiction(("ntasks_per_gpu",), "needs gpus, or ntasks")
 
@@ -222,9 +229,7 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
             f"{part.ntasks} is fewer than nodes: {part.nodes}, and Slurm starts a task on each node",
         )
     yield from _per_gpu_contradictions(part)
-    memory = [
-        key for key in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(part, key) is not None
-    ]
+    memory = [key for key in _MEMORY if getattr(part, key) is not None]
     if len(memory) > 1:
         yield Contradiction(tuple(memory), f"{' and '.join(memory)} exclude each other; give one")
     if part.exclusive is not None and part.oversubscribe is not None:

@@ -322,6 +322,7 @@ def test_this_machines_sbatch_knows_every_line(cluster: RealCluster, tmp_path: P
     "fields",
     [
         "time_min: 5\ntime_min_min: 5\n",
+        "gres: 'gpu_mem:2,license:1'\ngpus_per_node: 1\n",
         "signal: USR1@59\ntime_min: 1\n",
         "signal: R:SIGINT\n",
         'signal: "31"\n',
