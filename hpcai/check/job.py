@@ -15,7 +15,7 @@ from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
-from hpcai.check.secrets import secrets_by_reference, secrets_in_sight
+from hpcai.check.secrets import secrets_in_sight
 from hpcai.check.told import Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
@@ -110,7 +110,6 @@ def _looks(
         "workdir": lambda: _folders(job, around),
         **sure.looks(job, around.told, around.sight, around.environ, release, is_behind=is_behind),
         "data": lambda: advice.slow_mounts(job),
-        "secrets": lambda: secrets_by_reference(job.spec, around.environ),
     }
 
 

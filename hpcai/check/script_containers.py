@@ -112,6 +112,10 @@ def _flags(mount: str, source: str, flags: Sequence[str]) -> Iterator[_Mistake]:
 
 def _refused(key: str, text: str) -> Iterator[_Mistake]:
     """What the form of a job's `container:` says against a value."""
+    if key == "mounts" and text.startswith("~"):
+        # In a job's file it is the home folder; bash leaves it where it does not begin a word.
+        yield "error", f"Pyxis refuses {text!r}.", "Write $HOME for ~, which no shell reads here."
+        return
     given = {"image": "image"} | {key: [text] if key == "mounts" else text}
     for message in mistakes_of(ContainerSpec, given).values():
         said = message.partition("; ")[2] or "it has another form"

@@ -67,7 +67,7 @@ def submit(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
-    3 the file is wrong, or its command, script or image surely is, 4 Slurm refused, 5 no such file,
+    3 the file is wrong, or its command, script, image or secret is, 4 Slurm refused, 5 no such file,
     profile or data set, 6 Slurm does not answer, 7 no record or nothing on stdout can be written,
     130 no longer followed, or Ctrl-C while it was being submitted. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -45,6 +46,7 @@ _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
 
 def _image(text: str) -> str:
+    text = _at_home(text)
     if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip():
         raise wrong(f"got {text!r}; {_FORM}, in one line")
     if is_file(text):
@@ -83,6 +85,7 @@ def _without_registry(name: str) -> str:
 
 
 def _mount(text: str) -> str:
+    text = _at_home(text)
     source, *rest = text.split(":")
     if re.match(r"[~$]", source):
         raise wrong(f"got {text!r}; no shell reads it: write {source.partition('/')[0]} out")
@@ -102,7 +105,13 @@ def _mount(text: str) -> str:
     return text
 
 
+def _at_home(text: str) -> str:
+    """The text with the home folder that it begins with; Pyxis would take `~` for a folder of that name."""
+    return f"{Path.home()}{text[1:]}" if text.startswith("~/") else text
+
+
 def _file(text: str) -> str:
+    text = _at_home(text)
     if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip() or text.endswith("/"):
         raise wrong(f"got {text!r}; the path of a file in one line, such as saved/image.sqsh")
     return text

@@ -90,7 +90,7 @@ def test_capitals_may_stand_where_registries_have_them(image: str) -> None:
     ("mount", "said"),
     [
         ("data:/a", "paths start with / or ."),
-        ("~/data:/a", "no shell reads it"),
+        ("~ada/data:/a", "no shell reads it"),
         ("/a:", "the target '' must start with / or ."),
         ("/a:b", "the target 'b' must start with / or ."),
         ("/a,/b", "hold no comma"),
@@ -248,3 +248,11 @@ def test_a_tag_with_a_digest_needs_enroot_4() -> None:
     for version in ("4.0", "v4.1.2", None):
         refuse_what_enroot_lacks(both, version)
     refuse_what_enroot_lacks(spec(image=f"reg.example#demo@{DIGEST}"), "3.5.0")
+
+
+def test_a_path_of_the_home_folder_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pyxis takes `~` for a folder of that name, or refuses it."""
+    monkeypatch.setenv("HOME", "/shared/home/ada")
+    found = spec(image="~/images/x.sqsh", mounts=["~/in:/in:ro", "~/x"], save="~/images/y.sqsh")
+    assert (found.image, found.save) == ("/shared/home/ada/images/x.sqsh", "/shared/home/ada/images/y.sqsh")
+    assert found.mounts == ("/shared/home/ada/in:/in:ro", "/shared/home/ada/x")

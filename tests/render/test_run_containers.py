@@ -241,6 +241,7 @@ def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
         nodes=2,
         ntasks=4,
         outputs=[{"name": "told"}],
+        setup=['echo "$FROM_IMAGE" >"$HPCAI_OUTPUT_TOLD/set-up-$SLURM_PROCID"'],
         teardown=['echo "$FROM_IMAGE" >"$HPCAI_OUTPUT_TOLD/host"'],
     )
     assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
@@ -248,6 +249,7 @@ def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
     assert [(one["type"], one["index"]) for one in told] == [
         *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
     ]
+    assert [(run / f"outputs/told/set-up-{rank}").read_text() for rank in range(4)] == ["image\n"] * 4
     until(lambda: (run / "outputs/told/host").exists(), 10, "the teardown ran, outside the image")
     assert (run / "outputs/told/host").read_text() == "\n"
 

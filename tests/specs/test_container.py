@@ -54,9 +54,7 @@ def test_an_image_that_no_registry_can_have_is_refused_with_the_reason(image: st
     assert words in mistakes_of(ContainerSpec, {"image": image})["image"]
 
 
-@pytest.mark.parametrize(
-    ("mount", "out"), [("~/data:/data", "~"), ("$HOME/x:/x", "$HOME"), ("~me:/x", "~me")]
-)
+@pytest.mark.parametrize(("mount", "out"), [("$HOME/x:/x", "$HOME"), ("~me:/x", "~me")])
 def test_a_mount_that_only_a_shell_could_read_is_refused_so(mount: str, out: str) -> None:
     assert (
         f"no shell reads it: write {out} out"
