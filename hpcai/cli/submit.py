@@ -117,8 +117,9 @@ def submit(
     if given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
-        from hpcai.cli.submit_local import run_here
+        from hpcai.cli.submit_local import run_here, tell_without_slurm
 
+        tell_without_slurm(given.spec)
         run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
         tell(ctx, context, interruptible(lambda: _submit(given, context)), follow, output, quiet)

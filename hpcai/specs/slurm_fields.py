@@ -205,11 +205,11 @@ def _per_gpu_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
         for other in others:
             if getattr(part, key) is not None and getattr(part, other) is not None:
                 yield Contradiction((key, other), f"{key} and {other} exclude each other; give one")
-    others = [key for key in _GPUS if getattr(part, key) is not None]
-    if others and part.gres is not None and re.search(r"(^|[,/])\s*gpu(?![\w.-])", part.gres, re.IGNORECASE):
+    counted = [key for key in _GPUS if getattr(part, key) is not None]
+    if counted and part.gres is not None and re.search(r"(^|[,/])\s*gpu(?![\w.-])", part.gres, re.IGNORECASE):
         # Slurm takes such a job, adds the two up, and can start no step in it.
         yield Contradiction(
-            ("gres", others[0]), f"asks for GPUs, and so does {others[0]}; give one of the two"
+            ("gres", counted[0]), f"asks for GPUs, and so does {counted[0]}; give one of the two"
         )
     if part.ntasks_per_gpu is not None and part.ntasks is None and part.gpus is None:
         yield Contradiction(("ntasks_per_gpu",), "needs gpus, or ntasks")
