@@ -104,14 +104,17 @@ def emit_rows(
     kind: str,
     shown: Sequence[str] | None = None,
     color: Callable[[Row], Style] | None = None,
+    give_way: Sequence[str] = (),
 ) -> None:
     """Rows to stdout: `columns` are the keys of JSON and of CSV, `shown` (default: them too) the table's.
 
     `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}. `color` gives the colors of a row's
-    cells by column; with it long cells are cut where a terminal has no room for them.
+    cells by column. Where a terminal has no room, cells of the columns in `give_way` are cut, with
+    `color` those of all.
     """
     if output == "table":
-        _table(rows, columns if shown is None else shown, color)
+        shown = columns if shown is None else shown
+        _table(rows, shown, color, shown if color is not None else give_way)
         return
     whole = [{column: row.get(column) for column in columns} for row in rows]
     if output == "csv":
@@ -157,11 +160,17 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str], color: Callable[[Row], Style] | None) -> None:
+def _table(
+    rows: Sequence[Row], columns: Sequence[str], color: Callable[[Row], Style] | None, give_way: Sequence[str]
+) -> None:
     lines = [[column.upper() for column in columns], *table_cells(rows, columns)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    if color is not None and sys.stdout is not None and sys.stdout.isatty():
-        widths = fitted(widths, shutil.get_terminal_size().columns)
+    if give_way and sys.stdout is not None and sys.stdout.isatty():
+        cuts = [index for index, column in enumerate(columns) if column in give_way]
+        taken = sum(width + 2 for index, width in enumerate(widths) if index not in cuts)
+        room = shutil.get_terminal_size().columns - taken
+        for index, width in zip(cuts, fitted([widths[index] for index in cuts], room), strict=True):
+            widths[index] = width
     styles: list[Style] = [{}, *(color(row) if color else {} for row in rows)]
     for line, style in zip(lines, styles, strict=True):
         cells = zip(columns, line, widths, strict=True)

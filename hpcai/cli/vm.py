@@ -86,7 +86,9 @@ def list_(
         shown = [_for_people(row) for row in rows] if output == "table" else rows
         # Few retire.
         columns = [one for one in _FOR_PEOPLE if one != "retires" or any(row.get(one) for row in shown)]
-        emit_rows(shown, _list_columns(), output, kind="vm_sizes", shown=columns)
+        emit_rows(
+            shown, _list_columns(), output, kind="vm_sizes", shown=columns, give_way=("gpus", "infiniband")
+        )
 
 
 @vm.command()
