@@ -52,6 +52,7 @@ def local() -> None:
     "--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]"
 )
 @click.option("--blob", is_flag=True, help="With an Azure Storage emulator.")
+@click.option("--accounting", is_flag=True, help="With slurmdbd and MariaDB: Slurm remembers every job.")
 @click.option("--containers", is_flag=True, help="With a stand-in for Pyxis: tasks may run in images.")
 @click.option(
     "--pyxis-version",
@@ -70,6 +71,7 @@ def up(
     gpus_per_node: int,
     memory_mib_per_node: int | None,
     blob: bool,
+    accounting: bool,
     containers: bool,
     pyxis_version: str | None,
     slurm: str | None,
@@ -98,6 +100,7 @@ def up(
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
         pyxis_version=(pyxis_version or pyxis.DEFAULT_VERSION) if containers else None,
+        accounting=accounting,
         slurm=slurm,
         tell=say,
     )
