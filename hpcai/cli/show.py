@@ -93,11 +93,18 @@ def _find(context: Context, ident: str) -> Target:
     from hpcai.errors import UnreachableError
 
     try:
-        return find_target(context, ident)
+        target = find_target(context, ident)
+        _say_forgotten(target)
+        return target
     except UnreachableError as error:
         target = find_target(context, ident, ask_slurm=False)
         say(f"This is what the record tells. {error.what}")
         return target
+
+
+def _say_forgotten(target: Target) -> None:
+    if target.job is not None and target.job.is_forgotten:
+        say("Slurm has forgotten the job by now; this is what its accounting keeps.")
 
 
 def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
@@ -147,6 +154,7 @@ def _of_slurm(job: JobInfo) -> dict[str, Any]:
         "restarts": job.restarts,
         "workdir": job.workdir,
         "script": job.command,
+        "is_forgotten": job.is_forgotten,
     }
 
 
@@ -198,6 +206,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         if value is not None
         and key
         not in ("attempts", "restarts", "tasks", "not_completed", "use", "transport", "warnings", "notices")
+        and key != "is_forgotten"
     }
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":

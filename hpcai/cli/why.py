@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hpcai.cli.context import Context
 
 _WIDEST = 110
+# A step that begins so is typed as one line.
+_COMMANDS = ("hpcai ", "sacct ", "sacctmgr ", "scontrol ", "squeue ", "srun ")
 
 
 @click.command()
@@ -122,7 +124,7 @@ def _put_step(step: str, width: int) -> None:
     if comment and len(step) + 2 > width:
         put(f"  # {comment}")
         step = command
-    is_command = comment or step.startswith(("hpcai ", "srun ", "scontrol "))
+    is_command = comment or step.startswith(_COMMANDS)
     if is_command or len(step) + 2 <= width:
         put(f"  {step}")
     else:

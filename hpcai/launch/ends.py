@@ -14,6 +14,7 @@ from hpcai.errors import NotFoundError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
 from hpcai.runs.tails import end_of
+from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
 
@@ -33,6 +34,8 @@ _CAUSES: dict[str, Cause] = {
     "BOOT_FAIL": "node_failure",
     "OUT_OF_MEMORY": "out_of_memory",
 }
+# Between Slurm's time of a submission and the client's, in records that hold no mark.
+SAME_SUBMISSION_S = 60.0
 # What slurmstepd writes to the batch part's output when it ends a job before its time.
 _LAST_WORD = re.compile(
     r"\*\*\* JOB (?P<job_id>\d+) ON \S+ CANCELLED AT (?P<at>\S+) DUE TO (?P<why>[A-Z ]+?)(,| \*\*\*)"
@@ -226,16 +229,18 @@ def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
     if run.slurm_id is None:
         return []
     try:
-        jobs = client.tasks(run.slurm_id)
+        # Where Slurm began to count anew, this number is another job's.
+        return client.tasks(run.slurm_id, lambda job: is_job_of(run, job))
     except NotFoundError:
         return []
-    # Where Slurm began to count anew, this number is another job's.
-    return jobs if is_job_of(run, jobs[0]) else []
 
 
 def is_job_of(run: Run, job: JobInfo) -> bool:
-    """Whether this is the run's job, by its script or by the mark in its comment."""
+    """Whether this is the run's job, by its script or its mark; in accounting, for want of both, by its time."""
     mark = run.mark
+    if mark is None and job.is_forgotten:
+        told = (submitted_at(run), job.submit_time)
+        return None not in told and abs((told[0] or 0.0) - (told[1] or 0.0)) < SAME_SUBMISSION_S
     return job.is_of(run.paths.script) or (mark is not None and mark in (job.comment or ""))
 
 

@@ -133,16 +133,20 @@ def _has_accounts(where: Place, cluster: record.Cluster) -> bool:
     if not ports.is_listening(cluster.accounting_port):
         return False
     user = pwd.getpwuid(os.getuid()).pw_name
-    shown = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}")
-    if not ask(cluster, *shown).strip():
+    shown = ("--noheader", "--parsable2", "show", "associations", f"user={user}", f"account={ACCOUNT}")
+    if not ask(cluster, "sacctmgr", *shown).strip():
         for words in (
-            ("cluster", "local"),
-            ("account", ACCOUNT, "cluster=local"),
-            ("user", user, f"account={ACCOUNT}", "adminlevel=admin"),
+            ("add", "cluster", "local"),
+            ("add", "account", ACCOUNT, "cluster=local"),
+            ("add", "user", user, f"account={ACCOUNT}", "adminlevel=admin"),
+            # root has an account of that name from the first.
+            ("modify", "user", user, "set", f"defaultaccount={ACCOUNT}"),
         ):
-            ask(cluster, "sacctmgr", "--immediate", "add", *words, check=False)
-        if not ask(cluster, *shown).strip():
-            raise ToolError(f"slurmdbd made no account for {user!r}.", next_step=f"Its log is in {where.logs}")
+            ask(cluster, "sacctmgr", "--immediate", *words, check=False)
+        if not ask(cluster, "sacctmgr", *shown).strip():
+            raise ToolError(
+                f"slurmdbd made no account for {user!r}.", next_step=f"Its log is in {where.logs}"
+            )
     where.accounts.touch()
     daemons = record.load_daemons(where)
     if daemons is not None:
