@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from hpcai.cli.context import Context
 
 _WIDEST = 110
-# A step that begins so is typed as one line.
-_COMMANDS = ("hpcai ", "sacct ", "sacctmgr ", "scontrol ", "squeue ", "srun ")
 
 
 @click.command()
@@ -124,7 +122,7 @@ def _put_step(step: str, width: int) -> None:
     if comment and len(step) + 2 > width:
         put(f"  # {comment}")
         step = command
-    is_command = comment or step.startswith(_COMMANDS)
+    is_command = comment or step.startswith(("hpcai ", "srun ", "scontrol "))
     if is_command or len(step) + 2 <= width:
         put(f"  {step}")
     else:

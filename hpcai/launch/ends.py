@@ -236,7 +236,7 @@ def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
 
 
 def is_job_of(run: Run, job: JobInfo) -> bool:
-    """Whether this is the run's job, by its script or its mark; in accounting, for want of both, by its time."""
+    """Whether this is the run's job, by its script or its mark; in accounting, without both, by its time."""
     mark = run.mark
     if mark is None and job.is_forgotten:
         told = (submitted_at(run), job.submit_time)

@@ -47,13 +47,18 @@ def jobs_of_sacct(text: str, version: Version) -> list[JobInfo]:
     lines = (line.split(parse.SEPARATOR) for line in text.split(parse.SEPARATOR + "\n") if line.strip())
     rows = [_job_of_row(line, _fields(version)) for line in lines]
     rows.sort(key=lambda job: job.submit_time or 0.0)
-    found: dict[tuple[str, str], JobInfo] = {}
+    found: dict[tuple[str, ...], JobInfo] = {}
     for job in rows:
         # A number that is used again has another submission; each requeue has a row of its own.
-        key = (job.ident, f"{job.name}\0{job.told['SubmitLine']}\0{job.workdir}")
+        key = (job.ident, *submission_of(job))
         before = found.pop(key, None)
         found[key] = job if before is None else dataclasses.replace(job, restarts=before.restarts + 1)
     return list(found.values())
+
+
+def submission_of(job: JobInfo) -> tuple[str, ...]:
+    """What tells one submission from others under the same number: hpcai's own hold a mark."""
+    return (job.told["SubmitLine"], job.name, job.workdir or "")
 
 
 def _job_of_row(values: list[str], fields: Sequence[str]) -> JobInfo:
@@ -65,7 +70,7 @@ def _job_of_row(values: list[str], fields: Sequence[str]) -> JobInfo:
         raise ValueError(f"{field['JobID']!r} is no job id")
     exit_status, signal = parse.exit_code(field["ExitCode"] or "0:0")
     task = ident["task"]
-    told = {name: field[name] for name in ("Account", "QOS", "ReqTRES", "SubmitLine")}
+    told = {name: field.get(name, "") for name in ("Account", "QOS", "ReqTRES", "SubmitLine", "StdErr")}
     return JobInfo(
         job_id=int(field["JobIDRaw"].partition("+")[0]) if field["JobIDRaw"] else int(ident["job"]),
         array_job_id=int(ident["job"]) if task else None,

@@ -1,4 +1,4 @@
-"""The limit behind a reason such as QOSMaxJobsPerUserLimit, as sacctmgr shows it. Pure but for who is asked."""
+"""The limit behind a reason such as QOSMaxJobsPerUserLimit, as sacctmgr shows it. Pure."""
 
 from __future__ import annotations
 
@@ -57,17 +57,24 @@ class _Wanted:
         return ",".join(found) or None
 
 
-def bound_of(reason: str, account: str | None, user: str, qos: Sequence[str], ask: Ask) -> Bound | None:
-    """The limit that a job waits for; `qos` are its own and its partition's. None where it is not shown.
+def is_of_qos(reason: str) -> bool:
+    """Whether a reason means a limit of a QOS."""
+    wanted = _wanted(reason)
+    return wanted is not None and wanted.is_of_qos
+
+
+def bound_of(reason: str, account: str | None, user: str, qos: str | None, ask: Ask) -> Bound | None:
+    """The limit that a job waits for, of this QOS or of the account; None where it is not shown.
 
     Raises what `ask` raises.
     """
     wanted = _wanted(reason)
-    if wanted is None:
+    if wanted is None or (wanted.is_of_qos and qos is None):
         return None
+    told: Iterator[tuple[str, dict[str, str]]]
     if wanted.is_of_qos:
-        rows = ask(_argv("qos", ("Name", *_QOS), *qos), lambda text: _rows(text, ("Name", *_QOS)))
-        told = ((f"QOS {row['Name']}", row) for row in sorted(rows, key=lambda row: _place(row["Name"], qos)))
+        argv = _argv("qos", ("Name", *_QOS), f"name={qos}")
+        told = ((f"QOS {qos}", row) for row in ask(argv, lambda text: _rows(text, ("Name", *_QOS))))
     else:
         told = _associations(account, user, ask)
     for whose, row in told:
@@ -112,10 +119,6 @@ def _block_of(bound: Bound, user: str, text: str) -> str:
     return next((block for block in blocks if whose in block), "")
 
 
-def _place(name: str, order: Sequence[str]) -> int:
-    return order.index(name) if name in order else len(order)
-
-
 def _wanted(reason: str) -> _Wanted | None:
     found = _REASON.fullmatch(reason)
     if found is None:
@@ -152,11 +155,9 @@ def _associations(account: str | None, user: str, ask: Ask) -> Iterator[tuple[st
         above = own["ParentName"] if own["ParentName"] != above else None
 
 
-def _argv(what: str, names: Sequence[str], *which: str) -> list[str]:
-    listed = [f"name={','.join(which)}"] if what == "qos" and which else list(which)
-    where = ["where", *listed] if listed else []
-    argv = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", what, *where]
-    return [*argv, f"format={','.join(names)}"]
+def _argv(what: str, names: Sequence[str], which: str) -> list[str]:
+    how = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", what]
+    return [*how, "where", which, f"format={','.join(names)}"]
 
 
 def _rows(text: str, names: Sequence[str]) -> list[dict[str, str]]:

@@ -11,25 +11,24 @@ import random
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from hpcai import shell
 from hpcai.entry import looked_at
-from hpcai.errors import NotFoundError, SlurmError, ToolError, UnreachableError
-from hpcai.slurm import accounts, bounds, parse
+from hpcai.errors import NotFoundError, SlurmError, UnreachableError
+from hpcai.slurm import parse
+from hpcai.slurm.accounting import Accounting, of_ident
 from hpcai.slurm.answers import (
-    Association,
     ExpectedStart,
     JobInfo,
     NodeGroup,
     NodeInfo,
     PartitionInfo,
 )
-from hpcai.slurm.bounds import Bound
 from hpcai.slurm.environment import for_submission, outside_a_job, script_text
-from hpcai.slurm.failures import NO_CONFIG, AccountingUnreachable, failure
+from hpcai.slurm.failures import NO_CONFIG, failure
 from hpcai.slurm.plugstack import pyxis_version
 from hpcai.slurm.shared import SharedAnswer
 from hpcai.specs.slurm_options import slurm_version
@@ -39,8 +38,6 @@ T = TypeVar("T")
 
 # Slurm's own commands wait MessageTimeout (10 s, up to 100 s on big sites), `scontrol` twice.
 TIMEOUT_S = 120.0
-# sacct waits four times as long for a slurmdbd that hangs.
-ACCOUNTING_TIMEOUT_S = 10.0
 ATTEMPTS = 2
 PAUSE_S = 1.0
 
@@ -48,7 +45,7 @@ _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
 _MINE = (*_SQUEUE, "--states=all", "--me")
 
 
-class SlurmClient:
+class SlurmClient(Accounting):
     """Slurm as the user of this process sees it; `environ` tells where it is (PATH, SLURM_CONF).
 
     Every method raises UnreachableError when slurmctld does not answer, after the retries that are
@@ -132,7 +129,7 @@ class SlurmClient:
         """All that Slurm knows of a job, task by task of an array; those that wait stand in one together.
 
         What slurmctld has forgotten comes from accounting, where there is any; `is_it` tells the job from
-        others that had its number before or after. Raises NotFoundError when there is no such job,
+        others that have had its number. Raises NotFoundError when there is no such job,
         AccountingUnreachable when slurmctld has forgotten it and slurmdbd does not answer.
         """
         ident = str(ident)
@@ -142,53 +139,10 @@ class SlurmClient:
             told = self._read(["scontrol", "show", "job", asked], parse.jobs_of_scontrol)
         except NotFoundError:
             told = []
-        found = _of_ident(told, ident)
+        found = of_ident(told, ident)
         if found and is_it(found[0]):
             return found
-        return self._forgotten(ident, is_it)
-
-    def _forgotten(self, ident: str, is_it: Callable[[JobInfo], bool]) -> list[JobInfo]:
-        """The tasks of a job as accounting keeps them. Raises as `tasks`."""
-        unknown = "an ended job it forgets after a while."
-        try:
-            kept = _of_ident([job for job in self.kept([ident]) if is_it(job)], ident)
-        except SlurmError:
-            # Without accounting.
-            kept = []
-        else:
-            unknown = "nor does its accounting."
-        going_on = [job for job in kept if not job.is_final]
-        if going_on:
-            unknown = f"and its accounting has not been told of its end: {going_on[0].state}."
-        if not kept or going_on:
-            raise NotFoundError(
-                f"Slurm knows no job {ident}{',' if kept or unknown[0] == 'n' else ';'} {unknown}",
-                next_step="`hpcai queue` lists your jobs.",
-            )
-        # Of jobs that had this number one after the other, the last.
-        last: dict[str, JobInfo] = {job.ident: job for job in kept}
-        return list(last.values())
-
-    def kept(self, idents: Iterable[str]) -> list[JobInfo]:
-        """What accounting keeps of jobs, in one query, by their submission: also of one that has ended long ago.
-
-        Raises NoAccounting where there is none, AccountingUnreachable when slurmdbd does not answer soon.
-        """
-        return self._of_accounting(
-            accounts.argv(idents, self.version()),
-            lambda text: accounts.jobs_of_sacct(text, self.version()),
-        )
-
-    def _of_accounting(self, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
-        """What slurmdbd answers: it has a deadline of its own, because slurmctld may do without it."""
-        limit_s = min(self._timeout_s, ACCOUNTING_TIMEOUT_S)
-        try:
-            return self.within(limit_s)._read(argv, parse_text)
-        except shell.ProgramTimedOut as error:
-            raise AccountingUnreachable(
-                f"slurmdbd does not answer: {error.what}",
-                next_step="`sacctmgr show cluster` tells whether it does again.",
-            ) from error
+        return self.forgotten(ident, is_it)
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
@@ -234,21 +188,6 @@ class SlurmClient:
         argv = ["scontrol", "show", "reservation", name]
         found = self._read(argv, lambda text: parse.settings_of_scontrol(text, "ReservationName"))
         return found[0] if found else {}
-
-    def canceller(self, ident: str) -> str | None:
-        """The number of the user who cancelled a job; None where accounting does not tell.
-
-        Raises SlurmError where there is no accounting.
-        """
-        argv = [
-            "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            f"--jobs={ident}",
-            "--format=JobID,State",
-        ]
-        return self._of_accounting(argv, lambda text: parse.canceller_of_sacct(text, ident))
 
     def config(self) -> dict[str, str]:
         """slurmctld's settings by name."""
@@ -298,32 +237,6 @@ class SlurmClient:
         """Whether sbatch takes them too: an administrator may have switched that off."""
         return "--container-image" in self._run(["sbatch", "--help"]).stdout
 
-    def associations(self, user: str) -> list[Association]:
-        """What accounting lets this user run under. Raises SlurmError where there is no accounting."""
-        argv = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", "associations"]
-        wanted = [f"user={user}", f"format={parse.ASSOCIATION_FORMAT}"]
-        return self._of_accounting([*argv, *wanted], parse.associations_of_sacctmgr)
-
-    def bound(self, job: JobInfo) -> Bound | None:
-        """The limit of a QOS or an association for which a job waits, None where its reason names none.
-
-        Raises as `associations`.
-        """
-        qos = [job.told.get("QOS", "")]
-        if job.partition and not (job.reason or "").startswith("Assoc"):
-            argv = ["scontrol", "show", "partition", job.partition]
-            told = self._read(argv, lambda text: parse.settings_of_scontrol(text, "PartitionName"))
-            qos += [one.get("QoS", "") for one in told]
-        names = [name for name in dict.fromkeys(qos) if parse.nothing(name)]
-        account = job.told.get("Account")
-        found = bounds.bound_of(job.reason or "", account, job.user, names, self._of_accounting)
-        if found is None:
-            return None
-        with suppress(ToolError, UnreachableError):
-            text = self.within(ACCOUNTING_TIMEOUT_S).ask_once(bounds.usage_argv(found))
-            return bounds.with_usage(found, job.user, text)
-        return found
-
     def run_on(self, node: str, script: str, *, partition: str, within_s: float) -> str:
         """What a shell script prints on a node, as a step of a job of its own that ends with it.
 
@@ -344,6 +257,10 @@ class SlurmClient:
         self._require_config()
         with _slurm_is_here(argv[0]):
             return shell.run_alone(argv, timeout_s=self._timeout_s, env=environ, cwd=workdir, stdin=stdin)
+
+    def ask_within(self, limit_s: float, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
+        """What one of Slurm's commands prints that only asks, within so many seconds; without retry."""
+        return self.within(min(limit_s, self._timeout_s))._read(argv, parse_text)
 
     def ask_once(self, argv: Sequence[str]) -> str:
         """What one of Slurm's commands prints that only asks; without retry."""
@@ -432,17 +349,3 @@ def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:
     if str(most.array_job_id) == ident:
         return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
     return most
-
-
-def _of_ident(told: Sequence[JobInfo], ident: str) -> list[JobInfo]:
-    """Those that an id means: Slurm answers some ids that are none, such as 0, with every job that there is."""
-    found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
-    return found or [dataclasses.replace(job, array_task_id=task) for job, task in _one_of_many(told, ident)]
-
-
-def _one_of_many(jobs: Iterable[JobInfo], ident: str) -> Iterator[tuple[JobInfo, str]]:
-    """A task that still stands among others that wait, and its number."""
-    array, _, task = ident.partition("_")
-    for job in jobs:
-        if task.isdecimal() and str(job.array_job_id) == array and int(task) in job.array_task_ids:
-            yield job, task

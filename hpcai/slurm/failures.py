@@ -27,6 +27,7 @@ _NO_CONFIG = re.compile(
 NO_CONFIG = "Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here."
 # What sacct and sacctmgr say when slurmdbd, not slurmctld, does not answer.
 _NO_DATABASE = re.compile(r"talking to the database|persist(ent)?[_ ](conn|init)|PersistInit", re.IGNORECASE)
+ASK_WHETHER_IT_ANSWERS = "`sacctmgr show cluster` tells whether it does again."
 _NO_ACCOUNTING = re.compile(
     r"accounting storage is disabled|not running a supported accounting_storage", re.I
 )
@@ -79,7 +80,7 @@ def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundErr
         if _NO_DATABASE.search(done.stderr):
             return AccountingUnreachable(
                 f"slurmdbd does not answer: {words}.",
-                next_step="`sacctmgr show cluster` tells whether it does again.",
+                next_step=ASK_WHETHER_IT_ANSWERS,
             )
     if _NO_ANSWER.search(done.stderr):
         return UnreachableError(

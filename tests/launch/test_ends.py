@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -102,8 +102,8 @@ class Slurm:
         self._job = job
         self._nodes = nodes
 
-    def tasks(self, _ident: str) -> list[JobInfo]:
-        if self._job is None:
+    def tasks(self, _ident: str, is_it: Callable[[JobInfo], bool]) -> list[JobInfo]:
+        if self._job is None or not is_it(self._job):
             raise NotFoundError("Slurm knows no such job")
         return [self._job]
 

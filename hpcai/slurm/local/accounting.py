@@ -1,4 +1,4 @@
-"""slurmdbd and MariaDB of a distribution, in a folder that needs nothing else. Only --accounting fetches it."""
+"""slurmdbd and MariaDB of a distribution, in a folder that needs nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLES = ("system_tables", "performance_tables", "system_tables_data")
 
 @dataclass(frozen=True)
 class Parts:
-    """The folder: bin (mariadb), sbin (mariadbd, slurmdbd), lib, lib/slurm (plugins), share (messages, tables)."""
+    """The folder: bin (mariadb), sbin (mariadbd, slurmdbd), lib, lib/slurm (plugins), share/mariadb."""
 
     root: Path
 

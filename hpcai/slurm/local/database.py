@@ -1,4 +1,4 @@
-"""The database of a cluster that keeps accounts: a MariaDB of its own, behind a socket that only its user reaches."""
+"""The database of a cluster that keeps accounts: a MariaDB of its own, which only its user reaches."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _has_accounts(where: Place, cluster: record.Cluster) -> bool:
             ask(cluster, "sacctmgr", "--immediate", *words, check=False)
         if not ask(cluster, "sacctmgr", *shown).strip():
             raise ToolError(
-                f"slurmdbd made no account for {user!r}.", next_step=f"Its log is in {where.logs}"
+                f"The user {user!r} got no account from slurmdbd.", next_step=f"Its log is in {where.logs}"
             )
     where.accounts.touch()
     daemons = record.load_daemons(where)

@@ -213,7 +213,7 @@ def _with_accounting(
 
 
 def _may_control(where: Place, cluster: record.Cluster, munge: Path) -> bool:
-    """Whether slurmctld finds all that it cannot do without: without an account it ends at its first start."""
+    """Whether slurmctld finds what it cannot do without: with no account it ends at its first start."""
     return _answers(munge) and (cluster.accounting_port is None or where.accounts.exists())
 
 
