@@ -130,6 +130,7 @@ def test_the_plan_of_a_bare_machine(set_up: SetUp, monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.programs
 def test_what_only_tests_need_is_fetched_by_itself_and_may_be_missing(
     set_up: SetUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

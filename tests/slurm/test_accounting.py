@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -11,9 +13,9 @@ import pytest
 from hpcai.errors import NotFoundError
 from hpcai.runs.find import find_run
 from hpcai.slurm.client import SlurmClient
-from hpcai.slurm.failures import AccountingUnreachable, NoAccounting
-from tests.accounting_cluster import Accounts
-from tests.real_cluster import RealCluster
+from hpcai.slurm.failures import AccountingUnreachable
+from hpcai.slurm.local import cluster as embedded
+from tests.accounting_cluster import SIZE, Accounts
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
@@ -130,13 +132,6 @@ def test_what_was_purged_from_the_database_only_the_record_tells(accounts: Accou
     accounts.hpcai("show", run, "--wait", status=3)
 
 
-def test_where_there_is_no_accounting_it_is_told_apart(cluster: RealCluster) -> None:
-    with pytest.raises(NoAccounting, match="This Slurm keeps no accounting"):
-        SlurmClient(cluster.environ).kept(["1"])
-    with pytest.raises(NotFoundError, match="an ended job it forgets after a while"):
-        SlurmClient(cluster.environ).job(987654)
-
-
 LIMITS = [
     # Where it stands and what is set, what a second job asks for, its reason, and what must be told.
     ("qos", "maxjobsperuser=1", "", "QOSMaxJobsPerUserLimit", "MaxJobsPU is 1, 1 in use"),
@@ -187,3 +182,41 @@ def test_why_tells_the_number_of_a_limit(
         accounts.run(*words, "set", none)
         subprocess.run(["scancel", *map(str, jobs)], env=accounts.environ, check=False)
         until(lambda: not accounts.run("squeue", "--noheader").strip(), 30, "the jobs have gone")
+
+
+def test_the_user_has_an_account_and_secrets_are_files_of_the_user_alone(accounts: Accounts) -> None:
+    told = accounts.run(
+        "sacctmgr", "--noheader", "--parsable2", "show", "user", "format=DefaultAccount,Admin"
+    )
+    assert told == "local|Administrator\n"
+    password = re.findall(r"StoragePass=(.*)", (accounts.home / "slurmdbd.conf").read_text())[0]
+    holders = {
+        path.relative_to(accounts.home)
+        for path in accounts.home.rglob("*")
+        if path.is_file() and path.stat().st_size < 10**6 and password in path.read_text(errors="replace")
+    }
+    assert holders == {Path("slurmdbd.conf"), Path("secrets/database.sql")}
+    assert {stat.S_IMODE((accounts.home / name).stat().st_mode) for name in holders} == {0o600}
+    for daemon in ("database", "slurmdbd"):
+        pid = accounts.pid(daemon)
+        for name in ("cmdline", "environ"):
+            assert password not in Path(f"/proc/{pid}/{name}").read_bytes().decode()
+
+
+def test_the_database_listens_on_no_port(accounts: Accounts) -> None:
+    pid = accounts.pid("database")
+    held = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    lines += Path("/proc/net/tcp6").read_text().splitlines()[1:]
+    assert not [line for line in lines if f"socket:[{line.split()[9]}]" in held]
+    assert stat.S_IMODE(accounts.home.stat().st_mode) == 0o700
+
+
+def test_accounts_outlive_down(accounts: Accounts) -> None:
+    job = accounts.sbatch("exit 3", "--job-name=before")
+    accounts.has_ended(job)
+    embedded.down(accounts.name)
+    assert embedded.status(accounts.name).pids == {}
+    assert embedded.up(accounts.name, **SIZE, accounting=True, slurm=accounts.release)
+    kept = accounts.client.kept([str(job)])
+    assert (kept[-1].name, kept[-1].exit_status) == ("before", 3)

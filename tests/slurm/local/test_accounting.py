@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,10 @@ import pytest
 from hpcai.errors import UnreachableError
 from hpcai.files import scratch_folder
 from hpcai.slurm.local import accounting, apt, conf, ports, prefix, record
-from hpcai.slurm.local import cluster as embedded
 from hpcai.slurm.local.conf import Layout, Shape
 from hpcai.slurm.local.places import place
 from hpcai.specs.site import cache_dir
-from tests.accounting_cluster import SIZE, Accounts, accounts_of, require
+from tests.accounting_cluster import Accounts, accounts_of, require
 from tests.waiting import until
 
 SHAPE = Shape(nodes=1, cpus_per_node=4, gpus_per_node=0, memory_mib_per_node=4000, blob=False)
@@ -83,47 +80,6 @@ def test_the_tables_of_old_and_new_mariadb_are_found(tmp_path: Path, begin: str)
     with scratch_folder(tmp_path) as new:
         accounting._keep_messages(tmp_path, new / "share" / "mariadb")
         assert accounting.Parts(new).tables().splitlines() == [f"-- {name}" for name in accounting.TABLES]
-
-
-@pytest.mark.real
-def test_the_user_has_an_account_and_secrets_are_files_of_the_user_alone(accounts: Accounts) -> None:
-    told = accounts.run(
-        "sacctmgr", "--noheader", "--parsable2", "show", "user", "format=DefaultAccount,Admin"
-    )
-    assert told == "local|Administrator\n"
-    password = re.findall(r"StoragePass=(.*)", (accounts.home / "slurmdbd.conf").read_text())[0]
-    holders = {
-        path.relative_to(accounts.home)
-        for path in accounts.home.rglob("*")
-        if path.is_file() and path.stat().st_size < 10**6 and password in path.read_text(errors="replace")
-    }
-    assert holders == {Path("slurmdbd.conf"), Path("secrets/database.sql")}
-    assert {stat.S_IMODE((accounts.home / name).stat().st_mode) for name in holders} == {0o600}
-    for daemon in ("database", "slurmdbd"):
-        pid = accounts.pid(daemon)
-        for name in ("cmdline", "environ"):
-            assert password not in Path(f"/proc/{pid}/{name}").read_bytes().decode()
-
-
-@pytest.mark.real
-def test_the_database_listens_on_no_port(accounts: Accounts) -> None:
-    pid = accounts.pid("database")
-    held = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    lines += Path("/proc/net/tcp6").read_text().splitlines()[1:]
-    assert not [line for line in lines if f"socket:[{line.split()[9]}]" in held]
-    assert stat.S_IMODE(accounts.home.stat().st_mode) == 0o700
-
-
-@pytest.mark.real
-def test_accounts_outlive_down(accounts: Accounts) -> None:
-    job = accounts.sbatch("exit 3", "--job-name=before")
-    accounts.has_ended(job)
-    embedded.down(accounts.name)
-    assert embedded.status(accounts.name).pids == {}
-    assert embedded.up(accounts.name, **SIZE, accounting=True, slurm=accounts.release)
-    kept = accounts.client.kept([str(job)])
-    assert (kept[-1].name, kept[-1].exit_status) == ("before", 3)
 
 
 @pytest.mark.long
