@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from hpcai.errors import NotFoundError
+from hpcai.errors import NotFoundError, ToolError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
 from hpcai.runs.tails import end_of
 from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
+from hpcai.slurm.failures import AccountingUnreachable
 
 # What waiting for a job answers when Slurm names neither a status nor a signal (a node failed).
 NO_STATUS = 9
@@ -205,12 +206,35 @@ def collect(run: Run, client: SlurmClient) -> JobInfo | None:
 def collect_tasks(run: Run, client: SlurmClient) -> list[JobInfo]:
     """What Slurm says of the tasks of an array now; ends that it tells of are added to their records."""
     tasks = _told(run, client)
+    # An array of which nobody tells anything is forgotten, not cancelled.
+    kept = _kept(run, tasks, client) if tasks else None
+    tasks += kept or ()
     for task in tasks:
         # Those that wait together have nothing to tell, unless they were cancelled together.
         for number in task.array_task_ids if task.is_final or task.restarts else ():
             record(run.of_task(number), task, client)
-    _record_left_out(run, tasks)
+    if kept is not None:
+        _record_left_out(run, tasks)
     return tasks
+
+
+def _kept(run: Run, tasks: Sequence[JobInfo], client: SlurmClient) -> list[JobInfo] | None:
+    """The tasks that slurmctld has forgotten before others, as accounting keeps them.
+
+    None when slurmdbd does not answer: then nobody knows whether a task that is not told of was cancelled.
+    """
+    told = {number for task in tasks for number in task.array_task_ids}
+    missing = {number for number in {*run.task_ids()} - told if not run.of_task(number).ends()}
+    if not missing or any(task.is_forgotten for task in tasks):
+        return []
+    try:
+        kept = client.kept([str(run.slurm_id)])
+    except AccountingUnreachable:
+        return None
+    except ToolError:
+        return []
+    ended = [job for job in kept if job.is_final and is_job_of(run, job)]
+    return [job for job in ended if missing & {*job.array_task_ids}]
 
 
 def _record_left_out(run: Run, tasks: Sequence[JobInfo]) -> None:

@@ -81,28 +81,6 @@ def test_an_array_is_told_task_by_task_and_a_number_of_an_array_may_be_a_jobs(ac
     assert [job.exit_status for job in accounts.client.tasks(3000)] == [6]
 
 
-def test_slurmdbd_that_is_killed_is_named_and_the_record_tells(accounts: Accounts) -> None:
-    run = accounts.submit("echo out; exit 3")
-    bare = accounts.sbatch("exit 4")
-    accounts.has_ended(job_of(accounts, run))
-    accounts.has_ended(bare)
-    accounts.forget(4000)
-    with accounts.without("slurmdbd"):
-        shown = accounts.hpcai("show", run)
-        assert "This is what the record tells. slurmdbd does not answer: " in shown.stderr
-        assert "failed, status 3" in shown.stdout
-        assert "This is what the record tells." in accounts.hpcai("why", run).stderr
-        assert accounts.hpcai("logs", run).stdout == "out\n"
-        began = time.monotonic()
-        accounts.hpcai("show", run, "--wait", status=3)
-        assert time.monotonic() - began < 20
-        assert "slurmdbd does not answer" in accounts.hpcai("show", str(bare), status=6).stderr
-        # What slurmctld knows needs no slurmdbd.
-        job = accounts.sbatch("true", "--hold")
-        assert accounts.json("show", str(job))["is_forgotten"] is False
-        accounts.run("scancel", str(job))
-
-
 def test_slurmdbd_that_hangs_is_given_up_on(accounts: Accounts) -> None:
     job = accounts.sbatch("true")
     accounts.has_ended(job)
@@ -220,3 +198,26 @@ def test_accounts_outlive_down(accounts: Accounts) -> None:
     assert embedded.up(accounts.name, **SIZE, accounting=True, slurm=accounts.release)
     kept = accounts.client.kept([str(job)])
     assert (kept[-1].name, kept[-1].exit_status) == ("before", 3)
+
+
+# The last one: slurmctld waits 10 s before it turns to a new slurmdbd.
+def test_slurmdbd_that_is_killed_is_named_and_the_record_tells(accounts: Accounts) -> None:
+    run = accounts.submit("echo out; exit 3")
+    bare = accounts.sbatch("exit 4")
+    accounts.has_ended(job_of(accounts, run))
+    accounts.has_ended(bare)
+    accounts.forget(4000)
+    with accounts.without("slurmdbd"):
+        shown = accounts.hpcai("show", run)
+        assert "This is what the record tells. slurmdbd does not answer: " in shown.stderr
+        assert "failed, status 3" in shown.stdout
+        assert "This is what the record tells." in accounts.hpcai("why", run).stderr
+        assert accounts.hpcai("logs", run).stdout == "out\n"
+        began = time.monotonic()
+        accounts.hpcai("show", run, "--wait", status=3)
+        assert time.monotonic() - began < 20
+        assert "slurmdbd does not answer" in accounts.hpcai("show", str(bare), status=6).stderr
+        # What slurmctld knows needs no slurmdbd.
+        job = accounts.sbatch("true", "--hold")
+        assert accounts.json("show", str(job))["is_forgotten"] is False
+        accounts.run("scancel", str(job))
