@@ -116,7 +116,7 @@ def up(
 @local.command()
 @name_option
 @click.option("--all", "everything", is_flag=True, help="All embedded clusters of this user.")
-@click.option("--purge", is_flag=True, help="Also delete job numbers, Blob data and scratch.")
+@click.option("--purge", is_flag=True, help="Also delete job numbers, accounts, Blob data and scratch.")
 @click.pass_context
 def down(ctx: click.Context, name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""

@@ -110,6 +110,20 @@ def test_what_was_purged_from_the_database_only_the_record_tells(accounts: Accou
     accounts.hpcai("show", run, "--wait", status=3)
 
 
+@pytest.mark.long
+def test_a_job_that_was_requeued_keeps_its_restarts(accounts: Accounts) -> None:
+    run = accounts.submit("test $HPCAI_ATTEMPT = 1 || sleep 60", requeue=True)
+    number = job_of(accounts, run)
+    until(lambda: accounts.json("show", run)["state"] == "RUNNING", 30, "the job runs")
+    accounts.run("scontrol", "requeue", str(number))
+    until(lambda: accounts.json("show", run)["state"] == "COMPLETED", 60, "the second attempt has ended")
+    accounts.has_ended(number)
+    accounts.forget(6000)
+    shown = accounts.json("show", run)
+    assert (shown["is_forgotten"], shown["restarts"], shown["state"]) == (True, 1, "COMPLETED")
+    assert [one["cause"] for one in shown["attempts"]] == ["requeued", "completed"]
+
+
 LIMITS = [
     # Where it stands and what is set, what a second job asks for, its reason, and what must be told.
     ("qos", "maxjobsperuser=1", "", "QOSMaxJobsPerUserLimit", "MaxJobsPU is 1, 1 in use"),

@@ -19,7 +19,10 @@ SLURM = ("slurmdbd", "slurm-wlm-mysql-plugin")
 SERVER = ("mariadb-server-core", "mariadb-server-core-10.6")
 CLIENT = ("mariadb-client-core", "mariadb-client-core-10.6")
 PROGRAMS = relocate.Programs(
-    clients=("mariadb",), daemons=("slurmdbd", "mariadbd"), required=frozenset(("slurmdbd", "mariadbd"))
+    clients=("mariadb",),
+    daemons=("slurmdbd", "mariadbd"),
+    required=frozenset(("slurmdbd", "mariadbd")),
+    plugins=("accounting_storage_mysql", "auth_", "hash_", "libslurm", "tls_"),
 )
 # A new database is made from these, in this order; their names begin with mysql_ before MariaDB 11.
 TABLES = ("system_tables", "performance_tables", "system_tables_data")

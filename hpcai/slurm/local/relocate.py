@@ -40,6 +40,8 @@ class Programs:
     clients: tuple[str, ...] = CLIENTS
     daemons: tuple[str, ...] = DAEMONS
     required: frozenset[str] = REQUIRED
+    plugins: tuple[str, ...] = ("",)
+    """How the names of the plugins begin that these programs load."""
 
 
 SLURM = Programs()
@@ -100,7 +102,8 @@ class _Relocation:
         folder = next(self._root.glob("usr/lib/**/auth_munge.so"), None)
         if folder is None:
             raise ToolError("This distribution's packages of Slurm hold no plugin 'auth_munge.so'.")
-        files = [file for file in sorted(folder.parent.glob("*.so")) if file.is_file()]
+        found = [file for file in sorted(folder.parent.glob("*.so")) if file.is_file()]
+        files = [file for file in found if file.name.startswith(self._wanted.plugins)]
         own = {file.name for file in files}
         whole = [file for file in files if self._needed(file) <= own | set(self._libraries)]
         return [Path(shutil.copy(file, self._new / "lib" / "slurm" / file.name)) for file in whole]
