@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from hpcai.slurm.local import accounting, prefix
 from hpcai.slurm.local import cluster as embedded
 from hpcai.slurm.local.places import place
 from hpcai.specs.site import cache_dir
+from tests import warm
 from tests.real_cluster import sweep_left_over
 from tests.waiting import until
 
@@ -52,10 +52,7 @@ class Accounts:
         return done.stdout
 
     def hpcai(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "hpcai", *words]
-        done = subprocess.run(
-            argv, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = warm.hpcai(*words, env=self.environ, cwd=self.folder)
         assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -21,6 +21,7 @@ from hpcai.runs.record import Run
 from hpcai.slurm.local import fault
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -33,8 +34,7 @@ class Slurm:
         self.environ = {**cluster.environ, "HPCAI_RUNS_ROOT": str(folder / "runs")}
 
     def hpcai(self, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "hpcai", *words]
-        return subprocess.run(argv, env=self.environ, capture_output=True, text=True, check=False)
+        return warm.hpcai(*words, env=self.environ)
 
     def command(self, *words: str) -> str:
         return shell.run(words, timeout_s=60, env=self.environ).stdout
