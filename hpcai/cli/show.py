@@ -36,9 +36,12 @@ def show(
 
     ID is a Slurm job id, a run's name, experiment/run, or @last; with the number of a task behind
     it (12_3, @last_3) one task of an array. Of a whole array its tasks are counted by how they ended.
+    A job that slurmctld has forgotten comes from Slurm's accounting, where there is any; where slurmdbd
+    does not answer within 10 s, the record tells.
 
     \b
-    Exit status: 0, 2 the name fits two runs, 5 no such job. With --wait: 0 it completed,
+    Exit status: 0, 2 the name fits two runs, 5 no such job, 6 Slurm or slurmdbd does not answer
+    and no record tells. With --wait: 0 it completed,
     else the job's own status (128 + signal, or 9, when it has none or nobody recorded it),
     4 there is no Slurm here or no job of the run is known, 6 Slurm has not answered
     for 15 minutes, 8 --timeout-s is over, 130 no longer waiting after Ctrl-C.
