@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from hpcai.cli import queue_watch
 from hpcai.cli.output import cut, fitted
 from hpcai.cli.queue_watch import Watched, view
 from hpcai.slurm import parse
@@ -43,11 +44,14 @@ def test_what_ends_while_somebody_watches_stays_and_what_ended_before_does_not_c
 
 
 class Keeping:
-    """Slurm's accounting."""
+    """slurmctld knows job 1 alone by now, and accounting the others."""
 
     def __init__(self, *jobs: JobInfo, error: Exception | None = None) -> None:
         self.jobs, self.error = jobs, error
         self.asked: list[list[str]] = []
+
+    def my_jobs(self, *, since: float) -> tuple[float, list[JobInfo]]:
+        return since, [job(1)]
 
     def kept(self, idents: list[str]) -> list[JobInfo]:
         self.asked.append(idents)
@@ -62,8 +66,7 @@ def test_the_end_of_jobs_that_slurmctld_forgot_meanwhile_comes_from_one_question
     ended = [job(2, "TIMEOUT", is_forgotten=True), job(3, "FAILED", is_forgotten=True)]
     slurm = Keeping(*ended)
     for _ in range(2):
-        watched.feed_forgotten([job(1)], cast(SlurmClient, slurm))
-        watched.feed(1005.0, [job(1)])
+        queue_watch._ask(watched, cast(SlurmClient, slurm), 5.0)
         assert [one.state for one in watched.jobs] == ["RUNNING", "TIMEOUT", "FAILED"]
     assert slurm.asked == [["2", "3"]]
 
@@ -72,8 +75,7 @@ def test_the_end_of_jobs_that_slurmctld_forgot_meanwhile_comes_from_one_question
 def test_without_accounting_such_jobs_are_just_gone(error: Exception) -> None:
     watched = Watched()
     watched.feed(1000.0, [job(1), job(2)])
-    watched.feed_forgotten([job(1)], cast(SlurmClient, Keeping(error=error)))
-    watched.feed(1005.0, [job(1)])
+    queue_watch._ask(watched, cast(SlurmClient, Keeping(error=error)), 5.0)
     assert [one.job_id for one in watched.jobs] == [1]
 
 
