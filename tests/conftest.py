@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Config files of whoever runs the tests are not theirs.
 os.environ |= {"HPCAI_SITE_CONFIG": "/nonexistent/config.yaml", "HPCAI_CONFIG_HOME": "/nonexistent"}
 
-pytest_plugins = ["tests.real_cluster", "tests.container_cluster"]
+pytest_plugins = ["tests.real_cluster", "tests.container_cluster", "tests.accounting_cluster"]
 
 settings.register_profile("half", max_examples=50)
 settings.load_profile("half")

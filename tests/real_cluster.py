@@ -16,7 +16,7 @@ from hpcai.slurm.local import cluster as embedded
 
 # The version of the cluster's Slurm, as `hpcai local up --slurm` takes it.
 RELEASE = os.environ.get("HPCAI_TEST_SLURM") or None
-OURS = re.compile(r"test-(\d+)(-c)?")
+OURS = re.compile(r"test-(\d+)(-[ac])?")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def local() -> None:
     "--memory-mib-per-node", type=int, help="Memory that each node claims.  [default: this machine's]"
 )
 @click.option("--blob", is_flag=True, help="With an Azure Storage emulator.")
+@click.option("--accounting", is_flag=True, help="With slurmdbd and MariaDB: Slurm remembers every job.")
 @click.option("--containers", is_flag=True, help="With a stand-in for Pyxis: tasks may run in images.")
 @click.option(
     "--pyxis-version",
@@ -70,6 +71,7 @@ def up(
     gpus_per_node: int,
     memory_mib_per_node: int | None,
     blob: bool,
+    accounting: bool,
     containers: bool,
     pyxis_version: str | None,
     slurm: str | None,
@@ -79,6 +81,10 @@ def up(
     Job numbers, Blob data and scratch of an earlier life under the same name are still there. One that
     is up already is left alone: exit status 0 when it has this very shape, else 4. A machine that allows
     no user namespaces, or has no C compiler, takes no --containers: exit status 4.
+
+    --accounting: sacct and sacctmgr work, your account is `local`, limits of accounts and QOS hold, and jobs
+    are remembered until `down --purge`. It takes 4 to 9 s the first time, 2 to 3 s again. slurmdbd and
+    MariaDB come from the same packages; where these are not to be had, the exit status is 4, or 6.
 
     --slurm takes the packages from the mirror of Debian that this machine's apt uses, and from nowhere but
     where Debian's keys vouch for them; elsewhere HPCAI_DEBIAN_MIRROR_URL names a mirror. What testing has
@@ -98,6 +104,7 @@ def up(
         memory_mib_per_node=memory_mib_per_node,
         blob=blob,
         pyxis_version=(pyxis_version or pyxis.DEFAULT_VERSION) if containers else None,
+        accounting=accounting,
         slurm=slurm,
         tell=say,
     )
@@ -109,7 +116,7 @@ def up(
 @local.command()
 @name_option
 @click.option("--all", "everything", is_flag=True, help="All embedded clusters of this user.")
-@click.option("--purge", is_flag=True, help="Also delete job numbers, Blob data and scratch.")
+@click.option("--purge", is_flag=True, help="Also delete job numbers, accounts, Blob data and scratch.")
 @click.pass_context
 def down(ctx: click.Context, name: str, everything: bool, purge: bool) -> None:
     """Stop a cluster; nothing of it is left running."""

@@ -40,6 +40,12 @@ def print_job(
             next_step=f"hpcai logs {job.ident}",
         )
     paths = output_of_job(job)
+    if not paths and job.is_forgotten:
+        raise ToolError(
+            f"Slurm has forgotten job {job.ident}, and its accounting does not keep where its output went: "
+            "that came with Slurm 24.05.",
+            next_step=f"It ran in {job.workdir!r}: look there.",
+        )
     if not follow and not any(path.exists() for path in paths):
         raise ToolError(
             f"Job {job.ident} has no output file that can be read here: {job.stdout!r}.",

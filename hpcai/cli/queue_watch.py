@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -13,7 +14,7 @@ from hpcai.cli.following import DETACHED
 from hpcai.cli.output import SCHEMA_VERSION, cut, fitted, put, say, table_cells
 from hpcai.cli.queue import COLUMNS, SHOWN, color_of, for_people, place, row_of
 from hpcai.cli.words import clock, span
-from hpcai.errors import UnreachableError
+from hpcai.errors import ToolError, UnreachableError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -33,10 +34,13 @@ class Watched:
         self.jobs: list[JobInfo] = []
         self.asked = 0.0
         self._seen: set[str] = set()
+        self._forgotten: list[JobInfo] = []
 
     def feed(self, asked: float, jobs: Sequence[JobInfo]) -> list[JobInfo]:
         """The jobs that are new or whose state has changed since the last answer."""
         before = {job.ident: job for job in self.jobs}
+        known = {job.ident for job in jobs}
+        jobs = [*jobs, *(job for job in self._forgotten if job.ident not in known)]
         is_first, self.asked = not self.asked, asked
         # What had ended before anybody watched is no news.
         shown = [job for job in jobs if not job.is_final or job.ident in self._seen]
@@ -44,6 +48,16 @@ class Watched:
         self.jobs = sorted(shown, key=lambda job: (job.is_final, *place(job)))
         changed = [job for job in self.jobs if _told(job) != _told(before.get(job.ident))]
         return changed if not is_first else self.jobs
+
+    def feed_forgotten(self, jobs: Sequence[JobInfo], client: SlurmClient) -> None:
+        """Asks accounting of jobs that have gone from the list before anybody saw their end."""
+        known = {job.ident for job in jobs} | {job.ident for job in self._forgotten}
+        gone = {job.ident for job in self.jobs if not job.is_final and job.ident.isdecimal()} - known
+        if gone:
+            # Without accounting they are just gone.
+            with suppress(ToolError, UnreachableError):
+                last = {job.ident: job for job in client.kept(sorted(gone))}
+                self._forgotten += [job for job in last.values() if job.is_final]
 
 
 def _told(job: JobInfo | None) -> tuple[object, ...]:
@@ -71,7 +85,9 @@ def watch_queue(client: SlurmClient, interval_s: float, output: str) -> NoReturn
 def _ask(watched: Watched, client: SlurmClient, interval_s: float) -> list[JobInfo] | None:
     """What has changed; None where Slurm did not answer."""
     try:
-        return watched.feed(*client.my_jobs(since=time.time() - interval_s / 2))
+        asked, jobs = client.my_jobs(since=time.time() - interval_s / 2)
+        watched.feed_forgotten(jobs, client)
+        return watched.feed(asked, jobs)
     except UnreachableError:
         if not watched.asked or time.time() - watched.asked > _SILENCE_LIMIT_S:
             raise

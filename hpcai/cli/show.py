@@ -36,9 +36,12 @@ def show(
 
     ID is a Slurm job id, a run's name, experiment/run, or @last; with the number of a task behind
     it (12_3, @last_3) one task of an array. Of a whole array its tasks are counted by how they ended.
+    A job that slurmctld has forgotten comes from Slurm's accounting, where there is any; where slurmdbd
+    does not answer within 10 s, the record tells.
 
     \b
-    Exit status: 0, 2 the name fits two runs, 5 no such job. With --wait: 0 it completed,
+    Exit status: 0, 2 the name fits two runs, 5 no such job, 6 Slurm or slurmdbd does not answer
+    and no record tells. With --wait: 0 it completed,
     else the job's own status (128 + signal, or 9, when it has none or nobody recorded it),
     4 there is no Slurm here or no job of the run is known, 6 Slurm has not answered
     for 15 minutes, 8 --timeout-s is over, 130 no longer waiting after Ctrl-C.
@@ -93,11 +96,18 @@ def _find(context: Context, ident: str) -> Target:
     from hpcai.errors import UnreachableError
 
     try:
-        return find_target(context, ident)
+        target = find_target(context, ident)
+        _say_forgotten(target)
+        return target
     except UnreachableError as error:
         target = find_target(context, ident, ask_slurm=False)
         say(f"This is what the record tells. {error.what}")
         return target
+
+
+def _say_forgotten(target: Target) -> None:
+    if target.job is not None and target.job.is_forgotten:
+        say("Slurm has forgotten the job by now; this is what its accounting keeps.")
 
 
 def _wait(context: Context, target: Target, timeout_s: float | None) -> Outcome:
@@ -147,6 +157,7 @@ def _of_slurm(job: JobInfo) -> dict[str, Any]:
         "restarts": job.restarts,
         "workdir": job.workdir,
         "script": job.command,
+        "is_forgotten": job.is_forgotten,
     }
 
 
@@ -198,6 +209,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         if value is not None
         and key
         not in ("attempts", "restarts", "tasks", "not_completed", "use", "transport", "warnings", "notices")
+        and key != "is_forgotten"
     }
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":

@@ -138,11 +138,11 @@ def _content_of(file: Path) -> bytes | None:
 def output_of(run: Run, job: JobInfo | None) -> list[Path]:
     """Where a bare script's stdout and stderr go, one path when they are the same; none where nobody tells.
 
-    Slurm tells it while it knows the job, afterwards the record.
+    Slurm tells it while it knows the job, afterwards the record; some accounting does too.
     """
-    if job is not None and job.state != "PENDING":
+    if job is not None and job.state != "PENDING" and (job.stdout or not job.is_forgotten):
         return _different(job.stdout, job.stderr)
-    told = next((end for end in reversed(run.ends()) if "stdout" in end), {})
+    told = next((end for end in reversed(run.ends()) if end.get("stdout")), {})
     return _different(told.get("stdout"), told.get("stderr"))
 
 

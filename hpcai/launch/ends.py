@@ -13,12 +13,14 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from hpcai.errors import NotFoundError, StageError
+from hpcai.errors import NotFoundError, StageError, ToolError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
 from hpcai.runs.tails import end_of
+from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
+from hpcai.slurm.failures import AccountingUnreachable
 
 LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ _CAUSES: dict[str, Cause] = {
     "BOOT_FAIL": "node_failure",
     "OUT_OF_MEMORY": "out_of_memory",
 }
+# Between Slurm's time of a submission and the client's, in records that hold no mark.
+SAME_SUBMISSION_S = 60.0
 # What slurmstepd writes to the batch part's output when it ends a job before its time.
 _LAST_WORD = re.compile(
     r"\*\*\* JOB (?P<job_id>\d+) ON \S+ CANCELLED AT (?P<at>\S+) DUE TO (?P<why>[A-Z ]+?)(,| \*\*\*)"
@@ -207,12 +211,35 @@ def collect(run: Run, client: SlurmClient) -> JobInfo | None:
 def collect_tasks(run: Run, client: SlurmClient) -> list[JobInfo]:
     """What Slurm says of the tasks of an array now; ends that it tells of are added to their records."""
     tasks = _told(run, client)
+    # An array of which nobody tells anything is forgotten, not cancelled.
+    kept = _kept(run, tasks, client) if tasks else None
+    tasks += kept or ()
     for task in tasks:
         # Those that wait together have nothing to tell, unless they were cancelled together.
         for number in task.array_task_ids if task.is_final or task.restarts else ():
             record(run.of_task(number), task, client)
-    _record_left_out(run, tasks)
+    if kept is not None:
+        _record_left_out(run, tasks)
     return tasks
+
+
+def _kept(run: Run, tasks: Sequence[JobInfo], client: SlurmClient) -> list[JobInfo] | None:
+    """The tasks that slurmctld has forgotten before others, as accounting keeps them.
+
+    None when slurmdbd does not answer: then nobody knows whether a task that is not told of was cancelled.
+    """
+    told = {number for task in tasks for number in task.array_task_ids}
+    missing = {number for number in {*run.task_ids()} - told if not run.of_task(number).ends()}
+    if not missing or any(task.is_forgotten for task in tasks):
+        return []
+    try:
+        kept = client.kept([str(run.slurm_id)])
+    except AccountingUnreachable:
+        return None
+    except ToolError:
+        return []
+    ended = [job for job in kept if job.is_final and is_job_of(run, job)]
+    return [job for job in ended if missing & {*job.array_task_ids}]
 
 
 def _record_left_out(run: Run, tasks: Sequence[JobInfo]) -> None:
@@ -232,16 +259,18 @@ def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
     if run.slurm_id is None:
         return []
     try:
-        jobs = client.tasks(run.slurm_id)
+        # Where Slurm began to count anew, this number is another job's.
+        return client.tasks(run.slurm_id, lambda job: is_job_of(run, job))
     except NotFoundError:
         return []
-    # Where Slurm began to count anew, this number is another job's.
-    return jobs if is_job_of(run, jobs[0]) else []
 
 
 def is_job_of(run: Run, job: JobInfo) -> bool:
-    """Whether this is the run's job, by its script or by the mark in its comment."""
+    """Whether this is the run's job, by its script or its mark; in accounting, without both, by its time."""
     mark = run.mark
+    if mark is None and job.is_forgotten:
+        told = (submitted_at(run), job.submit_time)
+        return None not in told and abs((told[0] or 0.0) - (told[1] or 0.0)) < SAME_SUBMISSION_S
     return job.is_of(run.paths.script) or (mark is not None and mark in (job.comment or ""))
 
 

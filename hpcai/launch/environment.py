@@ -27,7 +27,7 @@ from hpcai.launch.horovod_wheel import VERSION as HOROVOD
 from hpcai.launch.machine import Mpi
 from hpcai.launch.packages import CPU_TORCH, Packages
 from hpcai.launch.steps import MORE_ROOM, Steps
-from hpcai.slurm.local import azurite, cluster, prefix
+from hpcai.slurm.local import accounting, azurite, cluster, prefix
 from hpcai.specs.site import cache_dir
 
 APT_LISTS_MB = 10
@@ -69,6 +69,23 @@ class Fetch:
 FETCHES = {
     "slurm": Fetch("Slurm", 25, prefix.is_made, prefix.ensure),
     "azurite": Fetch("Azurite, the storage emulator", 60, azurite.is_made, azurite.ensure),
+}
+
+# The version whose accounting `./dev test` tries; the machine's own Slurm is among FETCHES.
+TESTED = "24.11"
+FETCHES_FOR_TESTS = {
+    "tested-slurm": Fetch(
+        f"Slurm {TESTED}",
+        45,
+        partial(prefix.is_made, release=TESTED),
+        partial(prefix.ensure, release=TESTED),
+    ),
+    "accounting": Fetch(
+        f"slurmdbd {TESTED} and MariaDB",
+        40,
+        partial(accounting.is_made, release=TESTED),
+        lambda cache: accounting.ensure(cache, prefix.ensure(cache, TESTED), TESTED),
+    ),
 }
 
 
@@ -115,6 +132,19 @@ class SetUp:
             if self.stands():
                 return
             self._bring_about()
+
+    def fetch_for_tests(self) -> None:
+        """Brings what only tests need; where it is not to be had they are skipped, and say why."""
+        if all(one.is_made(self.cache) for one in FETCHES_FOR_TESTS.values()):
+            return
+        with locked(self.cache / "setup.lock", waiting=_say_wait):
+            for name, one in FETCHES_FOR_TESTS.items():
+                if not one.is_made(self.cache):
+                    try:
+                        with self.steps.step(f"{one.title}, for tests"):
+                            self._fetch(name)
+                    except HpcaiError as error:
+                        self.steps.say(f"hpcai: the tests that need it are skipped: {error.what}")
 
     def _bring_about(self) -> None:
         # What a set-up that was killed left behind; the lock says that nobody uses it.
@@ -259,13 +289,15 @@ def not_written(error: OSError) -> HpcaiError | None:
 
 
 def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The exit status: of set-up, without words; of `fetch NAME`; of `clean`."""
+    """The exit status: of set-up, without words; of `for-tests`; of `fetch NAME`; of `clean`."""
     checkout = Path(hpcai.__file__).resolve().parents[1]
     try:
         if not words:
             SetUp(checkout, environ).run()
         elif words[0] == "fetch":
-            FETCHES[words[1]].ensure(cache_dir(environ))
+            (FETCHES | FETCHES_FOR_TESTS)[words[1]].ensure(cache_dir(environ))
+        elif words[0] == "for-tests":
+            SetUp(checkout, environ).fetch_for_tests()
         elif words[0] == "clean":
             clean(checkout, cache_dir(environ))
     except HpcaiError as error:

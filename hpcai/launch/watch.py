@@ -19,6 +19,7 @@ from hpcai.runs.record import Run
 from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
+from hpcai.slurm.failures import AccountingUnreachable
 from hpcai.slurm.follower import FollowingClient
 from hpcai.slurm.shared import MAX_AGE_S
 
@@ -147,8 +148,11 @@ class RunFollower:
     def _take(self, question: _Question) -> None:
         try:
             answer = question.take()
-        except UnreachableError:
-            if self._silent_s() > SILENCE_LIMIT_S:
+        except UnreachableError as error:
+            if isinstance(error, AccountingUnreachable):
+                # slurmctld has forgotten the job: it has ended, and the record may tell how.
+                self.state.outcome = ends.outcome_of_record(self.run)
+            if self.state.outcome is None and self._silent_s() > SILENCE_LIMIT_S:
                 raise
             return
         self._last_answer = time.monotonic()

@@ -63,6 +63,8 @@ class JobInfo:
     dependency: str | None = None
     told: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Everything that `scontrol show job` says of it, by Slurm's own names; empty in a list of many jobs."""
+    is_forgotten: bool = False
+    """Whether slurmctld has forgotten it: this is what Slurm's accounting keeps."""
 
     @property
     def is_final(self) -> bool:

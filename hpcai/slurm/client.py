@@ -19,8 +19,8 @@ from hpcai import shell
 from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
 from hpcai.slurm import parse
+from hpcai.slurm.accounting import Accounting, of_ident
 from hpcai.slurm.answers import (
-    Association,
     ExpectedStart,
     JobInfo,
     NodeGroup,
@@ -45,7 +45,7 @@ _SQUEUE = ("squeue", "--noheader", f"--Format={parse.JOB_FORMAT}")
 _MINE = (*_SQUEUE, "--states=all", "--me")
 
 
-class SlurmClient:
+class SlurmClient(Accounting):
     """Slurm as the user of this process sees it; `environ` tells where it is (PATH, SLURM_CONF).
 
     Every method raises UnreachableError when slurmctld does not answer, after the retries that are
@@ -125,29 +125,24 @@ class SlurmClient:
         ident = str(ident)
         return most_telling(self.tasks(ident), ident)
 
-    def tasks(self, ident: int | str) -> list[JobInfo]:
+    def tasks(self, ident: int | str, is_it: Callable[[JobInfo], bool] = lambda _: True) -> list[JobInfo]:
         """All that Slurm knows of a job, task by task of an array; those that wait stand in one together.
 
-        Raises NotFoundError when there is no such job.
+        What slurmctld has forgotten comes from accounting, where there is any; `is_it` tells the job from
+        others that have had its number. Raises NotFoundError when there is no such job,
+        AccountingUnreachable when slurmctld has forgotten it and slurmdbd does not answer.
         """
         ident = str(ident)
-        unknown = NotFoundError(
-            f"Slurm knows no job {ident}; an ended job it forgets after a while.",
-            next_step="`hpcai queue` lists your jobs.",
-        )
         try:
             # scontrol does not take all forms in which Slurm itself names the tasks that wait.
             asked = ident.partition("_[")[0]
             told = self._read(["scontrol", "show", "job", asked], parse.jobs_of_scontrol)
-        except NotFoundError as error:
-            raise unknown from error
-        # Slurm answers some ids that are none, such as 0, with every job that there is.
-        found = [job for job in told if ident in (str(job.job_id), str(job.array_job_id), job.ident)]
-        if not found:
-            found = [dataclasses.replace(job, array_task_id=task) for job, task in _one_of_many(told, ident)]
-        if not found:
-            raise unknown
-        return found
+        except NotFoundError:
+            told = []
+        found = of_ident(told, ident)
+        if found and is_it(found[0]):
+            return found
+        return self.forgotten(ident, is_it)
 
     def jobs(self, ids: Iterable[int] | None = None, *, ended: bool = True) -> list[JobInfo]:
         """This user's jobs, or those of `ids`, in one query; jobs that Slurm does not know are left out."""
@@ -193,21 +188,6 @@ class SlurmClient:
         argv = ["scontrol", "show", "reservation", name]
         found = self._read(argv, lambda text: parse.settings_of_scontrol(text, "ReservationName"))
         return found[0] if found else {}
-
-    def canceller(self, ident: str) -> str | None:
-        """The number of the user who cancelled a job; None where accounting does not tell.
-
-        Raises SlurmError where there is no accounting.
-        """
-        argv = [
-            "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            f"--jobs={ident}",
-            "--format=JobID,State",
-        ]
-        return self._read(argv, lambda text: parse.canceller_of_sacct(text, ident))
 
     def config(self) -> dict[str, str]:
         """slurmctld's settings by name."""
@@ -257,12 +237,6 @@ class SlurmClient:
         """Whether sbatch takes them too: an administrator may have switched that off."""
         return "--container-image" in self._run(["sbatch", "--help"]).stdout
 
-    def associations(self, user: str) -> list[Association]:
-        """What accounting lets this user run under. Raises SlurmError where there is no accounting."""
-        argv = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", "associations"]
-        wanted = [f"user={user}", f"format={parse.ASSOCIATION_FORMAT}"]
-        return self._read([*argv, *wanted], parse.associations_of_sacctmgr)
-
     def run_on(self, node: str, script: str, *, partition: str, within_s: float) -> str:
         """What a shell script prints on a node, as a step of a job of its own that ends with it.
 
@@ -283,6 +257,10 @@ class SlurmClient:
         self._require_config()
         with _slurm_is_here(argv[0]):
             return shell.run_alone(argv, timeout_s=self._timeout_s, env=environ, cwd=workdir, stdin=stdin)
+
+    def ask_within(self, limit_s: float, argv: Sequence[str], parse_text: Callable[[str], T]) -> T:
+        """What one of Slurm's commands prints that only asks, within so many seconds; without retry."""
+        return self.within(min(limit_s, self._timeout_s))._read(argv, parse_text)
 
     def ask_once(self, argv: Sequence[str]) -> str:
         """What one of Slurm's commands prints that only asks; without retry."""
@@ -343,8 +321,10 @@ class SlurmClient:
         return done
 
     def _query_environ(self) -> dict[str, str]:
-        # Instants in UTC, in the one form that parse reads; no defaults of the user's own squeue and sinfo.
-        kept = {name: value for name, value in self.environ.items() if not re.match("(SQUEUE|SINFO)_", name)}
+        # Instants in UTC, in the one form that parse reads; no defaults of the user's own commands.
+        kept = {
+            name: value for name, value in self.environ.items() if not re.match("(SQUEUE|SINFO|SACCT)_", name)
+        }
         # And a list of an array's waiting tasks to its end, which Slurm cuts at 64 characters.
         plain = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
         return {**kept, **plain, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
@@ -369,11 +349,3 @@ def most_telling(tasks: Iterable[JobInfo], ident: str) -> JobInfo:
     if str(most.array_job_id) == ident:
         return dataclasses.replace(most, job_id=int(ident), array_task_id=None)
     return most
-
-
-def _one_of_many(jobs: Iterable[JobInfo], ident: str) -> Iterator[tuple[JobInfo, str]]:
-    """A task that still stands among others that wait, and its number."""
-    array, _, task = ident.partition("_")
-    for job in jobs:
-        if task.isdecimal() and str(job.array_job_id) == array and int(task) in job.array_task_ids:
-            yield job, task

@@ -25,6 +25,12 @@ _NO_CONFIG = re.compile(
     r"Unable to process configuration|configuration source|cannot stat file", re.IGNORECASE
 )
 NO_CONFIG = "Set SLURM_CONF to the site's slurm.conf; `hpcai local up` starts a Slurm here."
+# What sacct and sacctmgr say when slurmdbd, not slurmctld, does not answer.
+_NO_DATABASE = re.compile(r"talking to the database|persist(ent)?[_ ](conn|init)|PersistInit", re.IGNORECASE)
+ASK_WHETHER_IT_ANSWERS = "`sacctmgr show cluster` tells whether it does again."
+_NO_ACCOUNTING = re.compile(
+    r"accounting storage is disabled|not running a supported accounting_storage", re.I
+)
 _UNKNOWN_JOB = re.compile(r"Invalid job id|Job \S+ not found", re.IGNORECASE)
 # What Slurm says when it refuses -> what to do about it.
 _ADVICE = (
@@ -47,6 +53,14 @@ _ADVICE = (
 )
 
 
+class NoAccounting(SlurmError):
+    """This Slurm keeps nothing of jobs that slurmctld has forgotten."""
+
+
+class AccountingUnreachable(UnreachableError):
+    """slurmdbd did not answer; slurmctld may."""
+
+
 def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundError:
     """The error of a command of Slurm's that ended with another status than 0."""
     words = _words_of(done)
@@ -66,6 +80,14 @@ def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundErr
             f"The node does not answer: {words}.",
             next_step="`sinfo -R` tells which are away; try again later.",
         )
+    if done.program in ("sacct", "sacctmgr"):
+        if _NO_ACCOUNTING.search(done.stderr):
+            return NoAccounting(f"This Slurm keeps no accounting: {words}.")
+        if _NO_DATABASE.search(done.stderr):
+            return AccountingUnreachable(
+                f"slurmdbd does not answer: {words}.",
+                next_step=ASK_WHETHER_IT_ANSWERS,
+            )
     if _NO_ANSWER.search(done.stderr):
         return UnreachableError(
             f"slurmctld does not answer: {words}.",

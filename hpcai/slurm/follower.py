@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
@@ -26,13 +26,17 @@ class FollowingClient(SlurmClient):
         """What was told before now does not count any more."""
         self._not_before = time.time()
 
-    def tasks(self, ident: int | str) -> list[JobInfo]:
+    def tasks(self, ident: int | str, is_it: Callable[[JobInfo], bool] = lambda _: True) -> list[JobInfo]:
         """As SlurmClient.tasks; an answer may be some seconds old."""
         ident = str(ident)
         since = max(self._not_before, time.time() - self.max_age_s)
         jobs = [] if "_" in ident else self.my_jobs(since=since, only=ident)[1]
         # Only the full answer tells how a task ended, and of one task alone and of other users' jobs.
-        if not jobs or any(job.is_final and job.ident not in self._ended for job in jobs):
-            jobs = super().tasks(ident)
+        if (
+            not jobs
+            or not is_it(jobs[0])
+            or any(job.is_final and job.ident not in self._ended for job in jobs)
+        ):
+            jobs = super().tasks(ident, is_it)
             self._ended = {job.ident: job for job in jobs if job.is_final}
         return [self._ended.get(job.ident, job) for job in jobs]

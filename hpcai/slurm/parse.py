@@ -127,27 +127,27 @@ def _job_of_fields(values: list[str]) -> JobInfo:
             f"squeue printed {len(values)} fields where {len(JOB_FIELDS)} were asked: {values!r}"
         )
     field = dict(zip(JOB_FIELDS, values, strict=True))
-    is_array_task = _nothing(field["ArrayTaskID"]) is not None
+    is_array_task = nothing(field["ArrayTaskID"]) is not None
     return JobInfo(
         job_id=int(field["JobID"]),
         array_job_id=int(field["ArrayJobID"]) if is_array_task else None,
         array_task_id=field["ArrayTaskID"] if is_array_task else None,
         name=field["Name"],
-        state=_state(field["State"]),
-        reason=_nothing(field["Reason"]),
+        state=state(field["State"]),
+        reason=nothing(field["Reason"]),
         user=field["UserName"],
         partition=field["Partition"],
         restarts=int(field["RestartCnt"] or 0),
         submit_time=instant(field["SubmitTime"]),
         start_time=instant(field["StartTime"]),
         end_time=instant(field["EndTime"]),
-        time_limit_s=_duration(field["TimeLimit"]),
-        nodes=_count(field["NumNodes"]),
-        node_list=_nothing(field["NodeList"]),
-        command=_nothing(field["Command"]),
-        workdir=_nothing(field["WorkDir"]),
-        stdout=_nothing(field["STDOUT"]),
-        comment=_nothing(field["Comment"]),
+        time_limit_s=duration(field["TimeLimit"]),
+        nodes=count(field["NumNodes"]),
+        node_list=nothing(field["NodeList"]),
+        command=nothing(field["Command"]),
+        workdir=nothing(field["WorkDir"]),
+        stdout=nothing(field["STDOUT"]),
+        comment=nothing(field["Comment"]),
     )
 
 
@@ -168,8 +168,8 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         array_job_id=int(block["ArrayJobId"]) if is_array_task else None,
         array_task_id=block["ArrayTaskId"] if is_array_task else None,
         name=block.get("JobName", ""),
-        state=_state(block["JobState"]),
-        reason=_nothing(block.get("Reason", "")),
+        state=state(block["JobState"]),
+        reason=nothing(block.get("Reason", "")),
         user=block.get("UserId", "").partition("(")[0],
         partition=block.get("Partition", ""),
         restarts=int(block.get("Restarts", "0")),
@@ -179,15 +179,15 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         submit_time=instant(block.get("SubmitTime", "")),
         start_time=instant(block.get("StartTime", "")),
         end_time=instant(block.get("EndTime", "")),
-        time_limit_s=_duration(block.get("TimeLimit", "")),
-        nodes=_count(block.get("NumNodes", "")),
-        node_list=_nothing(block.get("NodeList", "")),
-        command=_nothing(block.get("Command", "")),
-        workdir=_nothing(block.get("WorkDir", "")),
-        stdout=_nothing(block.get("StdOut", "")),
-        stderr=_nothing(block.get("StdErr", "")),
-        comment=_nothing(block.get("Comment", "").strip()),
-        dependency=_nothing(block.get("Dependency", "")),
+        time_limit_s=duration(block.get("TimeLimit", "")),
+        nodes=count(block.get("NumNodes", "")),
+        node_list=nothing(block.get("NodeList", "")),
+        command=nothing(block.get("Command", "")),
+        workdir=nothing(block.get("WorkDir", "")),
+        stdout=nothing(block.get("StdOut", "")),
+        stderr=nothing(block.get("StdErr", "")),
+        comment=nothing(block.get("Comment", "").strip()),
+        dependency=nothing(block.get("Dependency", "")),
         told=block,
     )
 
@@ -213,7 +213,7 @@ def _node_of_block(block: Mapping[str, str]) -> NodeInfo:
         gpus=gpus_of_gres(block.get("Gres", "")),
         features=_words(block.get("AvailableFeatures", "")),
         partitions=_words(block.get("Partitions", "")),
-        reason=_nothing(block.get("Reason", "")),
+        reason=nothing(block.get("Reason", "")),
         hostname=block.get("NodeHostName"),
     )
 
@@ -237,13 +237,13 @@ def _partition_of_block(block: Mapping[str, str]) -> PartitionInfo:
         name=block["PartitionName"],
         is_default=block.get("Default") == "YES",
         state=block.get("State", "UP"),
-        node_list=_nothing(block.get("Nodes", "")) or "",
-        total_nodes=_count(block.get("TotalNodes", "")) or 0,
-        min_nodes=_count(block.get("MinNodes", "")) or 0,
-        max_nodes=_count(block.get("MaxNodes", "")),
-        max_time_s=_duration(block.get("MaxTime", "")),
-        default_time_s=_duration(block.get("DefaultTime", "")),
-        max_cpus_per_node=_count(block.get("MaxCPUsPerNode", "")),
+        node_list=nothing(block.get("Nodes", "")) or "",
+        total_nodes=count(block.get("TotalNodes", "")) or 0,
+        min_nodes=count(block.get("MinNodes", "")) or 0,
+        max_nodes=count(block.get("MaxNodes", "")),
+        max_time_s=duration(block.get("MaxTime", "")),
+        default_time_s=duration(block.get("DefaultTime", "")),
+        max_cpus_per_node=count(block.get("MaxCPUsPerNode", "")),
     )
 
 
@@ -280,7 +280,7 @@ def associations_of_sacctmgr(text: str) -> list[Association]:
     for line in text.splitlines():
         if line.strip():
             account, partition, qos, default = line.split("|")
-            found.append(Association(account, _nothing(partition), _words(qos), _nothing(default)))
+            found.append(Association(account, nothing(partition), _words(qos), nothing(default)))
     return found
 
 
@@ -315,26 +315,26 @@ def _pairs_of_line(line: str) -> Iterator[tuple[str, str]]:
         yield "JobName", name
 
 
-def _state(text: str) -> str:
+def state(text: str) -> str:
     """The base state: newer versions add flags, and sacct says by whom (`CANCELLED by 1000`)."""
     return re.split(r"[\s,+]", text.strip(), maxsplit=1)[0].upper()
 
 
-def _nothing(text: str) -> str | None:
+def nothing(text: str) -> str | None:
     return None if text in _NOTHING else text
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in (_nothing(text.strip()) or "").split(",") if word)
+    return tuple(word for word in (nothing(text.strip()) or "").split(",") if word)
 
 
-def _count(text: str) -> int | None:
+def count(text: str) -> int | None:
     """A number; of a range such as `3-3` its lower end."""
     found = re.match(r"\d+", text)
     return int(found[0]) if found else None
 
 
-def _duration(text: str) -> int | None:
+def duration(text: str) -> int | None:
     return parse_duration_s(text) if re.fullmatch(r"[\d:-]+", text) else None
 
 

@@ -18,8 +18,11 @@ from typing import Any
 
 import pytest
 
+from hpcai.errors import NotFoundError
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run, create_run
+from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.failures import NoAccounting
 from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
@@ -524,3 +527,10 @@ def test_a_foreign_job_is_shown_and_read_too(cli: Cli, tmp_path: Path) -> None:
     assert cli("logs", job_id, "--batch").stdout.startswith("begun\n")
     for option in ("--rank", "--attempt"):
         assert "no run record" in cli("logs", job_id, option, "0", status=4).stderr
+
+
+def test_where_there_is_no_accounting_it_is_told_apart(cluster: RealCluster) -> None:
+    with pytest.raises(NoAccounting, match="This Slurm keeps no accounting"):
+        SlurmClient(cluster.environ).kept(["1"])
+    with pytest.raises(NotFoundError, match="an ended job it forgets after a while"):
+        SlurmClient(cluster.environ).job(987654)

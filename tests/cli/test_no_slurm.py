@@ -174,6 +174,7 @@ def test_why_a_job_without_a_record(monkeypatch: pytest.MonkeyPatch, run: Run, s
 def test_why_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     answer(monkeypatch, JobInfo(7, "x", "PENDING", reason="QOSMaxJobsPerUserLimit", told={"QOS": "normal"}))
     monkeypatch.setattr(SlurmClient, "node_groups", lambda *_: [])
+    monkeypatch.setattr(SlurmClient, "bound", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "80")
     lines = invoke(monkeypatch, why, run, slurm=True).stdout.splitlines()
     assert " waits until other jobs end: a limit of its QOS normal" in lines[0]

@@ -9,13 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from hpcai.cli import queue_watch
 from hpcai.cli.output import cut, fitted
 from hpcai.cli.queue_watch import Watched, view
 from hpcai.slurm import parse
 from hpcai.slurm.answers import JobInfo
+from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.failures import AccountingUnreachable, NoAccounting
 from tests.waiting import until
 
 
@@ -37,6 +41,42 @@ def test_what_ends_while_somebody_watches_stays_and_what_ended_before_does_not_c
     lines = text(watched, now=1010.0)
     assert lines[0].endswith("  1 wait, 1 ended meanwhile")
     assert [line.split()[:3] for line in lines[2:4]] == [["job-2", "2", "PENDING"], ["job-1", "1", "FAILED"]]
+
+
+class Keeping:
+    """slurmctld knows job 1 alone by now, and accounting the others."""
+
+    def __init__(self, *jobs: JobInfo, error: Exception | None = None) -> None:
+        self.jobs, self.error = jobs, error
+        self.asked: list[list[str]] = []
+
+    def my_jobs(self, *, since: float) -> tuple[float, list[JobInfo]]:
+        return since, [job(1)]
+
+    def kept(self, idents: list[str]) -> list[JobInfo]:
+        self.asked.append(idents)
+        if self.error is not None:
+            raise self.error
+        return list(self.jobs)
+
+
+def test_the_end_of_jobs_that_slurmctld_forgot_meanwhile_comes_from_one_question_to_accounting() -> None:
+    watched = Watched()
+    watched.feed(1000.0, [job(1), job(2), job(3)])
+    ended = [job(2, "TIMEOUT", is_forgotten=True), job(3, "FAILED", is_forgotten=True)]
+    slurm = Keeping(*ended)
+    for _ in range(2):
+        queue_watch._ask(watched, cast(SlurmClient, slurm), 5.0)
+        assert [one.state for one in watched.jobs] == ["RUNNING", "TIMEOUT", "FAILED"]
+    assert slurm.asked == [["2", "3"]]
+
+
+@pytest.mark.parametrize("error", [NoAccounting("none"), AccountingUnreachable("away")])
+def test_without_accounting_such_jobs_are_just_gone(error: Exception) -> None:
+    watched = Watched()
+    watched.feed(1000.0, [job(1), job(2)])
+    queue_watch._ask(watched, cast(SlurmClient, Keeping(error=error)), 5.0)
+    assert [one.job_id for one in watched.jobs] == [1]
 
 
 def test_a_narrow_and_low_terminal_gets_what_fits() -> None:

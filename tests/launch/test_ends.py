@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from hpcai.runs import jsonl
 from hpcai.runs.record import Run, create_run
 from hpcai.slurm.answers import JobInfo, NodeInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.failures import AccountingUnreachable, NoAccounting
 
 CANCELLED_AT = "2026-11-20T11:45:21"
 NODE_FAILURE = (
@@ -102,8 +103,8 @@ class Slurm:
         self._job = job
         self._nodes = nodes
 
-    def tasks(self, _ident: str) -> list[JobInfo]:
-        if self._job is None:
+    def tasks(self, _ident: str, is_it: Callable[[JobInfo], bool]) -> list[JobInfo]:
+        if self._job is None or not is_it(self._job):
             raise NotFoundError("Slurm knows no such job")
         return [self._job]
 
@@ -239,3 +240,74 @@ def test_a_notice_makes_no_other_end_an_eviction(run: Run) -> None:
     ]
     other = info(run, "NODE_FAIL", end_time=THEN + 1)
     assert collect(run, other)[-1] == (0, "NODE_FAIL", "evicted")
+
+
+class SlurmOfAnArray(Slurm):
+    """slurmctld knows some tasks of an array, accounting the others, or does not answer."""
+
+    def __init__(self, *known: JobInfo, kept: Sequence[JobInfo] = (), error: Exception | None = None) -> None:
+        super().__init__(known[0] if known else None)
+        self._known, self._kept, self._error = known, kept, error
+        self.questions = 0
+
+    def tasks(self, _ident: str, is_it: Callable[[JobInfo], bool]) -> list[JobInfo]:
+        super().tasks(_ident, is_it)
+        return [*self._known]
+
+    def kept(self, _idents: Sequence[str]) -> list[JobInfo]:
+        self.questions += 1
+        if self._error is not None:
+            raise self._error
+        return [*self._kept]
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> Run:
+    run = create_run(tmp_path, "default", "x", spec_text="", resolved={"array": "0-2"}, script="#!/bin/sh\n")
+    run.append_event("submitted", job_id=7, mark="hpcai:default/x:0123456789abcdef")
+    return run
+
+
+def task(run: Run, number: int, state: str, **fields: Any) -> JobInfo:
+    return info(run, state, array_job_id=7, array_task_id=str(number), comment=run.mark, **fields)
+
+
+def states(run: Run) -> list[str | None]:
+    ends_of = (run.of_task(number).ends() for number in run.task_ids())
+    return [str(found[-1]["state"]) if found else None for found in ends_of]
+
+
+def test_tasks_that_slurmctld_has_forgotten_before_others_come_from_accounting(array: Run) -> None:
+    kept = [task(array, 0, "TIMEOUT", is_forgotten=True), task(array, 2, "RUNNING", is_forgotten=True)]
+    slurm = SlurmOfAnArray(task(array, 2, "RUNNING"), kept=kept)
+    for _ in range(2):
+        told = ends.collect_tasks(array, cast(SlurmClient, slurm))
+        assert states(array) == ["TIMEOUT", "CANCELLED", None]
+        assert told[0].state == "RUNNING"
+    # What the record holds is not asked again.
+    assert slurm.questions == 1
+
+
+def test_without_accounting_a_task_that_nobody_tells_of_was_cancelled(array: Run) -> None:
+    slurm = SlurmOfAnArray(task(array, 2, "RUNNING"), error=NoAccounting("none"))
+    ends.collect_tasks(array, cast(SlurmClient, slurm))
+    assert states(array) == ["CANCELLED", "CANCELLED", None]
+
+
+def test_while_slurmdbd_is_away_nothing_is_written_of_tasks_that_it_may_know(array: Run) -> None:
+    slurm = SlurmOfAnArray(task(array, 1, "FAILED"), error=AccountingUnreachable("away"))
+    ends.collect_tasks(array, cast(SlurmClient, slurm))
+    assert states(array) == [None, "FAILED", None]
+
+
+def test_an_array_that_all_have_forgotten_was_not_cancelled(array: Run) -> None:
+    assert ends.collect_tasks(array, cast(SlurmClient, SlurmOfAnArray())) == []
+    assert states(array) == [None, None, None]
+
+
+def test_a_record_without_a_mark_knows_its_forgotten_job_by_the_time(run: Run) -> None:
+    submitted = run.events()[-1]["time"]
+    of_another = JobInfo(7, "x", "FAILED", submit_time=submitted - 3600, is_forgotten=True)
+    assert not ends.is_job_of(run, of_another)
+    assert ends.is_job_of(run, replace(of_another, submit_time=submitted + 2))
+    assert not ends.is_job_of(run, replace(of_another, submit_time=submitted, is_forgotten=False))

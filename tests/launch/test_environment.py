@@ -131,6 +131,25 @@ def test_the_plan_of_a_bare_machine(set_up: SetUp, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.programs
+def test_what_only_tests_need_is_fetched_by_itself_and_may_be_missing(
+    set_up: SetUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(_: SetUp, name: str) -> None:
+        asked.append(name)
+        raise ToolError("This machine's apt has no source of Debian.")
+
+    monkeypatch.setattr(SetUp, "_fetch", refuse)
+    set_up.fetch_for_tests()
+    assert asked == ["tested-slurm", "accounting"]
+    assert not {"Slurm 24.11", "slurmdbd 24.11 and MariaDB"} & set(titles(set_up))
+    finish(set_up)
+    set_up.fetch_for_tests()
+    assert len(asked) == 2
+
+
+@pytest.mark.programs
 def test_the_plan_with_a_full_cache_downloads_nothing(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(set_up)
     monkeypatch.setattr(machine, "is_root_with_apt", lambda: False)

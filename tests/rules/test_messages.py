@@ -41,7 +41,7 @@ PROGRAMS = (
 # Names of programs, keys and schemes are written as they are.
 NAMES = (
     *("apt", "azure", "container", "hpcai", "memory_mib_per_node", "nodes", "npm", "pip", "pyproject"),
-    *("sbatch", "scrontab", "slurmctld", "srun", "template"),
+    *("sbatch", "scrontab", "slurmctld", "slurmdbd", "srun", "template"),
 )
 # Where a value stands in a message.
 VALUE = "\0"

@@ -108,6 +108,8 @@ class _Asking:
         if "reservation" in needs and job.told.get("Reservation"):
             name = job.told["Reservation"]
             asked["reservation"] = self._try(lambda: self._client.reservation(name)) or {}
+        if "limits" in needs:
+            asked["bound"] = self._try(lambda: self._client.bound(job))
         if "canceller" in needs:
             asked["canceller"] = self._try(lambda: self._client.canceller(job.ident), optional=True)
         nodes = self._nodes_to_see(needs)

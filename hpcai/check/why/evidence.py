@@ -9,6 +9,7 @@ from hpcai.check.why.facts import Evidence, Facts, Log
 from hpcai.check.why.table import Cause
 from hpcai.check.why.values import given, in_sign
 from hpcai.runs.tails import printable
+from hpcai.slurm.answers import JobInfo
 from hpcai.units import moment, span
 
 # Fields of `scontrol show job` that a cause may need, beside state and reason.
@@ -75,6 +76,8 @@ def evidence_of(facts: Facts, cause: Cause) -> Iterator[Evidence]:
             f"{key}={told[key]}" for key in ("State", "StartTime", "EndTime", "Nodes") if key in told
         )
         yield Evidence(f"Slurm's reservation {told.get('ReservationName', '')}", f"{what} (UTC)")
+    if facts.bound is not None:
+        yield Evidence(f"sacctmgr, {facts.bound.whose}", str(facts.bound))
     if facts.canceller:
         yield Evidence("Slurm's accounting", f"CANCELLED by user {facts.canceller}")
     yield from _of_record(facts)
@@ -95,6 +98,9 @@ def _of_job(facts: Facts, cause: Cause) -> Iterator[Evidence]:
             return
         yield Evidence("the run's record", f"state {facts.state}")
         return
+    if job.is_forgotten:
+        yield from _of_accounting(job)
+        return
     yield Evidence("Slurm's JobState", job.state)
     if job.reason is not None:
         yield Evidence("Slurm's Reason", job.reason)
@@ -104,6 +110,15 @@ def _of_job(facts: Facts, cause: Cause) -> Iterator[Evidence]:
         value = given(job.told, key)
         if value is not None:
             yield Evidence(f"Slurm's {key}", value + (" (UTC)" if key.endswith("Time") else ""))
+
+
+def _of_accounting(job: JobInfo) -> Iterator[Evidence]:
+    """What stands there by sacct's names: slurmctld has forgotten the job."""
+    yield Evidence("sacct, State", job.state)
+    if job.reason is not None:
+        yield Evidence("sacct, Reason", job.reason)
+    if job.exit_status or job.signal:
+        yield Evidence("sacct, ExitCode", f"{job.exit_status or 0}:{job.signal or 0} (status:signal)")
 
 
 def _of_dependencies(facts: Facts) -> Iterator[Evidence]:

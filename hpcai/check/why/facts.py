@@ -10,6 +10,7 @@ from hpcai.cyclecloud.published import Published
 from hpcai.runs.attempts import RunAttempt
 from hpcai.runs.tails import End
 from hpcai.slurm.answers import JobInfo, NodeGroup, NodeInfo, PartitionInfo
+from hpcai.slurm.bounds import Bound
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Facts:
     partition: PartitionInfo | None = None
     dependencies: Sequence[JobInfo] = ()
     reservation: Mapping[str, str] = field(default_factory=dict)
+    bound: Bound | None = None
+    """The limit of a QOS or an account that it waits for."""
     published: Published | None = None
     unpublished: str | None = None
     """Why the cluster status that is configured could not be read."""

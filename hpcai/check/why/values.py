@@ -31,6 +31,7 @@ def values_of(facts: Facts) -> dict[str, object]:
         "signal_name": _signal_name(facts),
         "asked_to_cancel": moment(facts.asked_to_cancel, facts.now),
         "canceller": facts.canceller,
+        "bound": str(facts.bound) if facts.bound else None,
         "srun": srun_of(facts),
         "logs": f"hpcai logs {facts.ident}",
         "batch_logs": f"hpcai logs {facts.ident}" + (" --batch" if facts.keeps_logs else ""),

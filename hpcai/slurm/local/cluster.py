@@ -13,6 +13,7 @@ from hpcai import processes
 from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, ToolError, UsageError, did_you_mean
 from hpcai.files import locked
+from hpcai.slurm.local import accounting as parts
 from hpcai.slurm.local import azurite, lifecycle, marks, ports, prefix, pyxis, record, setup
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import DEFAULT, Place, place
@@ -34,6 +35,7 @@ def up(
     memory_mib_per_node: int | None = None,
     blob: bool = False,
     pyxis_version: str | None = None,
+    accounting: bool = False,
     slurm: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -42,6 +44,7 @@ def up(
 
     CPUs and memory are this machine's unless given; they may be more than it has.
     With `pyxis_version` tasks may run in containers, by a stand-in that plays this version of Pyxis.
+    With `accounting` slurmdbd keeps what jobs did in a database, also of earlier lives.
     `slurm` is a release of `prefix.SUITES`; None is that of this machine's distribution.
     Job numbers, Blob data and the nodes' scratch of an earlier life under this name are still there.
     `tell` is told what takes long the first time.
@@ -55,6 +58,7 @@ def up(
         memory_mib_per_node=_machine_memory_mib() if memory_mib_per_node is None else memory_mib_per_node,
         blob=blob,
         pyxis=pyxis_version,
+        accounting=accounting,
     )
     _check(shape, slurm)
     with locked(where.lock):
@@ -74,6 +78,8 @@ def _tell_of_fetches(cache: Path, shape: Shape, slurm: str | None, tell: Callabl
         tell(f"Fetching Azurite {azurite.VERSION} by npm: 60 MB, the first time only.")
     if shape.pyxis is not None and not pyxis.is_made(cache):
         tell("Fetching squashfs-tools from this machine's distribution: 3 MB, the first time only.")
+    if shape.accounting and not parts.is_made(cache, slurm):
+        tell(f"Fetching slurmdbd and MariaDB from {parts.origin(slurm)}, the first time only.")
 
 
 def down(name: str = DEFAULT, *, purge: bool = False, cache: Path | None = None) -> bool:
@@ -234,8 +240,9 @@ def _bring_up(where: Place, shape: Shape, slurm: str | None) -> None:
     _same_release(where, programs.version())
     start_azurite = azurite.ensure(where.cache) if shape.blob else ()
     standin = pyxis.ensure(where.cache, programs) if shape.pyxis is not None else None
+    accounting = parts.ensure(where.cache, programs, slurm) if shape.accounting else None
     for attempt in range(ATTEMPTS):
-        cluster = setup.set_up(where, shape, programs, start_azurite, standin, attempt=attempt)
+        cluster = setup.set_up(where, shape, programs, start_azurite, standin, accounting, attempt=attempt)
         try:
             lifecycle.start(where, cluster)
         except BaseException as error:

@@ -17,6 +17,7 @@ class Shape:
     blob: bool
     pyxis: str | None = None
     """The version of Pyxis that the stand-in plays; None: a cluster without containers."""
+    accounting: bool = False
 
     def node_names(self) -> list[str]:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
@@ -30,8 +31,12 @@ class Layout:
     user: str
     controller_port: int
     node_ports: tuple[int, ...]
+    accounting_port: int | None = None
+    """slurmdbd's; None: a cluster without accounting."""
 
 
+# slurmdbd's database, and the user that it comes as.
+DATABASE = "slurm"
 # The same for every cluster.
 _BEHAVIOUR = (
     "ProctrackType=proctrack/linuxproc",
@@ -74,7 +79,8 @@ _PARTITIONS = (
 def slurm_conf(shape: Shape, layout: Layout) -> str:
     """slurm.conf: one controller and all nodes on this machine, scheduling at once, failures seen soon."""
     memory = f"DefMemPerCPU={max(1, shape.memory_mib_per_node // shape.cpus_per_node)}"
-    lines = [*_daemons(layout), *_folders(layout), *_BEHAVIOUR, memory, *_nodes(shape, layout), *_PARTITIONS]
+    lines = [*_daemons(layout), *_folders(layout), *_BEHAVIOUR, memory, *_accounting(layout)]
+    lines += [*_nodes(shape, layout), *_PARTITIONS]
     return "\n".join(lines) + "\n"
 
 
@@ -108,6 +114,56 @@ def _folders(layout: Layout) -> list[str]:
         f"TaskProlog={home}/task-prolog",
         f"JobCompLoc={home}/log/jobcomp.txt",
     ]
+
+
+def _accounting(layout: Layout) -> list[str]:
+    """Without a word of it Slurm keeps no accounts."""
+    if layout.accounting_port is None:
+        return []
+    return [
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        "AccountingStorageHost=127.0.0.1",
+        f"AccountingStoragePort={layout.accounting_port}",
+        # Else clients look for munge's socket in /run.
+        f"AccountingStoragePass={layout.home}/run/munge.sock",
+        "AccountingStorageTRES=gres/gpu",
+        "AccountingStorageEnforce=associations,limits,qos",
+    ]
+
+
+def slurmdbd_conf(layout: Layout, password: str) -> str:
+    """slurmdbd.conf: a secret, because it holds the database's password."""
+    home = layout.home
+    lines = [
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={home}/run/munge.sock",
+        "DbdHost=localhost",
+        "DbdAddr=127.0.0.1",
+        f"DbdPort={layout.accounting_port}",
+        f"SlurmUser={layout.user}",
+        f"PluginDir={home}/accounting/lib/slurm",
+        f"PidFile={home}/run/slurmdbd.pid",
+        f"LogFile={home}/log/slurmdbd.log",
+        "StorageType=accounting_storage/mysql",
+        # By this name, MariaDB's library takes the socket that MYSQL_UNIX_PORT names.
+        "StorageHost=localhost",
+        f"StorageUser={DATABASE}",
+        f"StoragePass={password}",
+        f"StorageLoc={DATABASE}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def database_sql(password: str) -> str:
+    """What MariaDB does at each start: nobody but slurmdbd gets in, by this password."""
+    user = f"{DATABASE}@localhost"
+    lines = [
+        f"CREATE DATABASE IF NOT EXISTS {DATABASE};",
+        f"CREATE OR REPLACE USER {user} IDENTIFIED BY '{password}';",
+        f"GRANT ALL ON {DATABASE}.* TO {user};",
+        "DROP USER IF EXISTS root@localhost;",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _nodes(shape: Shape, layout: Layout) -> list[str]:

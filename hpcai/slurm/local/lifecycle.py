@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ STOP_TIMEOUT_S = 60.0
 STRAGGLER_GRACE_S = 2.0
 # A daemon that fails this often while the cluster comes up will not come up at all.
 FAILURES_AT_START = 2
+# What everything of this user is charged to, in a cluster with accounting.
+ACCOUNT = "local"
 INHERITED = ("HOME", "LOGNAME", "PATH", "TZ", "USER")
 
 
@@ -77,7 +80,7 @@ def start(where: Place, cluster: record.Cluster) -> None:
     argv = [sys.executable, "-m", "hpcai.slurm.local.supervisor", str(where.cache), where.name]
     shell.run(argv, timeout_s=ASK_TIMEOUT_S, env=environ, cwd=where.state)
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(where, cluster):
+    while not (_has_accounts(where, cluster) and _is_ready(where, cluster)):
         _fail_if_hopeless(where, late=time.monotonic() >= deadline)
         time.sleep(0.02)
     where.ready.touch()
@@ -121,6 +124,34 @@ def _is_ready(where: Place, cluster: record.Cluster) -> bool:
         return False
     states = node_states(cluster)
     return len(states) == cluster.shape.nodes and all(answers(state) for state, _ in states.values())
+
+
+def _has_accounts(where: Place, cluster: record.Cluster) -> bool:
+    """Whether the user has an account, where there are any: made as soon as slurmdbd answers."""
+    if cluster.accounting_port is None or where.accounts.exists():
+        return True
+    if not ports.is_listening(cluster.accounting_port):
+        return False
+    user = pwd.getpwuid(os.getuid()).pw_name
+    shown = ("--noheader", "--parsable2", "show", "associations", f"user={user}", f"account={ACCOUNT}")
+    if not ask(cluster, "sacctmgr", *shown).strip():
+        for words in (
+            ("add", "cluster", "local"),
+            ("add", "account", ACCOUNT, "cluster=local"),
+            ("add", "user", user, f"account={ACCOUNT}", "adminlevel=admin"),
+            # root has an account of that name from the first.
+            ("modify", "user", user, "set", f"defaultaccount={ACCOUNT}"),
+        ):
+            ask(cluster, "sacctmgr", "--immediate", *words, check=False)
+        if not ask(cluster, "sacctmgr", *shown).strip():
+            raise ToolError(
+                f"The user {user!r} got no account from slurmdbd.", next_step=f"Its log is in {where.logs}"
+            )
+    where.accounts.touch()
+    daemons = record.load_daemons(where)
+    if daemons is not None:
+        processes.send(daemons.supervisor, signal.SIGHUP)
+    return True
 
 
 def _fail_if_hopeless(where: Place, *, late: bool) -> None:

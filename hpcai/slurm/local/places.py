@@ -50,6 +50,21 @@ class Place:
     def blob_credentials(self) -> Path:
         return self.state / "secrets" / "blob.json"
 
+    @property
+    def database(self) -> Path:
+        """MariaDB's own folder."""
+        return self.state / "database"
+
+    @property
+    def database_secret(self) -> Path:
+        """What MariaDB reads at its start, the password in it."""
+        return self.state / "secrets" / "database.sql"
+
+    @property
+    def accounts(self) -> Path:
+        """Exists from when the user has an account, until the cluster is taken down."""
+        return self.state / "accounts"
+
     def killed_mark(self, node: str) -> Path:
         """Exists while a node is to stay dead."""
         return self.state / "killed" / node

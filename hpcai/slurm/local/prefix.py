@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,13 @@ class Prefix:
 
 def place(cache: Path, release: str | None = None) -> Path:
     """Where the folder of a release of SUITES stands, or will; None is the machine's own distribution."""
+    return cache.absolute() / "slurm" / suite_name(release)
+
+
+def suite_name(release: str | None) -> str:
+    """What tells folders of packages apart: distribution, its version, and the kind of machine."""
     distribution = _distribution() if release is None else f"debian-{SUITES[release]}"
-    return cache.absolute() / "slurm" / f"{distribution}-{platform.machine()}"
+    return f"{distribution}-{platform.machine()}"
 
 
 def is_made(cache: Path, release: str | None = None) -> bool:
@@ -80,9 +85,7 @@ def ensure(cache: Path, release: str | None = None) -> Prefix:
     with locked(target.parent / ".lock"):
         if not _stands(target):
             with scratch_folder(target.parent) as folder:
-                # A machine of the suite itself has the suite's sources already.
-                own = release is None or target == place(cache)
-                _make(cache.absolute(), folder, target, None if own else SUITES[str(release)])
+                _make(cache.absolute(), folder, target, release)
     return Prefix(target)
 
 
@@ -104,43 +107,45 @@ def _distribution() -> str:
     return f"{release.get('ID', 'linux')}-{version}"
 
 
-def _make(cache: Path, folder: Path, target: Path, suite: str | None) -> None:
+def _make(cache: Path, folder: Path, target: Path, release: str | None) -> None:
     apt.require()
     patchelf = tools.patchelf(cache)
     root = folder / "root"
-    packages = _unpack(folder, root) if suite is None else _unpack_suite(suite, folder, root)
+    packages = unpack(release, folder, root, _unpack_with)
     new = folder / "new"
     relocate.relocate(root, new, target.resolve(), patchelf)
     _keep_headers(root, new)
-    _keep_licences(root, new)
+    keep_licences(root, new)
     record = {
         "layout": LAYOUT,
         "root": str(target.resolve()),
-        "slurm": _slurm_version(packages),
+        "slurm": version_in(packages, "slurmctld"),
         "packages": packages,
     }
     (new / "prefix.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     publish(new, target)
 
 
-def _unpack(folder: Path, root: Path) -> list[str]:
-    """Packages unpacked below `root`: by the machine's package lists, else by lists of our own."""
+def unpack(
+    release: str | None, folder: Path, root: Path, choose_and_unpack: Callable[[apt.Apt, Path], list[str]]
+) -> list[str]:
+    """The packages of a release of SUITES unpacked below `root`; `folder` is for what is needed on the way.
+
+    A machine of the suite itself has the suite's sources already: its package lists, else lists of our own.
+    """
+    if release is not None and suite_name(release) != suite_name(None):
+        source = debian.source(SUITES[release], folder / "trust")
+        other = apt.Apt(folder / "apt-suite", own_lists=True, source=source)
+        other.update()
+        return choose_and_unpack(other, root)
     try:
-        return _unpack_with(apt.Apt(folder / "apt-machine", own_lists=False), root)
+        return choose_and_unpack(apt.Apt(folder / "apt-machine", own_lists=False), root)
     except (ToolError, UnreachableError):
         # No lists on this machine, or lists so old that what they name is gone.
         shutil.rmtree(root, ignore_errors=True)
     own = apt.Apt(folder / "apt-own", own_lists=True)
     own.update()
-    return _unpack_with(own, root)
-
-
-def _unpack_suite(suite: str, folder: Path, root: Path) -> list[str]:
-    """Packages of a suite of Debian unpacked below `root`."""
-    source = debian.source(suite, folder / "trust")
-    other = apt.Apt(folder / "apt-suite", own_lists=True, source=source)
-    other.update()
-    return _unpack_with(other, root)
+    return choose_and_unpack(own, root)
 
 
 def _unpack_with(source: apt.Apt, root: Path) -> list[str]:
@@ -158,9 +163,9 @@ def _pmix(source: apt.Apt) -> tuple[list[str], list[str]]:
     return [], []
 
 
-def _slurm_version(packages: Iterable[str]) -> str:
+def version_in(packages: Iterable[str], package: str) -> str:
     """'22.05.8' from 'slurmctld_22.05.8-4+deb12u3_amd64'."""
-    full = next(name.split("_")[1] for name in packages if name.startswith("slurmctld_"))
+    full = next(name.split("_")[1] for name in packages if name.startswith(f"{package}_"))
     return full.replace("%3a", ":").rpartition(":")[2].partition("-")[0]
 
 
@@ -171,7 +176,8 @@ def _keep_headers(root: Path, new: Path) -> None:
     shutil.copytree(headers, new / "include" / "slurm")
 
 
-def _keep_licences(root: Path, new: Path) -> None:
+def keep_licences(root: Path, new: Path) -> None:
+    """The packages' copyright files."""
     for file in root.glob("usr/share/doc/*/copyright"):
         if file.is_file():
             kept = new / "share" / "doc" / file.parent.name

@@ -28,6 +28,7 @@ class Cluster:
     node_ports: tuple[int, ...]
     blob_port: int | None
     azurite: tuple[str, ...]
+    accounting_port: int | None = None
 
     @property
     def conf(self) -> Path:
@@ -35,7 +36,8 @@ class Cluster:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        return (self.controller_port, *self.node_ports, *([self.blob_port] if self.blob_port else []))
+        others = (self.blob_port, self.accounting_port)
+        return (self.controller_port, *self.node_ports, *(port for port in others if port))
 
     @property
     def blob_endpoint(self) -> str | None:
@@ -64,6 +66,7 @@ def load_cluster(place: Place) -> Cluster | None:
         node_ports=tuple(record["node_ports"]),
         blob_port=record["blob_port"],
         azurite=tuple(record["azurite"]),
+        accounting_port=record.get("accounting_port"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai import shell
@@ -26,30 +27,47 @@ CLIENTS = (
     *("sinfo", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "munge", "unmunge"),
 )
 DAEMONS = ("slurmctld", "slurmd", "slurmstepd", "munged", "mungekey")
+REQUIRED = frozenset(("sbatch", "slurmctld", "slurmd", "slurmstepd", "munged"))
 # glibc loads it by name when a thread is cancelled; no program lists it.
 BY_NAME = ("libgcc_s.so.1",)
 PATCH_TIMEOUT_S = 30
 
 
-def relocate(root: Path, new: Path, target: Path, patchelf: Path) -> None:
+@dataclass(frozen=True)
+class Programs:
+    """What is taken out of packages: what users type, daemons, and those of both that must be there."""
+
+    clients: tuple[str, ...] = CLIENTS
+    daemons: tuple[str, ...] = DAEMONS
+    required: frozenset[str] = REQUIRED
+    plugins: tuple[str, ...] = ("",)
+    """How the names of the plugins begin that these programs load."""
+
+
+SLURM = Programs()
+
+
+def relocate(root: Path, new: Path, target: Path, patchelf: Path, programs: Programs = SLURM) -> None:
     """Fills `new` with bin, sbin, lib and lib/slurm from packages unpacked below `root`.
 
     `target` is where `new` will stand: the loader's path inside the programs must be absolute.
     Nothing needs LD_LIBRARY_PATH, and no library of the host is loaded.
     Raises ToolError when a library is missing.
     """
-    _Relocation(root, new, target, patchelf).make()
+    _Relocation(root, new, target, patchelf, programs).make()
 
 
 class _Relocation:
-    def __init__(self, root: Path, new: Path, target: Path, patchelf: Path) -> None:
+    def __init__(self, root: Path, new: Path, target: Path, patchelf: Path, wanted: Programs) -> None:
         self._root, self._new, self._target, self._patchelf = root, new, target, patchelf
+        self._wanted = wanted
         self._libraries = _index(root)
 
     def make(self) -> None:
         for folder in ("bin", "sbin", "lib/slurm"):
             (self._new / folder).mkdir(parents=True)
-        programs = [*self._programs("bin", CLIENTS), *self._programs("sbin", DAEMONS)]
+        clients = self._programs("bin", self._wanted.clients)
+        programs = [*clients, *self._programs("sbin", self._wanted.daemons)]
         loader = Path(self._ask("--print-interpreter", programs[0])[0]).name
         plugins = self._plugins()
         pmix = self._pmix(plugins)
@@ -74,9 +92,7 @@ class _Relocation:
             real = next((file for file in found if file.is_file() and not file.is_symlink()), None)
             if real is not None:
                 made.append(Path(shutil.copy(real, self._new / folder / name)))
-        missing = {"sbatch", "slurmctld", "slurmd", "slurmstepd", "munged"} & set(names) - {
-            file.name for file in made
-        }
+        missing = self._wanted.required & set(names) - {file.name for file in made}
         if missing:
             raise ToolError(f"This distribution's packages of Slurm hold no {', '.join(sorted(missing))}.")
         return made
@@ -86,7 +102,8 @@ class _Relocation:
         folder = next(self._root.glob("usr/lib/**/auth_munge.so"), None)
         if folder is None:
             raise ToolError("This distribution's packages of Slurm hold no plugin 'auth_munge.so'.")
-        files = [file for file in sorted(folder.parent.glob("*.so")) if file.is_file()]
+        found = [file for file in sorted(folder.parent.glob("*.so")) if file.is_file()]
+        files = [file for file in found if file.name.startswith(self._wanted.plugins)]
         own = {file.name for file in files}
         whole = [file for file in files if self._needed(file) <= own | set(self._libraries)]
         return [Path(shutil.copy(file, self._new / "lib" / "slurm" / file.name)) for file in whole]

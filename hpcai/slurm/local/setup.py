@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hpcai.errors import ToolError
 from hpcai.files import locked, write_whole
-from hpcai.slurm.local import azurite, conf, ports, pyxis, record
+from hpcai.slurm.local import azurite, conf, database, ports, pyxis, record
+from hpcai.slurm.local.accounting import Parts
 from hpcai.slurm.local.conf import Layout, Shape
 from hpcai.slurm.local.places import Place
 from hpcai.slurm.local.prefix import Prefix
@@ -28,20 +29,21 @@ def set_up(
     prefix: Prefix,
     start_azurite: tuple[str, ...],
     standin: Path | None = None,
+    accounting: Parts | None = None,
     *,
     attempt: int = 0,
 ) -> record.Cluster:
     """The cluster, ready to be started; job history, Blob data and scratch of an earlier life stay.
 
-    `standin` is the folder of the stand-in for Pyxis. Each `attempt` gets other ports.
+    `standin` is the folder of the stand-in for Pyxis, `accounting` that of slurmdbd and MariaDB.
+    Each `attempt` gets other ports.
     """
     _folders(where, shape)
     _link(where.state / "slurm", prefix.root)
     home = _home(where)
     with locked(where.cache / "local" / ".ports.lock"):
-        free = ports.free_ports(
-            shape.nodes + 1 + shape.blob, taken=_taken(where), salt=f"{where.state} {attempt}"
-        )
+        count = shape.nodes + 1 + shape.blob + shape.accounting
+        free = ports.free_ports(count, taken=_taken(where), salt=f"{where.state} {attempt}")
         cluster = record.Cluster(
             shape=shape,
             home=home,
@@ -49,13 +51,17 @@ def set_up(
             slurm_version=prefix.version(),
             controller_port=free[0],
             node_ports=tuple(free[1 : shape.nodes + 1]),
-            blob_port=free[-1] if shape.blob else None,
+            blob_port=free[shape.nodes + 1] if shape.blob else None,
             azurite=start_azurite,
+            accounting_port=free[-1] if shape.accounting else None,
         )
         record.save_cluster(where, cluster)
     _configuration(where, cluster)
     _containers(where, cluster, standin)
     _secrets(where, shape)
+    if accounting is not None:
+        _link(where.state / "accounting", accounting.root)
+        database.set_up(where, _layout(cluster), accounting)
     _forget_nodes(where)
     return cluster
 
@@ -74,6 +80,9 @@ def _folders(where: Place, shape: Shape) -> None:
     # Logs of an earlier life would be taken for this one's; jobcomp.txt is the history of jobs.
     for log in [*where.logs.glob("*.log"), *where.logs.glob("*.err")]:
         log.unlink()
+    where.accounts.unlink(missing_ok=True)
+    for name in ("slurmdbd", "database"):
+        where.killed_mark(name).unlink(missing_ok=True)
     for node in shape.node_names():
         where.killed_mark(node).unlink(missing_ok=True)
         for name in ("spool", "tmp", "scratch"):
@@ -125,13 +134,18 @@ def _taken(where: Place) -> set[int]:
     return taken
 
 
-def _configuration(where: Place, cluster: record.Cluster) -> None:
-    layout = Layout(
+def _layout(cluster: record.Cluster) -> Layout:
+    return Layout(
         home=cluster.home,
         user=_user(),
         controller_port=cluster.controller_port,
         node_ports=cluster.node_ports,
+        accounting_port=cluster.accounting_port,
     )
+
+
+def _configuration(where: Place, cluster: record.Cluster) -> None:
+    layout = _layout(cluster)
     write_whole(where.state / "slurm.conf", conf.slurm_conf(cluster.shape, layout))
     write_whole(where.state / "gres.conf", conf.gres_conf(cluster.shape, layout))
     write_whole(where.state / "task-prolog", conf.task_prolog(layout), mode=0o755)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hpcai import processes, shell
 from hpcai.errors import HpcaiError
-from hpcai.slurm.local import azurite, marks, ports, record
+from hpcai.slurm.local import azurite, database, marks, ports, record
 from hpcai.slurm.local.places import Place, place
 
 FIRST_DELAY_S = 0.2
@@ -174,12 +174,11 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
     munged += [f"--key-file={home}/secrets/munge.key", f"--pid-file={home}/run/munged.pid"]
     munged += [f"--log-file={home}/log/munged.log", f"--seed-file={home}/run/munged.seed"]
     conf = str(cluster.conf)
-    made = [
-        Daemon("munged", munged, environ, lambda: True),
-        Daemon(
-            "slurmctld", [f"{sbin}/slurmctld", "-D", "-i", "-f", conf], environ, lambda: _answers(socket_file)
-        ),
-    ]
+    slurmctld = [f"{sbin}/slurmctld", "-D", "-i", "-f", conf]
+    made = [Daemon("munged", munged, environ, lambda: True)]
+    if cluster.accounting_port is not None:
+        made = _with_accounting(made[0], home, environ, lambda: _answers(socket_file))
+    made.append(Daemon("slurmctld", slurmctld, environ, lambda: _may_control(where, cluster, socket_file)))
     for node in cluster.shape.node_names():
         argv = [f"{sbin}/slurmd", "-D", "-N", node, "-f", conf, "-d", f"{sbin}/slurmstepd"]
         marked = {**environ, marks.NODE_MARK: node}
@@ -193,6 +192,29 @@ def daemons(where: Place, cluster: record.Cluster) -> list[Daemon]:
             0, Daemon("blob", argv, {**environ, **azurite.environ(where.blob_credentials)}, lambda: True)
         )
     return made
+
+
+def _with_accounting(
+    munged: Daemon, home: Path, environ: Mapping[str, str], munge_answers: Callable[[], bool]
+) -> list[Daemon]:
+    """The database before munge, so that it ends last; slurmdbd after both."""
+    slurmdbd = [f"{home}/accounting/sbin/slurmdbd", "-D"]
+    socket_file = database.socket(home)
+    return [
+        Daemon("database", database.argv(home), environ, lambda: True),
+        munged,
+        Daemon(
+            "slurmdbd",
+            slurmdbd,
+            {**environ, **database.environ(home)},
+            lambda: munge_answers() and _answers(socket_file),
+        ),
+    ]
+
+
+def _may_control(where: Place, cluster: record.Cluster, munge: Path) -> bool:
+    """Whether slurmctld finds what it cannot do without: with no account it ends at its first start."""
+    return _answers(munge) and (cluster.accounting_port is None or where.accounts.exists())
 
 
 def _answers(file: Path) -> bool:

@@ -12,8 +12,9 @@ def test_a_cluster_of_a_later_hpcai_is_read(tmp_path: Path) -> None:
     where = place(tmp_path, "a")
     where.state.mkdir(parents=True)
     saved = record.Cluster(
-        Shape(1, 2, 0, 1000, False), tmp_path, tmp_path, "22.05.8", 20000, (20001,), None, ()
+        Shape(1, 2, 0, 1000, False), tmp_path, tmp_path, "22.05.8", 20000, (20001,), None, (), 20002
     )
+    assert saved.ports == (20000, 20001, 20002)
     record.save_cluster(where, saved)
     content = json.loads(where.shape.read_text())
     content["later"] = content["shape"]["later"] = True

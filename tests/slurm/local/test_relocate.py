@@ -19,7 +19,7 @@ from hpcai.slurm.local import prefix, relocate
     ],
 )
 def test_version(package: str, version: str) -> None:
-    assert prefix._slurm_version(["munge_0.5.15-2_amd64", package]) == version
+    assert prefix.version_in(["munge_0.5.15-2_amd64", package], "slurmctld") == version
 
 
 def test_the_path_of_pmix_is_replaced_within_its_length(tmp_path: Path) -> None:
