@@ -25,7 +25,7 @@ FOLDERS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_si
     lambda name: name not in (".", "..")
 )
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
-REAL = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+REAL = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

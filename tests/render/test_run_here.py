@@ -98,7 +98,7 @@ def test_places_values_and_commands_arrive_unchanged_whatever_they_are_called(he
 
 
 @pytest.mark.programs
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 def test_any_text_arrives_as_value_and_as_argument(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -34,7 +34,7 @@ def made(folder: Path, names: set[str]) -> None:
             path.write_text("")
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(NAMES, PATTERNS, PATTERNS)
 @example({"a/b/a.b", "a/b/b.py", "b"}, ["a/**/b.py", "/b"], ["*"])
 @example({"a/b", "b"}, ["a//", "//"], ["b"])

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.errors import StageError
@@ -44,7 +44,6 @@ while True:
 """
 
 
-@settings(deadline=None)
 @given(st.lists(records, max_size=8))
 def test_what_is_appended_is_read(
     tmp_path_factory: pytest.TempPathFactory, written: list[jsonl.Record]
@@ -55,7 +54,6 @@ def test_what_is_appended_is_read(
     assert jsonl.read(path) == written
 
 
-@settings(deadline=None)
 @given(data=st.data(), written=st.lists(records, min_size=1, max_size=6))
 def test_damage_to_a_line_costs_that_line_only(data: st.DataObject, written: list[jsonl.Record]) -> None:
     lines = [jsonl.encode(record)[:-1] for record in written]

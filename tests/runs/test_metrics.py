@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.errors import StageError
@@ -98,7 +98,6 @@ def test_a_line_with_a_wrong_field_is_passed_over(tmp_path: Path, line: jsonl.Re
     assert metrics.read_values(path) == [Value("loss", 2.0, 2, 2.0)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["loss", "top1"]), st.integers(0, 5), st.floats(allow_nan=False))))
 def test_the_last_value_of_a_step_counts(lines: list[tuple[str, int, float]]) -> None:
     values = [Value(name, value, step, float(at)) for at, (name, step, value) in enumerate(lines)]

@@ -10,7 +10,7 @@ from hpcai.staging.chunks import HashingWriter, hash_chunk
 from hpcai.staging.manifest import CHUNK_BYTES
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, CHUNK_BYTES + 5), max_size=4))
 def test_chunks_do_not_depend_on_how_it_was_written(lengths: list[int]) -> None:
     out = io.BytesIO()

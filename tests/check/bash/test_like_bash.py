@@ -52,7 +52,7 @@ def fits(read: list[str], given: list[str]) -> bool:
 
 
 @pytest.mark.programs
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scripts())
 def test_every_call_is_read_as_bash_makes_it(script: str) -> None:
     given = of_bash(script)

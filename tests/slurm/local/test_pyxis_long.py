@@ -53,7 +53,7 @@ def test_the_plugin_serves_every_release_of_slurm(containers: Containers, slurm:
             embedded.down(name, purge=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.text(
         st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters='/:,$`"\\'),
@@ -74,7 +74,7 @@ def test_any_folder_that_is_not_refused_is_mounted_under_its_own_name(
         assert containers.printed(image, f"--container-mounts={mount}", "ls", str(folder)) == "inside\n"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mount=st.from_regex(
         r"(/|\./|tmpfs|umount|data|~)[a-z ]{0,3}(:[/.]?[a-z]{0,3}){0,2}(:(ro|rw|x)(\+ro)?)?", fullmatch=True
