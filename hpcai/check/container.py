@@ -59,7 +59,9 @@ def check_container(
             where = f"container.mounts[{index}]"
             yield from check_source(path, where, sight, may_fail=may_fail, release=release)
     yield from hidden_mounts(job)
-    yield from _saved(job, sight)
+    saved = saved_file(container, str(job.workdir))
+    if saved is not None:
+        yield from check_saved(Path(saved), "container.save", sight)
     yield from _variables(job)
     yield from batch_in_container(environ)
     yield from taken_from_shell(container, environ)
@@ -157,29 +159,26 @@ def check_source(
         yield Finding("mount-not-on-nodes", "warning", where, only_here, fix)
 
 
-def _saved(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
-    """Whether the container can be saved where the job says, which Pyxis tries when the work is done."""
-    assert job.spec.container is not None
-    saved = saved_file(job.spec.container, str(job.workdir))
-    if saved is None:
-        return
-    file = Path(saved)
-    folder = places.existing(file.parent)
+def check_saved(file: Path, where: str, sight: Sight, *, is_made: bool = True) -> Iterator[Finding]:
+    """Whether a container can be saved there, which Pyxis tries when the work is done.
+
+    `is_made`: whether the script makes the folder where there is none.
+    """
+    folder = places.existing(file.parent) if is_made else file.parent
+    entry = paths.looked_at(folder)
     if paths.looked_at(file).is_folder:
-        what, fix = f"{saved!r} is a folder.", "Name a file in it, such as image.sqsh."
-    elif not paths.looked_at(folder).is_folder or not os.access(
-        folder, os.W_OK | os.X_OK, effective_ids=True
-    ):
-        what = f"{saved!r} cannot be written: {str(folder)!r} is not a folder that you may write to."
+        what, fix = f"{str(file)!r} is a folder.", "Name a file in it, such as image.sqsh."
+    elif not entry.is_folder or not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        what = f"{str(file)!r} cannot be written: {str(folder)!r} is not a folder that you may write to."
         fix = f"Name another place; namei -l {shlex.quote(str(folder))} shows whose this is."
     else:
         only_here = sight.only_here(folder)
         if only_here:
             fix = f"Name a folder that all nodes see; {sight.show(folder)}"
-            yield Finding("save-not-writable", "warning", "container.save", only_here, fix)
+            yield Finding("save-not-writable", "warning", where, only_here, fix)
         return
     severity: Severity = "error" if sight.absent_for_sure(file) else "warning"
-    yield Finding("save-not-writable", severity, "container.save", what, fix)
+    yield Finding("save-not-writable", severity, where, what, fix)
 
 
 def _looks_at_sources(release: str | None) -> bool:

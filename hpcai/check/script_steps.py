@@ -167,6 +167,16 @@ def _container(view: View, index: int, step: Step, around: Surroundings) -> Iter
         what = f"Each of {nodes_of(view, step)} nodes writes the image of --container-save at once."
         fix = "Save in an srun of its own with --nodes=1."
         yield Finding("save-by-all-nodes", "warning", "--container-save", what, fix, at)
+    yield from _saved(view, index, step, around)
+
+
+def _saved(view: View, index: int, step: Step, around: Surroundings) -> Iterator[Finding]:
+    saved = step.value("container-save")
+    found = _path(step, saved.text) if saved is not None and saved.is_known else None
+    if saved is None or found is None or view.may_be_made(found[0].parent, index):
+        return
+    for finding in container.check_saved(found[0], "--container-save", around.sight, is_made=False):
+        yield softened(replace(finding, place=saved.at), is_sure=found[1] and step.is_sure and saved.is_sure)
 
 
 def _path(step: Step, text: str) -> tuple[Path, bool] | None:
