@@ -53,7 +53,7 @@ class _Files:
         return bool(lines)
 
 
-class _Question:
+class Question:
     """What Slurm says of the run's job, asked in the background: an answer can take 20 s."""
 
     def __init__(self, ask: Callable[[], JobInfo | None]) -> None:
@@ -99,7 +99,7 @@ class RunFollower:
         self.state = RunState.of(run.resolved())
         self.state.submitted = submitted_at(run)
         self._slurm = FollowingClient(client.environ) if client else None
-        self._question = _Question(self._collect) if self._slurm else None
+        self._question = Question(self._collect) if self._slurm else None
         self._interval_s = FIRST_INTERVAL_S
         self._next_ask = 0.0
         self._last_answer = time.monotonic()
@@ -126,7 +126,7 @@ class RunFollower:
             self._files.feed(self.state)
         return self.state.snapshot(time.time(), silent_s=self._silent_s())
 
-    def _ask_slurm(self, question: _Question, news: bool) -> None:
+    def _ask_slurm(self, question: Question, news: bool) -> None:
         if news:
             self._interval_s, self._next_ask = FIRST_INTERVAL_S, 0.0
             assert self._slurm is not None
@@ -139,7 +139,7 @@ class RunFollower:
             self._next_ask = now + self._interval_s
             self._interval_s = min(LONGEST_INTERVAL_S, self._interval_s * 1.2)
 
-    def _take(self, question: _Question) -> None:
+    def _take(self, question: Question) -> None:
         try:
             answer = question.take()
         except UnreachableError:

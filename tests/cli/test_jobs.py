@@ -108,7 +108,10 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
 
 
 def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
-    assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
+    assert (
+        cli("logs", finished.name).stderr
+        == "to stderr\nThis was rank 0 of 2; --rank N prints another, --rank all every one.\n"
+    )
     assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
     for option in ("--rank", "--attempt"):
         both = cli("logs", finished.name, "--batch", option, "0", status=2)
