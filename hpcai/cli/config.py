@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("key", "value", "origin")
 _KINDS = ("job", "steps", "cluster", "config")
+# What these commands print with -o json.
+_PRINTED = ("queue", "show", "why")
 _SHELLS = ("bash", "zsh", "fish")
 
 
@@ -24,7 +26,11 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the job, e.g. nodes=4."
 )
-@click.option("--schema", type=click.Choice(_KINDS), help="Print such a file's JSON Schema, for editors.")
+@click.option(
+    "--schema",
+    type=click.Choice([*_KINDS, *_PRINTED]),
+    help="Print the JSON Schema of such a file, or of what queue, show or why print with -o json.",
+)
 @click.option("--completion", type=click.Choice(_SHELLS), help="Print what makes this shell complete hpcai.")
 @output_option
 def config(
@@ -100,6 +106,9 @@ def _print_schema(kind: str) -> None:
 
     from hpcai.specs.schema import schema_of
 
+    if kind in _PRINTED:
+        put(Path(__file__).with_name("schemas").joinpath(f"{kind}.json").read_text(encoding="utf-8"), end="")
+        return
     put(json.dumps(schema_of(kind), indent=2, ensure_ascii=False))
 
 
