@@ -48,10 +48,11 @@ def follower_of(context: Context, run: Run) -> RunFollower:
 
 def follow_run(ctx: click.Context, run: Run, follower: RunFollower, reader: Reader) -> None:
     """Prints what the reader reads until the run has ended, and ends this command with its status."""
-    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached
+    from hpcai.cli.following import DETACHED, Hopeless, Silence, tell_detached, tell_elsewhere
     from hpcai.cli.words import ended
 
     hopeless, silence = Hopeless(run.name), Silence()
+    tell_elsewhere(run)
     try:
         snapshot = follower.poll()
         while snapshot.outcome is None:

@@ -12,7 +12,7 @@ from hpcai.errors import UnreachableError
 from hpcai.launch import ends
 from hpcai.launch.ends import Outcome
 from hpcai.launch.follow import RunState, Snapshot
-from hpcai.launch.local import LocalJob
+from hpcai.launch.local import LocalJob, settle
 from hpcai.runs.jsonl import Follower
 from hpcai.runs.metrics import parse_value
 from hpcai.runs.record import Run
@@ -120,11 +120,19 @@ class RunFollower:
         elif self._question is not None:
             self._ask_slurm(self._question, news)
         else:
+            self._settle()
             self.state.outcome = ends.outcome_of_record(self.run)
         if self.state.outcome is not None:
             # The last lines were written before the end was known.
             self._files.feed(self.state)
         return self.state.snapshot(time.time(), silent_s=self._silent_s())
+
+    def _settle(self) -> None:
+        """Whoever would note the end of processes of this machine may have been killed."""
+        now = time.monotonic()
+        if self.run.is_local and now >= self._next_ask:
+            self._next_ask = now + FIRST_INTERVAL_S
+            settle(self.run)
 
     def _ask_slurm(self, question: Question, news: bool) -> None:
         if news:

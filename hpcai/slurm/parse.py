@@ -56,6 +56,10 @@ ASSOCIATION_FORMAT = "Account,Partition,QOS,DefaultQOS"
 JOB_FORMAT = ",".join(f"{name}:{SEPARATOR}" for name in JOB_FIELDS)
 
 
+# Of jobs that it ends so itself slurmctld (24.11 for one) fills in `0:1` where no status came: no SIGHUP.
+_ENDED_BY_SLURM = ("BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED", "NODE_FAIL", "PREEMPTED", "TIMEOUT")
+
+
 def job_id_of_sbatch(text: str) -> int:
     """The job id in what `sbatch --parsable` prints: `id` or `id;cluster`.
 
@@ -160,7 +164,10 @@ def jobs_of_scontrol(text: str) -> list[JobInfo]:
 
 
 def _job_of_block(block: Mapping[str, str]) -> JobInfo:
+    state = _state(block["JobState"])
     exit_status, signal = exit_code(block.get("ExitCode", "0:0"))
+    if state in _ENDED_BY_SLURM and (exit_status, signal) == (0, 1):
+        signal = 0
     is_array_task = "ArrayTaskId" in block
     requeue = block.get("Requeue")
     return JobInfo(
@@ -168,7 +175,7 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         array_job_id=int(block["ArrayJobId"]) if is_array_task else None,
         array_task_id=block["ArrayTaskId"] if is_array_task else None,
         name=block.get("JobName", ""),
-        state=_state(block["JobState"]),
+        state=state,
         reason=_nothing(block.get("Reason", "")),
         user=block.get("UserId", "").partition("(")[0],
         partition=block.get("Partition", ""),
