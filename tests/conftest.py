@@ -59,6 +59,29 @@ def pytest_runtest_teardown() -> None:
     _is_pure = False
 
 
+# Files that take longest: begun last, one of them would keep one worker busy after all others have ended.
+_LONG = ("tests/main_job/test_main_job.py", "tests/train/test_ranks.py", "tests/cli/test_jobs.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tests with servers wait for Slurm more than they compute: two workers share a processor."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if "not real" in config.option.markexpr else 2 * cores
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with servers come first, the longest before the others; those that only compute fill the end."""
+    real = {item.path for item in items if item.get_closest_marker("real")}
+
+    def rank(item: pytest.Item) -> int:
+        name = item.nodeid.partition("::")[0]
+        return _LONG.index(name) if name in _LONG else len(_LONG) + (item.path not in real)
+
+    items.sort(key=rank)
+
+
 # What tells a program that a launcher has started it.
 _OF_LAUNCHERS = (
     "HOROVOD_RANK",

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os.path
 import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check import paths
+from hpcai.check.bash.commands import Command, read_commands
+from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
 from hpcai.check.places import Sight
-from hpcai.check.shell_words import Simple, simple_commands
 from hpcai.render.options import tasks
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.job import JobSpec
 
 _SCRIPTS = (".py", ".sh", ".bash", ".pl", ".r", ".R", ".jl")
-_READ_BY_SHELL = re.compile(r"[$`*?{}<>~\\]")
+_PATTERN = re.compile(r"[*?\[]")
 # What starts a script that it is given; to any other program a name may mean anything.
 _STARTERS = re.compile(
     r"(python|pypy)[\d.]*|(ba|da|k|z)?sh|torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun"
-    r"|Rscript|julia|perl|env|time|nice|nohup|numactl|taskset|stdbuf|timeout|nsys|ncu|coverage"
+    r"|Rscript|julia|perl|nsys|ncu|coverage"
 )
-_ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
 
 def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
@@ -69,7 +69,7 @@ def check_launchers(spec: JobSpec) -> Iterator[Finding]:
         where = f"components[{number}].command" if own else "command"
         yield from _launched(part, where)
     for index, line in enumerate(spec.setup):
-        for one in simple_commands(line):
+        for one in read_commands(line):
             if one.program == "srun":
                 yield from _srun(one, spec, f"setup[{index}]", is_sure=False)
 
@@ -77,20 +77,20 @@ def check_launchers(spec: JobSpec) -> Iterator[Finding]:
 def _launched(spec: JobSpec, where: str) -> Iterator[Finding]:
     told: set[str] = set()
     is_sure = True
-    for one in simple_commands(spec.command):
+    for one in read_commands(spec.command):
         program = one.program or ""
         is_sure = is_sure and program not in ("exit", "return")
         if program in told:
             continue
         told.add(program)
         if program == "srun":
-            yield from _srun(one, spec, where, is_sure=is_sure and not one.depth and not one.is_conditional)
+            yield from _srun(one, spec, where, is_sure=is_sure and not one.depth and not one.may_be_skipped)
         elif program in _LAUNCHERS:
             yield from _ranks(program, spec, where)
-        is_sure = is_sure and one.words[0] != "exec"
+        is_sure = is_sure and not (one.words and one.words[0].bare == "exec")
 
 
-def _srun(one: Simple, spec: JobSpec, where: str, *, is_sure: bool) -> Iterator[Finding]:
+def _srun(one: Command, spec: JobSpec, where: str, *, is_sure: bool) -> Iterator[Finding]:
     said = (spec.command, *spec.setup)
     is_harmless = any(word in _HARMLESS or word.startswith("--jobid") for word in one.arguments)
     if is_harmless or any(map(_ELSEWHERE.search, said)):
@@ -130,25 +130,25 @@ def check_lines(spec: JobSpec) -> Iterator[Finding]:
     for where, text in spec.commands:
         masked = _masked(text)
         if masked is not None:
-            at = f" in line {masked.line}" if "\n" in text.strip() else ""
+            at = f" in line {masked.words[0].line}" if "\n" in text.strip() else ""
             what = f"The command goes on when {masked.program!r}{at} fails: only how its end went counts."
             fix = "Let the command begin with `set -e`, or join what belongs together with &&."
             yield Finding("failure-hidden", "warning", where, what, fix)
 
 
-def _masked(text: str) -> Simple | None:
+def _masked(text: str) -> Command | None:
     """The first simple command whose failure nobody would be told of; None where there is none."""
-    before = simple_commands(text)[:-1]
+    before = read_commands(text)[:-1]
     if "$?" in text or "PIPESTATUS" in text or any(map(_heeds_failures, before)):
         return None
     for one in before:
-        is_alone = not one.depth and not one.is_conditional and one.behind in ("\n", ";")
+        is_alone = not one.depth and not one.may_be_skipped and one.behind in ("\n", ";")
         if is_alone and one.program is not None and one.program not in _CALM:
             return one
     return None
 
 
-def _heeds_failures(one: Simple) -> bool:
+def _heeds_failures(one: Command) -> bool:
     words = one.arguments
     if one.program == "set":
         return "errexit" in words or any(re.fullmatch(r"-[a-z]*e[a-z]*", word) for word in words[1:])
@@ -160,27 +160,32 @@ def script_of(command: str) -> str | None:
 
     `python -u train.py --lr 1` is train.py; `cd x && ./a.sh` and `python -m pkg` are None.
     """
-    first = re.split(r"&&|\|\|?|;|&|\n", command.strip(), maxsplit=1)[0]
-    try:
-        words = shlex.split(first, comments=True)
-    except ValueError:
-        return None
-    while words and _ASSIGNMENT.fullmatch(words[0]):
-        words = words[1:]
-    if not words:
-        return None
-    program = words[0]
+    for one in read_commands(command):
+        if not one.depth and not one.before:
+            return script_among([word.text for word in one.words])
+    return None
+
+
+def script_among(words: Sequence[str]) -> str | None:
+    """The same for one simple command, with UNKNOWN for what only the shell will know."""
+    words = words[begin_of_program(words) :]
+    program = words[0] if words else ""
     if program.endswith(_SCRIPTS) or ("/" in program and not program.startswith("/")):
-        # The program itself; one that only a shell can name is not known.
-        return None if _READ_BY_SHELL.search(program) else program
+        return _as_path(program)
     if _STARTERS.fullmatch(program.rpartition("/")[2]) is None:
         return None
-    for word in words:
-        if word in ("-m", "-c"):
+    for word in words[1:]:
+        is_option = word.startswith("-")
+        # Of a word that nobody knows, the script may be one.
+        if word in ("-m", "-c") or (UNKNOWN in word and not re.match(r"--?[\w-]+=", word)):
             return None
-        if word.endswith(_SCRIPTS) and not word.startswith("-"):
-            return None if _READ_BY_SHELL.search(word) or "://" in word else word
+        if word.endswith(_SCRIPTS) and not is_option:
+            return None if "://" in word else _as_path(word)
     return None
+
+
+def _as_path(word: str) -> str | None:
+    return None if UNKNOWN in word or _PATTERN.search(word) else word
 
 
 def _is_mounted(job: ResolvedJob, word: str) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpcai.check import credentials, enroot, paths
+from hpcai.check.bash.commands import read_commands
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.places import Sight
-from hpcai.check.shell_words import simple_commands
 from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
 from hpcai.render.container import moves
@@ -27,9 +27,7 @@ _LOOKS_AT_SOURCES = (0, 24)
 _FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
-_EXPORT = re.compile(r"(?:^|[;&\s])export\s+(\w+)=")
-_MPIRUNS = ("mpirun", "mpiexec", "horovodrun")
-MPIRUN = re.compile(r"(?:^|[\s;&|(])(mpirun|mpiexec|horovodrun)(?=\s)")
+MPIRUNS = ("mpirun", "mpiexec", "horovodrun")
 
 
 def check_container(
@@ -184,22 +182,28 @@ def _variables(job: ResolvedJob) -> Iterator[Finding]:
     spec = job.spec
     assert spec.container is not None
     named = {*spec.env, *spec.container.env}
-    exported = {name: index for index, line in enumerate(spec.setup) for name in _EXPORT.findall(line)}
+    exported = {name: index for index, line in enumerate(spec.setup) for name in _exported(line)}
     for name, index in exported.items():
         if TUNING.fullmatch(name) and name not in named:
             what = f"{name} is exported in setup: where the image sets it too, the image's value wins."
             fix = "Set it under env, or name it under container.env."
             yield Finding("image-wins", "warning", f"setup[{index}]", what, fix)
     yield from gpus_in_container(spec.env, _has_gpus(job))
-    started = [one for one in simple_commands(spec.command) if one.program in _MPIRUNS]
+    started = [one for one in read_commands(spec.command) if one.program in MPIRUNS]
     if started:
         what = f"{started[0].program} inside a container starts ranks in it alone, on one node."
         fix = "Leave it out: with launcher: mpi each rank is a task of its own."
         # What one of the tasks may do, or is told by hosts, is its author's matter.
         words = " ".join(started[0].arguments)
-        is_sure = spec.nodes > 1 and not started[0].depth and not started[0].is_conditional
+        is_sure = spec.nodes > 1 and not started[0].depth and not started[0].may_be_skipped
         is_sure = is_sure and re.search(r"\s--?(H|host|hostfile|machinefile|f)\b", words) is None
         yield Finding("mpirun-in-container", "error" if is_sure else "warning", "command", what, fix)
+
+
+def _exported(line: str) -> Iterator[str]:
+    for command in read_commands(line):
+        if command.program == "export":
+            yield from (one.name for one in command.assignments)
 
 
 def _has_gpus(job: ResolvedJob) -> bool:

@@ -15,6 +15,7 @@ from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
 from hpcai.check.script_steps import check_steps
 from hpcai.check.script_view import View
+from hpcai.check.syntax import check_text
 from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
 from hpcai.slurm.client import SlurmClient
@@ -26,7 +27,9 @@ from hpcai.specs.slurm_options import available, slurm_options
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Findings about a script, each at its line and column; nothing is submitted."""
     view = View(text.replace("\r\n", "\n"), Path.cwd(), around.environ)
-    found = [*_form(text), *_lines(view.script, view.text, around)]
+    found = [*_form(text), *_lines(view, around)]
+    if view.shell in ("bash", "sh", "dash"):
+        found += check_text(view.text)
     parts = {"files": lambda: check_files(view, around), "script": lambda: check_steps(view, around)}
     found += paths.in_time(parts, around.looks_s)
     found += check_limits(view.script, around)
@@ -108,20 +111,20 @@ def _form(text: str) -> Iterator[Finding]:
             yield Finding("script-form", "error", where, f"sbatch refuses a script with {name}.", fix, at)
 
 
-def _lines(script: Script, text: str, around: Surroundings) -> Iterator[Finding]:
-    for word in script.cuts:
-        lost = text.splitlines()[word.line - 1][(word.cut_at or 1) - 1 :]
+def _lines(view: View, around: Surroundings) -> Iterator[Finding]:
+    for word in view.script.cuts:
+        lost = view.text.splitlines()[word.line - 1][(word.cut_at or 1) - 1 :]
         what = f"sbatch stops reading at a raw #: {lost!r} is lost, and {word.text!r} is taken."
         whole = f"{word.text}{lost.split()[0]}"
         name, equals, value = whole.partition("=")
         fix = f'Quote the value: #SBATCH {name}="{value}".' if equals else f'Quote it: "{whole}".'
         yield Finding("hash-cuts-line", "error", "#SBATCH", what, fix, f"{word.line}:{word.cut_at}")
-    for number in script.late:
+    for number in view.late:
         what = "sbatch does not read this line: a command comes before it."
         yield Finding(
             "line-too-late", "warning", "#SBATCH", what, "Put it above the first command.", f"{number}:1"
         )
-    for option in script.options:
+    for option in view.script.options:
         if not option.is_known:
             yield _unknown(option)
         elif _is_of_another_slurm(option, around):

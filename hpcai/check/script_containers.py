@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpcai.check.bash_values import Text
+from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_view import softened

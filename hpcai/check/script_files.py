@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check import paths, places
-from hpcai.check.bash_values import UNKNOWN, Call, Text
-from hpcai.check.command import script_of
+from hpcai.check.bash.values import Call, Text
+from hpcai.check.command import script_among
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
-from hpcai.check.script_sruns import step_of
+from hpcai.check.script_sruns import steps_of
 from hpcai.check.script_view import View, softened
 from hpcai.slurm.sbatch_lines import Option
 
@@ -117,6 +117,9 @@ def _chdir(view: View, around: Surroundings) -> Iterator[Finding]:
 def _started(view: View) -> Iterator[Finding]:
     """The scripts that commands start and that are not there, where nothing before could have made them."""
     told: set[str] = set()
+    if view.batch is not None and "container-image" in view.batch.options:
+        # What the image holds, and where what is mounted lies in it, is not seen from here.
+        return
     for call in view.calls:
         words = _on_the_node(call)
         script = _script(words)
@@ -141,7 +144,7 @@ def _missing(starter: Text, script: str, path: Path) -> Finding:
 
 def _on_the_node(call: Call) -> Sequence[Text]:
     """The command, or what an srun without image starts where it stands; nothing of another srun."""
-    step = step_of(call)
+    step = next(iter(steps_of(call)), None)
     if step is None:
         return call.words
     elsewhere = ("container-image", "container-name", "chdir")
@@ -151,12 +154,7 @@ def _on_the_node(call: Call) -> Sequence[Text]:
 
 def _script(words: Sequence[Text]) -> str | None:
     """The script that a command starts; None where that is not known."""
-    texts = []
-    for word in words:
-        if not word.is_known and not re.match(r"--?[\w-]+=", word.text):
-            break
-        texts.append(word.text.replace(UNKNOWN, "x"))
-    script = script_of(shlex.join(texts)) if texts else None
+    script = script_among([word.text for word in words])
     return script if script is None or not script.startswith(("~", "-")) else None
 
 

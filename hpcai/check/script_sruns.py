@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from hpcai.check.bash_values import UNKNOWN, Call, Text
-from hpcai.slurm.sbatch_lines import PYXIS
+from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.values import Call, Text
+from hpcai.check.bash.words import UNKNOWN
+from hpcai.slurm.sbatch_lines import PYXIS, meant
 from hpcai.specs.slurm_options import slurm_options
 
-# What starts the program that it is given, and tells nothing else.
-_WRAPPERS = re.compile(r"exec|time|nohup|env|command|stdbuf|nice|timeout|setsid")
 # srun's letters that take a value, and the long options of those that matter here.
 _WITH_VALUE = "AaBbCcDdEeFGiJLMmNnopPqrSTtwWx"
 _LETTERS = {"N": "nodes", "n": "ntasks", "D": "chdir"}
@@ -22,13 +23,15 @@ _OF_SRUN = frozenset(
         *("mpi", "cpu-bind", "cpu_bind", "het-group", "pack-group", "jobid", "relative", "task-prolog"),
         *("task-epilog", "prolog", "epilog", "wait", "container", "container-id", "slurmd-debug"),
         *("threads", "msg-timeout", "launcher-opts", "environment", "treewidth", "label-format"),
+        *("accel-bind", "bcast-exclude", "ignore-signals"),
     )
 )
 _FLAGS_OF_SRUN = frozenset(
     (
         *("label", "unbuffered", "overlap", "exact", "pty", "bcast", "kill-on-bad-exit", "multi-prog"),
-        *("disable-status", "preserve-env", "accel-bind", "compress", "whole", "interactive", "external"),
+        *("disable-status", "preserve-env", "compress", "whole", "interactive", "external", "x11"),
         *("immediate", "no-allocate", "quit-on-interrupt", "send-libs", "debugger-test", "join"),
+        *("external-launcher", "wait-for-children", "async", "parsable"),
     )
 )
 
@@ -48,6 +51,8 @@ class Step:
     is_sure: bool = True
     """Whether it runs whatever happens."""
     is_folder_sure: bool = True
+    unknown: tuple[str, Text] | None = None
+    """The first option, without its dashes, that no srun known here has."""
 
     def value(self, name: str) -> Text | None:
         """The value of an option, the last one if it is given several times."""
@@ -65,37 +70,41 @@ class Step:
         return of_job
 
 
-def step_of(call: Call) -> Step | None:
-    """The srun of a command; None for another command."""
-    words = call.words
-    begin = next((i for i, word in enumerate(words) if not _is_wrapper(word, i)), len(words))
-    if begin == len(words) or words[begin].text.rpartition("/")[2] != "srun":
-        return None
+def steps_of(call: Call) -> list[Step]:
+    """What the srun of a command starts, several where colons part it; nothing of another command."""
+    begin = begin_of_program([word.text for word in call.words])
+    if begin == len(call.words) or call.words[begin].text.rpartition("/")[2] != "srun":
+        return []
+    found, at, words = [], call.words[begin].at, call.words[begin + 1 :]
+    while words:
+        end = next((number for number, word in enumerate(words) if word.text == ":"), len(words))
+        found.append(_step(call, at, words[:end]))
+        at, words = words[min(end, len(words) - 1)].at, words[end + 1 :]
+    return found or [_step(call, at, ())]
+
+
+def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
     options: dict[str, list[Text]] = {}
-    end, is_complete = _read_options(words, begin + 1, options)
+    end, is_complete = _read_options(words, 0, options)
     if not is_complete:
         # Where the command begins is not known: options may stand behind what looks like it.
         _find_containers(words, end, options)
     for name, value in _of_environment(call.exported).items():
         options.setdefault(name, []).insert(0, value) if name not in options else None
-    sure = call.depth == 0
-    place = words[begin].at
+    unknown = [
+        (name, texts[0]) for name, texts in options.items() if len(name) > 1 and name not in all_options()
+    ]
     return Step(
         options,
-        words[end:],
+        tuple(words[end:]),
         is_complete,
-        place,
+        at,
         call.exported,
         call.folder,
-        sure,
-        call.is_surely_there,
+        is_sure=call.depth == 0,
+        is_folder_sure=call.is_surely_there,
+        unknown=next(((name, text) for name, text in unknown if UNKNOWN not in name), None),
     )
-
-
-def _is_wrapper(word: Text, index: int) -> bool:
-    if index and (re.match(r"-|\d|\w+=", word.text) or UNKNOWN in word.text):
-        return True
-    return _WRAPPERS.fullmatch(word.text.rpartition("/")[2]) is not None
 
 
 def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Text]]) -> tuple[int, bool]:
@@ -112,8 +121,9 @@ def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Tex
         index += 1
         if word.text.startswith("--"):
             name, equals, value = word.text[2:].partition("=")
-            kind = _kind(name)
-            is_complete = is_complete and kind is not None and UNKNOWN not in name
+            name = meant(name, all_options()) or name
+            kind = all_options().get(name)
+            is_complete = is_complete and kind is not None
         else:
             name, equals, value = _short(word.text)
             kind = "value" if name[:1] in _WITH_VALUE else "flag"
@@ -137,13 +147,14 @@ def _short(text: str) -> tuple[str, str, str]:
     return text[-1], "", ""
 
 
-def _kind(name: str) -> str | None:
-    """Whether an option takes a value; None for one that nobody knows."""
-    if name in PYXIS:
-        return "value" if PYXIS[name] else "flag"
-    if name in slurm_options():
-        return "value" if slurm_options()[name].argument == "required" else "flag"
-    return "value" if name in _OF_SRUN else "flag" if name in _FLAGS_OF_SRUN else None
+@cache
+def all_options() -> Mapping[str, str]:
+    """The long names of srun's options, each with `value` where one follows it and `flag` where none does."""
+    of_slurm = {
+        row: "value" if slurm_options()[row].argument == "required" else "flag" for row in slurm_options()
+    }
+    of_srun = dict.fromkeys(_FLAGS_OF_SRUN, "flag") | dict.fromkeys(_OF_SRUN, "value")
+    return {**of_slurm, **of_srun, **{name: "value" if PYXIS[name] else "flag" for name in PYXIS}}
 
 
 def _find_containers(words: Sequence[Text], begin: int, options: dict[str, list[Text]]) -> None:

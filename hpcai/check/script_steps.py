@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os.path
 import re
 from collections.abc import Iterator
@@ -10,17 +11,20 @@ from itertools import pairwise
 from pathlib import Path
 
 from hpcai.check import container, credentials
-from hpcai.check.bash_values import Text
+from hpcai.check.bash.commands import read_commands
+from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.script_containers import check_options, check_unused
-from hpcai.check.script_sruns import Step
+from hpcai.check.script_sruns import Step, all_options
 from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
 from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.container import is_file
 
-_LAUNCHERS = ("mpirun", "mpiexec", "horovodrun")
+# How like another one an option must be, of 1.
+_IS_A_SLIP = 0.85
 
 
 def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
@@ -29,6 +33,7 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
     yield from _in_batch(view, around)
     told: set[str] = set()
     for index, step in view.steps:
+        yield from _unknown_option(step)
         yield from check_options(step, around.environ)
         yield from check_unused(step, around.environ)
         if "container-image" in step.options or "container-name" in step.options:
@@ -39,6 +44,18 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
         yield from _mpi(step, around)
     yield from check_variables(view)
     yield from _unseen(view)
+
+
+def _unknown_option(step: Step) -> Iterator[Finding]:
+    """A slip of the keys; an option that is like no other may be one of a plugin of the site."""
+    if step.unknown is None:
+        return
+    name, text = step.unknown
+    near = next(iter(difflib.get_close_matches(name, all_options(), n=1, cutoff=_IS_A_SLIP)), None)
+    if near is not None:
+        what, fix = f"srun has no option --{name}.", f"Did you mean --{near}?"
+        finding = Finding("option-unknown", "error", f"--{name}", what, fix, text.at)
+        yield softened(finding, is_sure=step.is_sure)
 
 
 def _unseen(view: View) -> Iterator[Finding]:
@@ -236,12 +253,13 @@ def _pulled_by_all(step: Step, nodes: int) -> Iterator[Finding]:
 
 def _starts_ranks(step: Step, nodes: int) -> Iterator[Finding]:
     """mpirun as the command of a step in a container, or what its shell is told to run."""
-    words = [word.text for word in step.command]
-    starts = bool(words) and words[0].rpartition("/")[2] in _LAUNCHERS
+    given = [word.text for word in step.command]
+    words = given[begin_of_program(given) :]
+    starts = bool(words) and words[0].rpartition("/")[2] in container.MPIRUNS
     if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
         for flag, told in pairwise(words[1:]):
             if re.fullmatch(r"-[a-z]*c", flag):
-                starts = container.MPIRUN.search(told) is not None
+                starts = any(one.program in container.MPIRUNS for one in read_commands(told))
                 break
     if starts:
         what = "mpirun inside a container starts ranks in it alone, on one node."

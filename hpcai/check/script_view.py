@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from hpcai.check.bash_values import UNKNOWN, Call, Text, calls_of
+from hpcai.check.bash.commands import lines_of_comments
+from hpcai.check.bash.values import Call, Text, calls_of
+from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
-from hpcai.check.script_sruns import Step, step_of
+from hpcai.check.script_sruns import Step, steps_of
 from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
 
 # Commands that make no file that a later one could need.
@@ -21,6 +23,7 @@ _LOOKS = frozenset(
         *("if", "case", "exit", "du", "df", "file", "head", "module", "ml", "readlink", "realpath"),
     )
 )
+_INTERPRETER = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,30 @@ class View:
         return None if re.search(r"[$%~]", given) else Path(os.path.normpath(self.submitted_from / given))
 
     @cached_property
+    def shell(self) -> str | None:
+        """The shell that runs it, by its name; None where it is another program."""
+        found = _INTERPRETER.match(self.text)
+        # A script that names none sbatch refuses, and says so.
+        name = found[1] if found else "bash"
+        return name if name.endswith("sh") else None
+
+    @cached_property
+    def late(self) -> list[int]:
+        """The #SBATCH lines behind a command, without those of a text that the script writes or quotes."""
+        if self.shell is None:
+            return list(self.script.late)
+        comments = lines_of_comments(self.text)
+        return [line for line in self.script.late if line in comments]
+
+    @cached_property
     def calls(self) -> list[Call]:
-        """Its commands."""
-        return calls_of(self.text, self.folder, self.environ)
+        """Its commands; none of a script that no shell runs."""
+        return [] if self.shell is None else calls_of(self.text, self.folder, self.environ)
 
     @cached_property
     def steps(self) -> list[tuple[int, Step]]:
         """Its sruns, each with its number among the commands."""
-        found = [(index, step_of(call)) for index, call in enumerate(self.calls)]
-        return [(index, step) for index, step in found if step is not None]
+        return [(index, step) for index, call in enumerate(self.calls) for step in steps_of(call)]
 
     @cached_property
     def batch(self) -> Step | None:
@@ -72,15 +90,25 @@ class View:
     def may_be_made(self, path: Path, before: int) -> bool:
         """Whether a command before another one may make a file or folder, as far as their words tell."""
         for call in self.calls[:before]:
-            names = [] if call.words[0].text in _LOOKS else [word.text for word in call.words]
-            for name in [*names, *(word.text for word in call.written)]:
-                if str(path) in name or (
-                    name.startswith("/") and len(name) > 1 and path.is_relative_to(name)
-                ):
-                    return True
-                if not name.startswith(("-", "/")) and name and str(path).endswith(f"/{name.rstrip('/')}"):
-                    return True
+            words = call.written if call.words[0].text in _LOOKS else (*call.words, *call.written)
+            if any(_may_mean(word.text, path) for word in words):
+                return True
         return False
+
+
+def _may_mean(name: str, path: Path) -> bool:
+    """Whether a word may name a path, what is in it, or a folder that it is in; seen from any folder."""
+    if str(path) in name:
+        return True
+    if name.startswith(("-", UNKNOWN)) or not name.strip("./"):
+        return False
+    known = re.escape(os.path.normpath(name).lstrip("/")).replace(re.escape(UNKNOWN), ".*")
+    first, *rest = known.split("/")
+    pattern = "(/.*)?"
+    for part in reversed(rest):
+        pattern = f"(/{part}{pattern})?"
+    begin = "/" if name.startswith("/") else ".*/"
+    return re.fullmatch(begin + first + pattern, str(path), re.DOTALL) is not None
 
 
 def softened(finding: Finding, *, is_sure: bool) -> Finding:

@@ -1,10 +1,11 @@
-"""Whether bash can read what a job gives it: the command, setup and teardown."""
+"""Whether bash can read what it is given: a job's command, setup and teardown, or a script."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hpcai import shell
 from hpcai.check.findings import Finding
@@ -33,6 +34,17 @@ def check_syntax(spec: JobSpec) -> Iterator[Finding]:
     yield from _of_lines("teardown", spec.teardown)
 
 
+def check_text(text: str) -> Iterator[Finding]:
+    """The same for a whole script."""
+    said = _refused(text, is_followed=True)
+    if said is not None:
+        line, words = said
+        finding = _finding("script", f"Bash cannot read the script: {words}.", text, line)
+        # With what its last here-document has swallowed a script runs all the same.
+        is_open = words.startswith("a here-document")
+        yield replace(finding, severity="warning" if is_open else finding.severity, place=f"{line}:1")
+
+
 def _of_lines(key: str, lines: Sequence[str]) -> Iterator[Finding]:
     """The entries are one text to bash, in which a word of the last one could swallow what comes behind."""
     said = _refused("\n".join(lines), is_followed=True)
@@ -51,7 +63,9 @@ def _finding(where: str, what: str, text: str, line: int) -> Finding:
     # Bash reads line by line: what stands behind an exit it may never see.
     before = text.splitlines()[: line - 1]
     is_sure = not any(re.match(r"\s*(exit|exec|return)\b", one) for one in before)
-    fix = "Close what is open there; quotes of YAML are not quotes of the shell."
+    fix = "Close what is open there."
+    if where != "script":
+        fix = "Close what is open there; quotes of YAML are not quotes of the shell."
     return Finding("shell-syntax", "error" if is_sure else "warning", where, what, fix)
 
 
@@ -62,9 +76,9 @@ def _refused(text: str, *, is_followed: bool = False) -> tuple[int, str] | None:
     # A pattern such as !(x) is read only where this is switched on, which -n does not do.
     option = ["-O", "extglob"] if "extglob" in text else []
     environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
-    argv = ["bash", *option, "-n", "-c", text]
     try:
-        done = shell.run(argv, timeout_s=_TIMEOUT_S, check=False, env=environ)
+        # One word of a command is at most 128 KiB long.
+        done = shell.run(["bash", *option, "-n"], timeout_s=_TIMEOUT_S, check=False, env=environ, stdin=text)
     except HpcaiError:
         return None
     is_open = _OPEN_DOCUMENT.search(done.stderr) if is_followed else None

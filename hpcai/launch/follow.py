@@ -233,6 +233,16 @@ class RunState:
         restarts = self.job.restarts if self.job and self.job.state != "COMPLETING" else 0
         return max([restarts, *self.attempts])
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether what ran has ended, by the batch part or by Slurm, and Slurm is still to say how."""
+        seen = self.attempts.get(self.attempt)
+        return (seen is not None and seen.end is not None) or self._state == "COMPLETING"
+
+    @property
+    def _state(self) -> str | None:
+        return self.job.state if self.job else None
+
     def snapshot(self, now: float, *, silent_s: float = 0.0) -> Snapshot:
         """The run as it stands."""
         job, number = self.job, self.attempt
@@ -243,7 +253,7 @@ class RunState:
             now=now,
             phase=self._phase(seen, training),
             words=reasons.in_words(job) if job else None,
-            state=job.state if job else None,
+            state=self._state,
             reason=job.reason if job else None,
             never_starts=job is not None and reasons.never_starts(job),
             since=seen.start if seen else self._since,
@@ -275,9 +285,9 @@ class RunState:
     def _phase(self, seen: AttemptSeen | None, training: _Training) -> str:
         if self.outcome is not None:
             return "ended"
-        state = self.job.state if self.job else None
-        if state == "COMPLETING" or (seen is not None and seen.end is not None):
+        if self.is_ending:
             return "ending"
+        state = self._state
         if seen is None and self.is_bare and state == "RUNNING":
             # Nothing of ours runs there that would tell more.
             return "running"

@@ -20,10 +20,13 @@ from hpcai.runs.waterfall import submitted_at
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
 from hpcai.slurm.follower import FollowingClient
+from hpcai.slurm.shared import MAX_AGE_S
 
 # Slurm is asked at this interval at first, and less and less often while nothing changes.
 FIRST_INTERVAL_S = 1.0
 LONGEST_INTERVAL_S = 10.0
+# Once the batch part has ended, Slurm takes note within moments: then it is asked at this interval at first.
+ENDING_INTERVAL_S = 0.25
 # After so long without an answer, following ends: the job may go on.
 SILENCE_LIMIT_S = 900.0
 
@@ -135,14 +138,16 @@ class RunFollower:
             settle(self.run)
 
     def _ask_slurm(self, question: Question, news: bool) -> None:
+        assert self._slurm is not None
         if news:
-            self._interval_s, self._next_ask = FIRST_INTERVAL_S, 0.0
-            assert self._slurm is not None
+            self._interval_s, self._next_ask = self._first_interval_s(), 0.0
             self._slurm.expect_news()
         if question.is_answered():
             self._take(question)
         now = time.monotonic()
         if not question.is_open() and now >= self._next_ask and self.state.outcome is None:
+            # Less than has passed since this follower's own last question.
+            self._slurm.max_age_s = min(MAX_AGE_S, 0.75 * self._interval_s)
             question.ask()
             self._next_ask = now + self._interval_s
             self._interval_s = min(LONGEST_INTERVAL_S, self._interval_s * 1.2)
@@ -158,10 +163,14 @@ class RunFollower:
         if answer is None:
             self.state.outcome = ends.outcome_of_record(self.run) or Outcome("UNKNOWN", "unknown", None, None)
             return
-        if self.state.job is None or answer.state != self.state.job.state:
-            self._interval_s = FIRST_INTERVAL_S
+        is_new = self.state.job is None or answer.state != self.state.job.state
         self.state.job = answer
+        if is_new:
+            self._interval_s = self._first_interval_s()
         self.state.outcome = ends.outcome_of_run(self.run, answer)
+
+    def _first_interval_s(self) -> float:
+        return ENDING_INTERVAL_S if self.state.is_ending else FIRST_INTERVAL_S
 
     def _collect(self) -> JobInfo | None:
         assert self._slurm is not None

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from hpcai.errors import RenderError
+from hpcai.render.compiled import compiled_templates
 
 
 def shipped(name: str) -> Path:
@@ -29,6 +30,7 @@ def environment() -> jinja2.Environment:
     """An environment in which a name that is not given is an error and nothing is escaped by itself."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(shipped("templates")),
+        bytecode_cache=compiled_templates(),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

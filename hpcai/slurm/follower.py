@@ -18,6 +18,8 @@ class FollowingClient(SlurmClient):
         super().__init__(environ, attempts=1)
         # Who begins to follow wants to know how it stands now.
         self._not_before = time.time()
+        self.max_age_s = MAX_AGE_S
+        """How old an answer may be."""
         self._ended: dict[str, JobInfo] = {}
 
     def expect_news(self) -> None:
@@ -27,7 +29,7 @@ class FollowingClient(SlurmClient):
     def tasks(self, ident: int | str) -> list[JobInfo]:
         """As SlurmClient.tasks; an answer may be some seconds old."""
         ident = str(ident)
-        since = max(self._not_before, time.time() - MAX_AGE_S)
+        since = max(self._not_before, time.time() - self.max_age_s)
         jobs = [] if "_" in ident else self.my_jobs(since=since, only=ident)[1]
         # Only the full answer tells how a task ended, and of one task alone and of other users' jobs.
         if not jobs or any(job.is_final and job.ident not in self._ended for job in jobs):

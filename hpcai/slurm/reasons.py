@@ -6,52 +6,99 @@ import re
 
 from hpcai.slurm.answers import JobInfo
 
-# Reasons of waiting jobs, as squeue(1) names them; the first whose pattern fits the whole reason counts.
-_WAITS = (
-    ("Resources", "waits for nodes to become free"),
-    ("Priority", "other jobs go first"),
-    ("Dependency", "waits for another job"),
-    ("DependencyNeverSatisfied", "never starts: the job that it depends on ended otherwise"),
-    ("BeginTime", "waits for its begin time (after a requeue Slurm waits up to 2 minutes)"),
-    ("JobHeldUser", "is held by you; `scontrol release` lets it go"),
-    ("JobHeldAdmin", "is held by an administrator"),
+# Why jobs wait: a case of `hpcai why`, the reasons that it is for, as squeue(1) names them, and what
+# stands in a line of the queue. The first that fits the whole reason counts.
+WAITS = (
+    ("waits-resources", "Resources", "waits for nodes to become free"),
+    ("waits-priority", "Priority", "other jobs go first"),
+    ("waits-dependency", "Dependency", "waits for another job"),
     (
+        "dependency-never",
+        "DependencyNeverSatisfied",
+        "never starts: the job that it depends on ended otherwise",
+    ),
+    (
+        "begins-after-requeue",
+        "BeginTime",
+        "waits for its begin time (after a requeue Slurm waits up to 2 minutes)",
+    ),
+    ("begins-later", "BeginTime", "waits for its begin time"),
+    ("held-by-user", "JobHeldUser", "is held by you; `scontrol release` lets it go"),
+    ("held-by-admin", "JobHeldAdmin", "is held by an administrator"),
+    (
+        "held-launch-failed",
         "launch[_ ]failed[_ ]requeued[_ ]held",
         "is held: a node could not start it; `scontrol release` lets it go",
     ),
-    ("job[_ ]requeued[_ ]in[_ ]held[_ ]state", "was requeued and is held; `scontrol release` lets it go"),
-    ("JobHoldMaxRequeue", "is held: it was requeued too often"),
-    ("Licenses", "waits for a license"),
-    ("Reservation", "waits for its reservation"),
-    ("PartitionNodeLimit", "never starts as it is: its partition does not have or allow so many nodes"),
-    ("PartitionTimeLimit", "never starts as it is: its partition does not allow so long a time"),
-    ("PartitionConfig", "never starts as it is: its partition does not fit what it asks for"),
-    ("PartitionDown|PartitionInactive", "waits: its partition takes no jobs now"),
-    ("BadConstraints", "never starts: no node fits what it asks for"),
-    ("NodeDown", "waits: a node that it needs is down"),
-    ("ReqNodeNotAvail.*", "waits: a node that it needs is down, drained or reserved"),
     (
-        "Nodes[_ ]required[_ ]for[_ ]job[_ ]are[_ ]DOWN.*",
+        "held-requeued",
+        "job[_ ]requeued[_ ]in[_ ]held[_ ]state|JobHoldMaxRequeue",
+        "was requeued and is held; `scontrol release` lets it go",
+    ),
+    ("waits-licenses", "Licenses", "waits for a license"),
+    ("waits-reservation", "Reservation", "waits for its reservation"),
+    ("reservation-gone", "ReservationDeleted|InvalidReservation", "never starts: its reservation is gone"),
+    (
+        "maintenance",
+        "(?:ReqNodeNotAvail.*)?Reserved[_ ]for[_ ]maintenance.*",
+        "waits: its nodes are reserved for maintenance",
+    ),
+    ("waits-named-nodes", "ReqNodeNotAvail.*", "waits: a node that it needs is down, drained or reserved"),
+    (
+        "waits-nodes-away",
+        "NodeDown|Nodes[_ ]required[_ ]for[_ ]job[_ ]are[_ ]DOWN.*",
         "waits: nodes that it needs are down, drained or reserved",
     ),
-    ("Cleaning", "waits for its former nodes to be cleaned"),
-    ("Prolog", "its nodes run their prolog"),
     (
-        "QOSMax\\w*PerJob\\w*|QOSMin\\w*|QOSTimeLimit",
+        "partition-time",
+        "PartitionTimeLimit",
+        "never starts as it is: its partition does not allow so long a time",
+    ),
+    (
+        "partition-nodes",
+        "PartitionNodeLimit",
+        "never starts as it is: its partition does not have or allow so many nodes",
+    ),
+    (
+        "partition-config",
+        "PartitionConfig|AccountNotAllowed|QOSNotAllowed",
+        "never starts as it is: its partition does not have or allow what it asks for",
+    ),
+    ("partition-closed", "PartitionDown|PartitionInactive", "waits: its partition takes no jobs now"),
+    (
+        "no-such-nodes",
+        "BadConstraints|FedJobLock|NodesNotFound",
+        "never starts as it is: no nodes have what it asks for",
+    ),
+    (
+        "account-invalid",
+        "InvalidAccount|InvalidQOS|.*[_ ](?:account|qos)[_ ]invalid.*",
+        "never starts as it is: its account or QOS is not valid",
+    ),
+    (
+        "qos-limit-never",
+        r"QOSMax(?:Cpu|CPU|GRES|Memory|Mem|Node|BB|Billing)\w*PerJob(?:Limit)?|QOSMin\w*|QOSMaxWallDurationPerJobLimit|QOSTimeLimit",
         "never starts as it is: its QOS does not allow one job that",
     ),
+    ("qos-limit", "QOS.*|QosGrp.*", "waits: a limit of its QOS is reached"),
     (
-        "AssocMax\\w*PerJob\\w*|Association(Time|Resource)Limit",
+        "account-limit-never",
+        r"AssocMax(?:Cpu|CPU|GRES|Memory|Mem|Node|BB|Billing)\w*PerJob(?:Limit)?|AssocMaxWallDurationPerJobLimit|AssociationTimeLimit|AssociationResourceLimit",
         "never starts as it is: its account does not allow one job so much",
     ),
-    ("AccountNotAllowed|QOSNotAllowed", "never starts as it is: its partition is not for its account or QOS"),
-    ("InvalidAccount|InvalidQOS", "never starts as it is: its account or QOS is not valid"),
-    ("ReservationDeleted|InvalidReservation", "never starts: its reservation is gone"),
-    ("Dead[Ll]ine", "never starts: it could not end before its deadline"),
-    ("QOS.*", "waits: a limit of its QOS is reached"),
-    ("Assoc.*|Account.*", "waits: a limit of its account is reached"),
-    ("JobArrayTaskLimit", "waits: as many tasks of its array run as it allows"),
-    ("None", "has only just come into the queue"),
+    ("account-limit", "Assoc.*|Account.*", "waits: a limit of its account is reached"),
+    (
+        "user-limit",
+        "MaxCpuPerAccount|MaxGRESPerAccount|MaxJobsPerAccount|MaxMemoryPerAccount|MaxNodePerAccount|MaxSubmitJobsPerAccount|MaxBillingPerAccount",
+        "waits: a limit of its account is reached",
+    ),
+    ("array-throttled", "JobArrayTaskLimit", "waits: as many tasks of its array run as it allows"),
+    ("cleaning", "Cleaning", "waits for its former nodes to be cleaned"),
+    ("prolog", "Prolog", "its nodes run their prolog"),
+    ("deadline-missed", "DeadLine|Deadline", "never starts: it could not end before its deadline"),
+    ("burst-buffer", "BurstBuffer.*", "waits for its data in the burst buffer"),
+    ("just-queued", "None|SchedDefer", "has only just come into the queue"),
+    ("waits-otherwise", ".*", "waits: {reason}"),
 )
 _STATES = {
     "PENDING": "waits",
@@ -91,8 +138,11 @@ def never_starts(job: JobInfo) -> bool:
     return job.state == "PENDING" and _why_it_waits(job.reason or "None").startswith("never starts")
 
 
+def reasons_of(case: str) -> re.Pattern[str]:
+    """What fits the whole of each reason that a case of `hpcai why` is for."""
+    return next(re.compile(pattern, re.DOTALL) for ident, pattern, _ in WAITS if ident == case)
+
+
 def _why_it_waits(reason: str) -> str:
-    for pattern, words in _WAITS:
-        if re.fullmatch(pattern, reason):
-            return words
-    return f"waits: {reason}"
+    words = next(words for _, pattern, words in WAITS if re.fullmatch(pattern, reason, re.DOTALL))
+    return words.replace("{reason}", reason)

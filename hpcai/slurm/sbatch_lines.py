@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def _options(words: list[Word]) -> Iterator[Option]:
     for word in rest:
         if word.text.startswith("--"):
             name, equals, value = word.text[2:].partition("=")
-            known = _long_name(name)
+            known = meant(name, {*slurm_options(), *PYXIS})
             if equals or known is None or not _needs_value(known):
                 yield Option(known or name, value if equals else None, word, known is not None)
             else:
@@ -204,9 +204,8 @@ def _letters(word: Word, rest: Iterator[Word]) -> Iterator[Option]:
         return
 
 
-def _long_name(name: str) -> str | None:
+def meant(name: str, known: Collection[str]) -> str | None:
     """The option that a name or its unambiguous beginning means, as getopt reads it."""
-    known = {*slurm_options(), *PYXIS}
     if name in known:
         return name
     found = [one for one in known if one.startswith(name)] if name else []

@@ -230,7 +230,12 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
             what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
             yield Contradiction(("env",), what, ("env", variable))
     yield from _secret_contradictions(job)
-    yield from retry_contradictions(job.retry, job.requeue, has_components=bool(job.components))
+    yield from retry_contradictions(
+        job.retry,
+        job.requeue,
+        has_components=bool(job.components),
+        hears_of_evictions=job.scheduled_events,
+    )
     if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
         what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
         yield Contradiction(("workdir", "code"), what)

@@ -39,6 +39,7 @@ def test_the_parts_of_a_view() -> None:
     assert not view.may_be_made(Path("/there/sub/other"), 1)
 
 
+@pytest.mark.programs
 def test_what_several_sruns_share_is_told_once(tmp_path: Path) -> None:
     image = "nvcr.io/nvidia/pytorch:25.03-py3"
     step = f"srun --container-image={image} --container-name=a --container-mounts=/nope/none:/x a\n"

@@ -129,11 +129,14 @@ def test_of_a_thousand_ranks_a_few_logs_are_read_and_that_of_the_first_to_fail_i
     assert len(read) <= 17
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_queue_and_why_say_alike_whether_a_job_never_starts(name: str, tmp_path: Path) -> None:
-    asked = why_cases.Case(why_cases.load(name), tmp_path).asked()
-    if asked.job is not None and asked.job.state == "PENDING":
-        assert reasons.never_starts(asked.job) == ("never starts" in answer(gather(asked)).sentence)
+def test_queue_and_why_say_alike_whether_a_job_never_starts() -> None:
+    waiting = {case: cause.says for case, cause in causes().items() if cause.of == "waiting"}
+    in_queue = {case: words for case, _, words in reasons.WAITS}
+    # In the same order, in which they are tried.
+    assert list(waiting) == list(in_queue)
+    assert {case: says.startswith("never starts") for case, says in waiting.items()} == {
+        case: words.startswith("never starts") for case, words in in_queue.items()
+    }
 
 
 def lines_of_cases() -> list[str]:

@@ -114,5 +114,5 @@ class Case:
 
 def load(name: str) -> dict[str, Any]:
     """One case."""
-    case: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    case: dict[str, Any] = yaml.load((FOLDER / f"{name}.yaml").read_bytes(), yaml.CSafeLoader)
     return case

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 pytestmark = pytest.mark.programs
 
@@ -29,14 +30,7 @@ def hpcai(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProc
         "XDG_CACHE_HOME": str(folder),
         "PATH": "/nonexistent",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "hpcai", *words],
-        env={**kept, **variables, **environ},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.hpcai(*words, env={**kept, **variables, **environ}, cwd=folder)
 
 
 def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:

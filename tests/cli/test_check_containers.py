@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.container_cluster import Containers
 
 pytestmark = pytest.mark.real
@@ -17,14 +17,7 @@ pytestmark = pytest.mark.real
 
 def found(containers: Containers, folder: Path, *words: str, status: int) -> dict[str, dict[str, Any]]:
     own = {"HPCAI_CONFIG_HOME": str(folder / "conf"), "HPCAI_RUNS_ROOT": str(folder / "runs")}
-    done = subprocess.run(
-        [sys.executable, "-m", "hpcai", "check", *words, "-o", "json"],
-        env={**containers.environ, **own},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.hpcai("check", *words, "-o", "json", env={**containers.environ, **own}, cwd=folder)
     assert done.returncode == status, done.stdout + done.stderr
     return {row["id"]: row for row in json.loads(done.stdout)["findings"]}
 

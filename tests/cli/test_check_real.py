@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pytest
 
 from hpcai.slurm.local import cluster as embedded
 from hpcai.specs.slurm_options import slurm_version
+from tests import warm
 from tests.check.sbatch_cases import NAMES
 from tests.real_cluster import RealCluster
 
@@ -37,15 +37,7 @@ def hpcai(
     cluster: RealCluster, folder: Path, *words: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     own = {"HPCAI_CONFIG_HOME": str(folder / "conf"), "HPCAI_RUNS_ROOT": str(folder / "runs")}
-    return subprocess.run(
-        [sys.executable, "-m", "hpcai", *words],
-        env={**cluster.environ, **own},
-        cwd=folder,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.hpcai(*words, env={**cluster.environ, **own}, cwd=folder, stdin=stdin)
 
 
 def found(cluster: RealCluster, folder: Path, *words: str, status: int = 0) -> dict[str, dict[str, Any]]:

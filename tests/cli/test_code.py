@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests import warm
 from tests.real_cluster import RealCluster
 
 ENVIRON = {
@@ -46,8 +46,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def hpcai(environ: dict[str, str], *words: str | Path) -> str:
-    argv = [sys.executable, "-m", "hpcai", *map(str, words)]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    done = warm.hpcai(*words, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -21,6 +21,7 @@ import pytest
 from hpcai.runs import jsonl
 from hpcai.staging.manifest import CHUNK_BYTES, Manifest
 from hpcai.staging.push import push
+from tests import warm
 from tests.real_cluster import RealBlob
 from tests.staging.front import Front, Request, Spoil, front
 from tests.staging.sets import files_of, write_images, write_set
@@ -31,10 +32,7 @@ PLAIN = {key: value for key, value in os.environ.items() if not key.startswith((
 
 
 def data(*words: str | Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    argv = [*HPCAI, *map(str, words)]
-    return subprocess.run(
-        argv, env={**PLAIN, **(environ or {})}, capture_output=True, text=True, timeout=60, check=False
-    )
+    return warm.hpcai("data", *words, env={**PLAIN, **(environ or {})})
 
 
 def start(*words: str | Path, environ: dict[str, str]) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import load_as
+from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -20,16 +21,7 @@ pytestmark = pytest.mark.programs
 
 
 def init(folder: Path, *words: str, status: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "hpcai", "init", *words]
-    done = subprocess.run(
-        argv,
-        cwd=folder,
-        env={**os.environ, **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.hpcai("init", *words, cwd=folder, env={**os.environ, **environ})
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

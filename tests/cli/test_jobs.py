@@ -20,6 +20,7 @@ import pytest
 
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run, create_run
+from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -41,9 +42,7 @@ class Cli:
         return Path(self.environ["HPCAI_RUNS_ROOT"])
 
     def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self._argv(*words), env=self.environ, capture_output=True, text=True, check=False
-        )
+        done = warm.hpcai(*words, env=self.environ)
         assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

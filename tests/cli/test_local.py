@@ -15,13 +15,13 @@ from hpcai.cli.local import up
 from hpcai.slurm.local import prefix, record
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
+from tests import warm
 from tests.real_cluster import RELEASE, RealCluster
 
 
 def hpcai(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     base = {key: value for key, value in os.environ.items() if key != "HPCAI_LOCAL"}
-    argv = [sys.executable, "-m", "hpcai", "local", *words]
-    return subprocess.run(argv, capture_output=True, text=True, env={**base, **(environ or {})}, check=False)
+    return warm.hpcai("local", *words, env={**base, **(environ or {})})
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.local import record
 from hpcai.slurm.local.conf import Shape
 from hpcai.slurm.local.places import Place
+from tests import warm
 from tests.staging.sets import write_set
 
 pytestmark = pytest.mark.programs
@@ -50,6 +51,8 @@ def site(tmp_path: Path) -> dict[str, str]:
 
 
 def hpcai(*words: str, environ: Mapping[str, str], **how: Any) -> subprocess.CompletedProcess[str]:
+    if not how:
+        return warm.hpcai(*words, env=environ)
     argv = [sys.executable, "-m", "hpcai", *words]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     return subprocess.run(argv, env=environ, text=True, check=False, **streams)

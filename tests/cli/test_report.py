@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from hpcai.cli.report import report
 from hpcai.runs.record import Run
+from tests import warm
 from tests.report import samples
 
 pytestmark = pytest.mark.programs
@@ -28,8 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 def hpcai(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HPCAI_RUNS_ROOT": str(root)}
-    command = [sys.executable, "-m", "hpcai", "report", *argv]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return warm.hpcai("report", *argv, env=environment)
 
 
 def test_the_paths_go_to_stdout_and_lie_beside_the_runs(root: Path) -> None:

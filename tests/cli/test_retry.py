@@ -21,6 +21,7 @@ from hpcai.runs.record import Run
 from hpcai.slurm.local import fault
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
+from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -33,8 +34,7 @@ class Slurm:
         self.environ = {**cluster.environ, "HPCAI_RUNS_ROOT": str(folder / "runs")}
 
     def hpcai(self, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "hpcai", *words]
-        return subprocess.run(argv, env=self.environ, capture_output=True, text=True, check=False)
+        return warm.hpcai(*words, env=self.environ)
 
     def command(self, *words: str) -> str:
         return shell.run(words, timeout_s=60, env=self.environ).stdout
@@ -246,6 +246,55 @@ def test_why_slurm_put_it_back_is_read_from_what_it_left(
     assert script.attempt(1, said) == status
     assert script.noted() == [cause]
     assert script.run.attempts()[0].cause == cause
+
+
+def notice(script: Scripted, kind: str, attempt: int) -> None:
+    """What the watcher on n7 writes down when Azure's service tells it of an event."""
+    line = {
+        "time": 1.5,
+        "attempt": attempt,
+        "event": "notice",
+        "id": "E",
+        "type": kind,
+        "status": "Scheduled",
+    }
+    script.run.paths.notices_dir.mkdir(exist_ok=True)
+    jsonl.append(script.run.paths.notices("n7"), line)
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("kind", "of_attempt", "cause"),
+    [
+        ("Preempt", 0, "evicted"),
+        ("Terminate", 0, "evicted"),
+        ("Reboot", 0, "node_failure"),
+        ("Preempt", 1, "node_failure"),
+    ],
+)
+def test_a_node_that_azure_took_back_has_a_budget_of_its_own(
+    tmp_path: Path, kind: str, of_attempt: int, cause: str
+) -> None:
+    script = Scripted(tmp_path, scheduled_events=True, retry={"node_failure": 0, "evicted": 1})
+    start = {"attempt": 0, "job_id": 5, "node_list": "n7", "event": "start", "time": 1.0}
+    jsonl.append(script.run.paths.attempts, start)
+    notice(script, kind, of_attempt)
+    status = script.attempt(1)
+    assert script.noted() == [cause]
+    # Where it goes on, the stand-in for srun ends it.
+    assert status == (137 if cause == "evicted" else 9)
+    assert script.run.attempts()[0].cause == cause
+
+
+@pytest.mark.programs
+def test_a_command_that_heeds_azures_notice_is_tried_again_as_evicted(tmp_path: Path) -> None:
+    script = Scripted(tmp_path, scheduled_events=True, retry={"evicted": 1, "failed": 5})
+    for attempt in (0, 1):
+        notice(script, "Preempt", attempt)
+        assert script.attempt(attempt) == 137
+    assert script.noted() == ["evicted"]
+    assert (script.run.path / "called").read_text() == "requeue 5\n", "its node goes by itself"
+    assert words(script.run)[-1].endswith("it ended by evicted, which came 2 times, and retry allows 1")
 
 
 @pytest.mark.programs

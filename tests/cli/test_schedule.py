@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hpcai.runs.find import list_runs
+from tests import warm
 from tests.real_cluster import RealCluster
 
 pytestmark = pytest.mark.real
@@ -45,10 +45,7 @@ class Cron:
             self.environ["PATH"] = f"{self.programs}:{self.environ['PATH']}"
 
     def __call__(self, *words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "hpcai", *map(str, words)]
-        done = subprocess.run(
-            argv, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=False
-        )
+        done = warm.hpcai(*words, env=self.environ, cwd=self.folder)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 

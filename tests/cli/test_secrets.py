@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
+from tests import warm
 from tests.container_cluster import Containers
 from tests.real_cluster import RealCluster
 from tests.staging.key_vault_stand_in import Vault, running
@@ -47,8 +47,7 @@ def environ(cluster: RealCluster, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def hpcai(environ: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "hpcai", *map(str, words)]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    return warm.hpcai(*words, env=environ)
 
 
 def job_file(folder: Path, **fields: object) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from hpcai.runs.find import find_run, list_runs
 from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
+from tests import warm
 from tests.real_cluster import RealCluster
 from tests.waiting import until
 
@@ -46,8 +47,7 @@ def environ(cluster: RealCluster, tmp_path: Path) -> dict[str, str]:
 
 
 def submit(environ: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "hpcai", "submit", str(folder / "steps here/s.yaml"), *words]
-    return subprocess.run(argv, env=environ, cwd=folder, capture_output=True, text=True, check=False)
+    return warm.hpcai("submit", folder / "steps here/s.yaml", *words, env=environ, cwd=folder)
 
 
 def test_each_step_starts_as_those_before_it_ended(environ: dict[str, str], tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hpcai.runs.record import Run, create_run
 from hpcai.shell import NoRoomToStart
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.follower import FollowingClient
 from tests.waiting import until
 
 
@@ -73,3 +77,29 @@ def test_where_no_slurm_is_asked_none_is_silent(run: Run, monkeypatch: pytest.Mo
     # Any silence counts.
     monkeypatch.setattr(watch, "LONGEST_INTERVAL_S", -2)
     assert RunFollower(run, None).poll().silent_s == 0
+
+
+def test_once_the_batch_part_has_ended_slurm_is_asked_again_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [JobInfo(7, "x", state) for state in ("RUNNING", "COMPLETING", "COMPLETING", "COMPLETED")]
+    follower = following(run, monkeypatch, *states)
+    monkeypatch.setattr(watch, "FIRST_INTERVAL_S", 600.0)
+    start = {"attempt": 0, "event": "start", "job_id": 7, "node_list": "n1", "time": 1}
+    end = {**start, "event": "end", "exit_status": 0, "time": 2}
+    run.paths.attempts.write_text("".join(json.dumps(line) + "\n" for line in (start, end)))
+    until(lambda: follower.poll().outcome, 10, "an end")
+
+
+def test_no_answer_is_read_again_by_whom_it_was_given_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def collect(_: Run, client: FollowingClient) -> JobInfo:
+        asked.append((time.monotonic(), client.max_age_s))
+        return JobInfo(7, "x", "RUNNING" if len(asked) < 4 else "COMPLETED")
+
+    monkeypatch.setattr(watch.ends, "collect", collect)
+    monkeypatch.setattr(watch, "FIRST_INTERVAL_S", 0.1)
+    follower = RunFollower(run, SlurmClient({}))
+    until(lambda: follower.poll().outcome, 10, "an end")
+    assert all(age < now - before for (before, _), (now, age) in pairwise(asked))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from azure.storage.blob import ContainerClient
 
 from hpcai.runs.find import find_run
 from hpcai.runs.record import Run
+from tests import warm
 from tests.real_cluster import RealBlob, RealCluster
 from tests.waiting import until
 
@@ -51,8 +51,7 @@ def environ(cluster: RealCluster, blob: RealBlob, place: Path) -> dict[str, str]
 
 
 def hpcai(environ: dict[str, str], *words: str | Path) -> str:
-    argv = [sys.executable, "-m", "hpcai", *map(os.fspath, words)]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    done = warm.hpcai(*words, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -23,7 +23,7 @@ asked = []
 print("ready", flush=True)
 while not asked:
     signal.pause()
-time.sleep(4)
+time.sleep(2)
 print("saved")
 """
 

@@ -232,3 +232,24 @@ def test_a_notice_of_azure_reaches_every_rank_in_time(
     assert told == {f"{rank}.out": "ready\nsaved\n" for rank in range(4)}
     assert [line["event"] for line in jsonl.read(file)] == ["watching", "notice", "relayed"]
     wait_until_gone(run)
+
+
+@pytest.mark.long
+def test_an_eviction_that_the_command_heeds_uses_up_a_budget_of_its_own(
+    cluster: RealCluster, tmp_path: Path
+) -> None:
+    with metadata_service() as service:
+        slurm = Slurm(cluster.environ | {"HPCAI_METADATA_URL": service.url}, tmp_path)
+        command = (
+            "trap 'echo saved; exit 75' USR1; [[ $HPCAI_ATTEMPT = 0 ]] || exit 0; while :; do sleep 0.1; done"
+        )
+        retry = {"evicted": 1, "failed": 0}
+        job_id, run = slurm.submit(command=command, scheduled_events=True, samples=False, retry=retry)
+        node = until(lambda: events(run), 60, "it begins")[0]["node_list"]
+        until(lambda: jsonl.read(RunPaths(run).notices(node)), 30, "it watches")
+        service.announce("Preempt", f"vm-{node}")
+        until(lambda: [one for one in events(run) if one["event"] == "requeue"], 30, "it is put back")
+        service.events.clear()
+        job = slurm.wait(job_id, is_there=lambda job: job["JobState"] == "COMPLETED")
+    assert (job["ExitCode"], job["Restarts"]) == ("0:0", "1")
+    assert [one["cause"] for one in events(run) if one["event"] == "requeue"] == ["evicted"]

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from hpcai.cli.root import COMMANDS, hpcai
+from tests import warm
 
 pytestmark = pytest.mark.programs
 
@@ -60,8 +61,7 @@ def test_the_line_in_the_overview_is_the_commands_own(word: str) -> None:
 
 
 def cli(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "hpcai", *words]
-    return subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **environ}, check=False)
+    return warm.hpcai(*words, env={**os.environ, **environ})
 
 
 @pytest.mark.parametrize(

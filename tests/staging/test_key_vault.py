@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests import warm
 from tests.staging.key_vault_stand_in import TOKEN, Vault, running
 
 pytestmark = pytest.mark.programs
@@ -28,8 +28,7 @@ def environ(vault: Vault) -> Iterator[dict[str, str]]:
 
 
 def read(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "hpcai.staging.key_vault", *words]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    return warm.python("hpcai.staging.key_vault", *words, env=environ)
 
 
 def test_the_value_alone_is_printed(vault: Vault, environ: dict[str, str]) -> None:

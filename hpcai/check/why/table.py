@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hpcai.slurm.reasons import reasons_of
 from hpcai.specs.yaml_text import parse
 
 FILES = ("waiting", "states", "azure", "containers", "gpus", "ranks", "programs", "machines", "fallback")
@@ -76,6 +77,9 @@ def _cause(one: Mapping[str, Any], of: str) -> Cause:
     for key in ("reason", "exit", "match"):
         if key in given:
             given[key] = re.compile(given[key])
+    if of == "waiting":
+        # The queue's one line tells of the same reasons.
+        given["reason"] = reasons_of(one["id"])
     if "when" in given:
         given["when"] = frozenset(given["when"])
     return Cause(of=of, **given)

@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hpcai.check.bash_text import Assignment, Command, read_commands
-from hpcai.check.bash_words import Piece, Word
+from hpcai.check.bash.commands import DECLARES, Assignment, Command, read_commands
+from hpcai.check.bash.words import UNKNOWN, Piece, Word
 
-# Stands in a text for what only bash will know; no script can hold it.
-UNKNOWN = "\0"
+_PATTERN = re.compile(r"[*?\[]")
+# While a word is split, letters that no text has stand for its quoted blanks, and one says: here is a word.
+_KEPT = "\ud800"
+_HIDDEN = str.maketrans(" \t\n", "\ud801\ud802\ud803")
+_SHOWN = str.maketrans("\ud801\ud802\ud803", " \t\n", _KEPT)
 _SAFE_FLAGS = re.compile(r"-[xrag]+")
-_DECLARES = ("export", "readonly", "declare", "typeset", "local")
 # These run other text, which may assign and change anything.
 _FOREIGN = ("source", ".", "eval")
 
@@ -97,7 +99,7 @@ class _Values:
         self.now += 1
         words = tuple(text for word in command.words for text in self._texts(word, command))
         own = {one.name: self._one(one.value, command) for one in command.assignments}
-        if words and words[0].text not in _DECLARES:
+        if words and words[0].text not in DECLARES:
             written = tuple(self._one(word, command) for word in command.written)
             folder = self._folder_of(command)
             sure = self.foreign < 0
@@ -187,12 +189,10 @@ class _Values:
         """The value without splitting it into words, as in an assignment."""
         if isinstance(value, tuple):
             return Text(UNKNOWN, 0, 0)
-        place = Text("", value.line, value.column)
         # An array becomes one text there, with a blank between its words.
-        blank = Text(" ", 0, 0)
-        parts = [[*self._piece(piece, command)] for piece in value.pieces]
-        spaced = [[each for one in part for each in (blank, one)][1:] for part in parts]
-        return _joined([one for part in spaced for one in part], place)
+        pieces = [self._piece(piece, command) for piece in value.pieces]
+        text = "".join(" ".join(one.text for one in each) for each in pieces)
+        return Text(text, value.line, value.column, all(one.is_sure for each in pieces for one in each))
 
     def _piece(self, piece: Piece, command: Command) -> tuple[Text, ...]:
         if piece.kind == "text":
@@ -206,35 +206,25 @@ class _Values:
 
     def _texts(self, word: Word, command: Command) -> list[Text]:
         """The words that one becomes: arrays and unquoted values are split."""
-        alone = word.pieces[-1] if word.pieces else None
-        is_alone = all(piece.kind == "text" and not piece.text for piece in word.pieces[:-1])
-        if alone is not None and is_alone and alone.kind == "array":
-            words = self._piece(alone, command)
-            return list(words) if alone.is_quoted else [each for one in words for each in _split(one)]
-        place = Text("", word.line, word.column)
-        done: list[Text] = []
-        now: list[Text] = []
-        is_word = False
+        unknown = [Text(UNKNOWN, word.line, word.column)]
+        *before, last = word.pieces or (Piece("text"),)
+        # Double quotes begin with an empty text.
+        if last.kind == "array" and before in ([], [Piece("text", is_quoted=True)]):
+            elements = self._piece(last, command)
+            if last.is_quoted:
+                return list(elements)
+            are_patterns = any(_PATTERN.search(one.text) for one in elements)
+            return unknown if are_patterns else [each for one in elements for each in _split(one)]
+        whole, is_sure = "", True
         for piece in word.pieces:
-            [value, *more] = self._piece(piece, command) or (place,)
-            if more:
-                # Of an array inside a word, bash makes several.
-                return [Text(UNKNOWN, word.line, word.column)]
-            if piece.kind == "text" or piece.is_quoted or not re.search(r"\s|[*?\[]|^$", value.text):
-                now.append(value)
-                is_word = True
-                continue
-            if re.search(r"[*?\[]", value.text):
-                return [Text(UNKNOWN, word.line, word.column)]
-            # As bash does where $IFS is what it is at first.
-            fields = re.split(r"\s+", value.text)
-            for number, text in enumerate(fields):
-                if number and is_word:
-                    done.append(_joined(now, place))
-                    now, is_word = [], False
-                now += [Text(text, 0, 0, value.is_sure)] if text else []
-                is_word = is_word or bool(text)
-        return [*done, _joined(now, place)] if is_word else done
+            [value, *more] = self._piece(piece, command) or (Text("", 0, 0),)
+            splits = piece.kind != "text" and not piece.is_quoted
+            if more or (splits and _PATTERN.search(value.text)):
+                # Of an array inside a word, and of a pattern, bash may make several.
+                return unknown
+            whole += value.text if splits else _KEPT + value.text.translate(_HIDDEN)
+            is_sure = is_sure and value.is_sure
+        return _split(Text(whole, word.line, word.column, is_sure))
 
 
 def _moves(command: Command) -> bool:
@@ -244,9 +234,8 @@ def _moves(command: Command) -> bool:
 
 def _split(text: Text) -> list[Text]:
     """The words that an unquoted value becomes, where $IFS is what it is at first."""
-    if re.search(r"[*?\[]", text.text):
-        return [replace(text, text=UNKNOWN)]
-    return [replace(text, text=one) for one in text.text.split()]
+    words = [one for one in re.split(r"[ \t\n]+", text.text) if one]
+    return [replace(text, text=one.translate(_SHOWN)) for one in words]
 
 
 def _joined(parts: Sequence[Text], place: Text) -> Text:

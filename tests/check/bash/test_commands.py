@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcai.check.shell_words import simple_commands
+from hpcai.check.bash.commands import read_commands
 
 # A text, and each program with how deep it lies and whether what stands before decides about it.
 TEXTS = [
@@ -17,12 +17,12 @@ TEXTS = [
     ("cat <<E >f.py\nsrun x\nE\npython f.py", ["cat", "python"]),
     ("cat <<-'E'\n\tsrun x\n\tE\npython f.py", ["cat", "python"]),
     ("for i in 1 2; do srun $i; done; echo x", ["for 1", "srun 1", "echo"]),
-    ("echo $(srun x) `a b`; echo \"a;b\" 'srun'", ["echo", "echo"]),
+    ("echo $(srun x) `a b`; echo \"a;b\" 'srun'", ["srun 1", "echo", "echo"]),
     ("f() { srun x; }\nf", ["srun 1", "f"]),
     ("a || srun b", ["a", "srun ?"]),
     ("a \\\n  b # srun\nc", ["a", "c"]),
     ("(cd x; srun b) && c", ["cd 1", "srun 1", "c"]),
-    ("case $1 in a) srun x;; *) y;; esac; z", ["case 1", "srun 1", "* 1", "y 1", "z"]),
+    ("case $1 in a) srun x;; *) y;; esac; z", ["case 1", "srun 1", "y 1", "z"]),
     ("x=$((1+2)) /usr/bin/srun y", ["srun"]),
     ('python - <<< "x"; ! exec srun a', ["python", "srun"]),
     ('"$SHELL" x; A=1', [None, None]),
@@ -36,12 +36,12 @@ TEXTS = [
 def test_the_programs_of_a_text(text: str, programs: list[str | None]) -> None:
     told = [
         one.program
-        and one.program + (f" {one.depth}" if one.depth else "") + (" ?" if one.is_conditional else "")
-        for one in simple_commands(text)
+        and one.program + (f" {one.depth}" if one.depth else "") + (" ?" if one.may_be_skipped else "")
+        for one in read_commands(text)
     ]
     assert told == programs
 
 
 @given(st.text("ab \n;&|()<>'\"\\`$#{}![]=EO", max_size=40))
 def test_any_text_can_be_looked_at(text: str) -> None:
-    assert len(simple_commands(text)) <= len(text)
+    assert len(read_commands(text)) <= len(text)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcai.check.bash_text import read_commands
-from hpcai.check.bash_values import UNKNOWN, calls_of
+from hpcai.check.bash.commands import read_commands
+from hpcai.check.bash.values import calls_of
+from hpcai.check.bash.words import UNKNOWN
 
 # Each is read as a whole: all that is asked of the reader is what bash itself then does.
 KNOWN = (
@@ -55,6 +56,20 @@ KNOWN = (
     "while read -r line; do :; done < <(true); srun y",
     'cd /; srun $PWD; cd tmp && srun "$PWD"',
     "time srun a; ! srun b; exec srun c",
+    "time -p srun a; coproc srun b; wait",
+    "A=1; echo >/dev/null \"${A:-it's '}'}\" ${A#'}'} \"${A:-\"}\"}\"; srun '${A' a; srun b",
+    "srun a; : $(( (1 + 2) * $(srun b; echo 3) )) $(( 1 << 2 )); ((A = (1 + 2))); srun c",
+    "for i in 1; do case $i in srun|x) srun no ;; (1) srun a ;; esac; done; srun b",
+    "shopt -s extglob\ncase x in\n  # srun) in a comment\n  @(x|y)) srun a ;;&\n  *) srun b\nesac\nsrun c",
+    '[[ " ]] " == " ]] " && a =~ ^(a|b)$ ]] && srun a; srun b',
+    "cat >/dev/null <<E; srun a\n\\\nE\nsrun x\ncat <<E >/dev/null\nb \\\nE\nE\nsrun b",
+    'A[$((1+1))]=x; declare -A B=([a]=b [c]="d e"); srun a',
+    "shopt -s extglob\necho >/dev/null !(x|y).z; srun a {fd}>/dev/null b",
+    "srun a=~/x:~/y ~/z:~ $\"b c\"; : `echo '\\`srun'`d; srun e",
+    "cat <(srun a) >/dev/null; wait; sleep 0.1; srun --x=b",
+    "{ srun a; } > told2; ( srun b ) & wait; f() ( srun c ); f >& told3",
+    "A='{x,y}'; B={x,y}; srun $A $B '{a,b}' \"{a..b}\" {a",
+    "srun a; exit\nsrun no",
 )
 # Of these something must not be known, and nothing may be known wrongly.
 UNSURE = (
@@ -74,6 +89,8 @@ UNSURE = (
     "A=x; while true; do srun $A; A=y; break; done; srun $A",
     "A=x; : ${A:=y} ${C:=z}; C=w; srun $C",
     'A=(x y); A[1]=z; srun "${A[@]}"',
+    'A=([1]=x [0]=y); srun "${A[@]}"',
+    "srun {a,'b c'}d",
     "declare -i A=1+1; srun $A",
     "declare -l A=X; srun $A",
     "A=1; (( A++ )); srun $A",

@@ -1,0 +1,69 @@
+"""Which word of a command names the program that runs in the end. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcai.check.bash.words import UNKNOWN
+
+
+@dataclass(frozen=True)
+class _Wrapper:
+    """A program that starts another one."""
+
+    with_value: str = ""
+    """A pattern of its options that take the next word."""
+    own: int = 0
+    """How many words of its own stand before the other program's name."""
+
+
+_PLAIN = _Wrapper()
+_WRAPPERS: Mapping[str, _Wrapper] = {
+    **dict.fromkeys(("command", "nohup", "setsid", "catchsegv", "builtin"), _PLAIN),
+    "exec": _Wrapper("-[cl]*a"),
+    "time": _Wrapper("-[fo]|--format|--output"),
+    "env": _Wrapper("-[uC]|--unset|--chdir"),
+    "nice": _Wrapper("-n|--adjustment"),
+    "ionice": _Wrapper("-[cn]|--class|--classdata"),
+    "timeout": _Wrapper("-[ks]|--kill-after|--signal", 1),
+    "stdbuf": _Wrapper("-[ioe]|--input|--output|--error"),
+    "taskset": _Wrapper("", 1),
+    "chrt": _Wrapper("", 1),
+    "numactl": _Wrapper(
+        "-[NmCipP]|--(cpunodebind|membind|physcpubind|interleave|preferred|preferred-many|weighted-interleave)"
+    ),
+}
+# These only say where a program is: `command -v srun`.
+_ASKS = re.compile(r"-[pvV]*[vV]")
+
+
+def begin_of_program(words: Sequence[str]) -> int:
+    """How many words stand before the name of the program that runs in the end; all where none does."""
+    at = 0
+    while at < len(words):
+        name = words[at].rpartition("/")[2]
+        wrapper = _WRAPPERS.get(name)
+        begin = at + 1
+        if wrapper is None or (name == "command" and begin < len(words) and _ASKS.fullmatch(words[begin])):
+            return at
+        at = begin + _own_words(wrapper, words[begin:])
+    return at
+
+
+def _own_words(wrapper: _Wrapper, words: Sequence[str]) -> int:
+    """How many of the words behind its name a wrapper takes for itself."""
+    at, own = 0, wrapper.own
+    while at < len(words):
+        word = words[at]
+        if word.startswith("-"):
+            at += 1 + (re.fullmatch(wrapper.with_value, word) is not None)
+        elif own:
+            at, own = at + 1, own - 1
+        # What a variable holds is taken for options, and what has = for a variable of env's.
+        elif UNKNOWN in word or re.match(r"\w+=", word):
+            at += 1
+        else:
+            return at
+    return at
