@@ -106,9 +106,10 @@ def _suggest(jobs: Sequence[JobInfo]) -> None:
         return
     from hpcai.cli.ending import suggest
 
-    first = {job.state: job for job in reversed(jobs)}
-    words = {"PENDING": "why", "RUNNING": "logs -f"}
-    suggest(*(f"hpcai {word} {first[state].ident}" for state, word in words.items() if state in first))
+    first = {job.state: job.ident for job in reversed(jobs)}
+    waits = [f"hpcai why {ident}" for ident in (first.get("PENDING"),) if ident]
+    runs = [f"hpcai logs -f {ident}" for ident in (first.get("RUNNING"),) if ident]
+    suggest(*(waits + runs or ["hpcai queue --watch"]))
 
 
 def row_of(job: JobInfo, now: float) -> dict[str, Any]:

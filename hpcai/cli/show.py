@@ -83,14 +83,18 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
             # Completion imports this module, and nothing that it does not need.
             from hpcai.cli.ending import suggest
 
-            suggest(f"hpcai {_next_word(facts)} {facts.get('run') or facts['job'] or facts['job_id']}")
+            suggest(_next_command(facts))
 
 
-def _next_word(facts: dict[str, Any]) -> str:
+def _next_command(facts: dict[str, Any]) -> str:
     """What a person asks next: why it waits or has not completed, else what it printed."""
+    name = facts.get("run") or facts["job"] or facts["job_id"]
     if facts["state"] == "PENDING" or (facts["cause"] and facts["cause"] != "completed"):
-        return "why"
-    return "logs" if facts["cause"] or "tasks" in facts else "logs -f"
+        return f"hpcai why {name}"
+    if "tasks" in facts:
+        # Its tasks have logs of their own.
+        return f"hpcai report {name}" if facts["cause"] else f"hpcai show {name} --wait"
+    return f"hpcai logs {name}" if facts["cause"] else f"hpcai logs -f {name}"
 
 
 def _colors(facts: dict[str, Any]) -> dict[str, str]:

@@ -78,13 +78,17 @@ def test_one_of_a_thousand_runs_is_found_without_reading_the_others(
 
 
 @pytest.mark.parametrize(
-    ("state", "cause", "word"),
+    ("state", "cause", "of_array", "command"),
     [
-        ("PENDING", None, "why"),
-        ("RUNNING", None, "logs -f"),
-        ("FAILED", "failed", "why"),
-        ("COMPLETED", "completed", "logs"),
+        ("PENDING", None, False, "hpcai why x"),
+        ("RUNNING", None, False, "hpcai logs -f x"),
+        ("RUNNING", None, True, "hpcai show x --wait"),
+        ("FAILED", "failed", False, "hpcai why x"),
+        ("FAILED", "failed", True, "hpcai why x"),
+        ("COMPLETED", "completed", False, "hpcai logs x"),
+        ("COMPLETED", "completed", True, "hpcai report x"),
     ],
 )
-def test_what_to_type_next(state: str, cause: str | None, word: str) -> None:
-    assert show._next_word({"state": state, "cause": cause}) == word
+def test_what_to_type_next(state: str, cause: str | None, of_array: bool, command: str) -> None:
+    facts = {"run": "x", "state": state, "cause": cause, **({"tasks": {}} if of_array else {})}
+    assert show._next_command(facts) == command
