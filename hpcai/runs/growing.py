@@ -49,23 +49,26 @@ class Growing:
         """The last lines as they are, of those that fit; `news` goes on behind them.
 
         A last line without a newline counts, and is left to `news`: more of it may come.
-        Read from the end: of a large file only what holds them. Raises OSError.
+        Read from the end: of a large file only what holds them. `fits` is also asked of several lines
+        together, whether one of them fits. Raises OSError.
         """
         with _opened(self.path) as descriptor:
             if descriptor is None:
                 return []
             self.offset = size = self._look(descriptor)
             found: list[bytes] = []
-            for index, line in enumerate(_backwards(descriptor, size)):
-                if index == 0 and not line.endswith(b"\n"):
-                    self.offset -= len(line)
-                    count -= fits(line)
-                    continue
+            is_end = True
+            for lines in filter(None, _backwards(descriptor, size)):
+                if is_end and not lines[-1].endswith(b"\n"):
+                    last = lines.pop()
+                    self.offset -= len(last)
+                    count -= fits(last)
+                is_end = False
                 if len(found) >= count:
                     break
-                if fits(line):
-                    found.append(line)
-            return found[::-1]
+                if fits(b"".join(lines)):
+                    found += filter(fits, reversed(lines))
+            return found[: max(0, count)][::-1]
 
     def _look(self, descriptor: int) -> int:
         """Its size, after a look at whether it is still the file that was read before."""
@@ -105,8 +108,8 @@ def _opened(path: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _backwards(descriptor: int, size: int) -> Iterator[bytes]:
-    """The lines of the first `size` bytes of a file, the last first, each with its newline if it has one."""
+def _backwards(descriptor: int, size: int) -> Iterator[list[bytes]]:
+    """The lines of the first `size` bytes of a file, those of the last block first, with their newlines."""
     end, rest = size, b""
     while end > 0:
         begin = max(0, end - _CHUNK)
@@ -114,8 +117,8 @@ def _backwards(descriptor: int, size: int) -> Iterator[bytes]:
         lines = [line + b"\n" for line in whole] + ([last] if last else [])
         # Its begin stands in the block before.
         rest = lines.pop(0) if begin and lines else b""
-        yield from reversed(lines)
+        yield lines
         if len(rest) > LONGEST_LINE:
-            yield rest
+            yield [rest]
             rest = b""
         end = begin
