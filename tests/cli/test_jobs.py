@@ -209,6 +209,7 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert (end["state"], end["cause"], end["exit_status"]) == ("FAILED", "failed", 37)
     assert re.search(r"\d\d:\d\d:\d\d  started on n\d\n", done.stderr)
     assert "failed with status 37" in done.stderr and "  | the reason" in done.stderr
+    assert f"\n{cli.json('why', end['run'])['sentence']}\n  | " in done.stderr
     cli("logs", "-f", end["run"], status=37)
     cli("logs", end["run"])
     assert re.search(r"Next:\n  hpcai why (x-\S+)\n  hpcai logs \1\n", done.stderr)
