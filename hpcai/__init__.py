@@ -14,7 +14,7 @@ _HOMES = {
     "Run": "hpcai.runs.record",
     "executor": "hpcai.launch.function",
     "load": "hpcai.specs.load",
-    "submit": "hpcai.launch.script",
+    "submit": "hpcai.jobs",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]

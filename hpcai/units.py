@@ -160,8 +160,9 @@ def _split_outside_brackets(text: str) -> list[str]:
 
 def _expand(word: str, text: str) -> Iterator[str]:
     pieces = re.split(r"\[([^][]*)\]", word)
-    if any(re.search(r"[\s\"'\\]", piece) for piece in pieces[::2]):
-        raise ValueError(f"{text!r} is not a host list: {word!r} holds a space, quote or backslash")
+    if any(re.search(r"[\s\"'\\\x00-\x1f\x7f]", piece) for piece in pieces[::2]):
+        what = "holds white space, a quote, a backslash or a control character"
+        raise ValueError(f"{text!r} is not a host list: {word!r} {what}")
     choices = [_ranges(piece, text) if index % 2 else [piece] for index, piece in enumerate(pieces)]
     for parts in itertools.product(*choices):
         yield "".join(parts)
@@ -187,7 +188,7 @@ def format_hostlist(hosts: Iterable[str]) -> str:
     """
     names = list(hosts)
     for name in names:
-        if not re.fullmatch(r"[^\s,\[\]\"'\\]+", name):
+        if not re.fullmatch(r"[^\s,\[\]\"'\\\x00-\x1f\x7f]+", name):
             raise ValueError(f"{name!r} is not a host name")
     words = []
     for prefix, group in itertools.groupby(map(_split_number, names), key=lambda split: split[0]):

@@ -91,14 +91,14 @@ _OF_LAUNCHERS = (
     "PMI_RANK",
     "PMIX_RANK",
 )
+_getenv = ctypes.CDLL(None).getenv
 
 
 @pytest.fixture(autouse=True)
 def _no_launcher_is_left_behind() -> Iterator[None]:
     """MPI's library writes into the environment that programs of later tests inherit, past os.environ."""
     yield
-    getenv = ctypes.CDLL(None).getenv
-    assert not [name for name in _OF_LAUNCHERS if getenv(name.encode())]
+    assert not [name for name in _OF_LAUNCHERS if _getenv(name.encode())]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

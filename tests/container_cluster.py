@@ -33,6 +33,7 @@ PROGRAMS = (
     "stat",
     "head",
     "mount",
+    "rm",
 )
 VARIABLES = "FROM_IMAGE=image\nSHARED_VAR=image\n# a comment\n"
 # As Enroot writes it from an image's configuration: the working folder, then the entrypoint.

@@ -42,6 +42,15 @@ def test_what_it_runs_is_shell(recipe: Path) -> None:
             assert done.stderr == "", rest
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.parent.name)
+def test_what_a_build_needs_does_not_stay_in_the_image(recipe: Path) -> None:
+    """Whatever a user builds inside would be built with it."""
+    kept = {
+        name for word, rest in instructions(recipe) if word == "ENV" for name in re.findall(r"(\w+)=", rest)
+    }
+    assert kept == {"NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
+
+
 def test_horovod_is_built_as_on_this_machine_and_with_nccl() -> None:
     folder = ROOT / "containers/horovod"
     text = (folder / "Dockerfile").read_text()

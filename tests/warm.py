@@ -24,15 +24,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-# What most commands load. (What loads more than that, such as numpy, is left to those who need it.)
+# What commands load, but for submitit.
 _LOADED = ("catalog", "check", "cli", "launch", "render", "runs", "slurm", "specs", "staging")
-_HEAVY = (
-    "hpcai.cli.cluster",
-    "hpcai.launch.function",
-    "hpcai.launch.horovod_wheel",
-)
-# What an interpreter reads before its first line.
+_NOT_LOADED = "hpcai.launch.function"
 _ENVIRON = dict(os.environ)
+# What an interpreter reads before its first line.
 _OF_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 
 
@@ -133,7 +129,7 @@ def _modules() -> Iterator[str]:
     for package in _LOADED:
         for path in hpcai.__path__:
             for found in pkgutil.iter_modules([f"{path}/{package}"], f"hpcai.{package}."):
-                if not found.ispkg and found.name not in _HEAVY:
+                if not found.ispkg and found.name != _NOT_LOADED:
                     yield found.name
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from hpcai.errors import SpecError, did_you_mean
@@ -45,9 +46,9 @@ def _gpus(text: str) -> float:
 
 
 def _date(text: str) -> str:
-    if not re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", text, re.ASCII):
+    if not re.fullmatch(r"20\d\d-\d\d-\d\d", text, re.ASCII):
         raise ValueError(text)
-    return text
+    return date.fromisoformat(text).isoformat()
 
 
 def _one_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -110,14 +111,20 @@ def read_rows(text: str, origin: str, *, is_json: bool) -> list[Row]:
     mistakes: list[tuple[int, str]] = []
     given = _json_rows(text, mistakes) if is_json else _csv_rows(text, mistakes)
     rows = [_row(name, line, values, mistakes, _places(text, name, is_json)) for name, line, values in given]
-    seen: dict[str, int] = {}
+    seen: dict[str, Row] = {}
     for row in rows:
-        before = seen.setdefault(row.name.lower(), row.line)
-        if before != row.line:
-            mistakes.append((row.line, f"vm_size: got {row.name!r}, which line {before} has already"))
+        before = seen.setdefault(bare(row.name), row)
+        if before is not row:
+            words = f"vm_size: got {row.name!r}, which line {before.line} has already as {before.name!r}"
+            mistakes.append((row.line, words))
     if mistakes:
         raise SpecError("\n".join(f"{origin}:{line}: {words}" for line, words in sorted(mistakes)))
     return rows
+
+
+def bare(name: str) -> str:
+    """The name as it is compared: in lower case and without `Standard_`."""
+    return name.strip().lower().removeprefix("standard_")
 
 
 Given = tuple[str, int, dict[str, str]]
@@ -129,7 +136,8 @@ def _csv_rows(text: str, mistakes: list[tuple[int, str]]) -> list[Given]:
         header = [column.strip() for column in next(reader, [])]
         if header[:1] != ["vm_size"]:
             first = header[0] if header else ""
-            mistakes.append((1, f"got {first!r} as the first column; it is vm_size"))
+            parted = ", and columns are parted by commas" if re.search("[;\t]", first) else ""
+            mistakes.append((1, f"got {first!r} as the first column; it is vm_size{parted}"))
             return []
         _check_keys(header[1:], 1, mistakes)
         found = []
@@ -160,6 +168,9 @@ def _json_rows(text: str, mistakes: list[tuple[int, str]]) -> list[Given]:
         content = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         mistakes.append((error.lineno, f"is no JSON: {error.msg}"))
+        return []
+    except RecursionError:
+        mistakes.append((1, "is no JSON that anybody wrote: its lists and maps are too deep"))
         return []
     if not isinstance(content, dict):
         mistakes.append((1, 'got no map; write {"Standard_HB176rs_v4": {"memory_gib": 760}}'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def load_prices(path: Path) -> list[Price]:
         return []
     except OSError as error:
         raise StageError(f"The prices in {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StageError(
             f"The prices in {str(path)!r} are damaged, or a newer hpcai wrote them.",
             next_step="hpcai vm prices --refresh --region eastus",
@@ -120,6 +121,6 @@ def _is_replaced(price: Price, replaced: Mapping[str, str | None]) -> bool:
 def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in entry.items():
         wanted: tuple[type, ...] = (int, float) if key.endswith("_per_h") else (str,)
-        if value is not None and not isinstance(value, wanted):
+        if value is not None and (not isinstance(value, wanted) or value in (math.inf, -math.inf)):
             raise ValueError(key)
     return dict(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import re
 import ssl
@@ -15,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from hpcai.catalog.figures import bare
 from hpcai.catalog.prices import Price
-from hpcai.catalog.sizes import bare
 from hpcai.errors import HpcaiError, ToolError, UnreachableError, UsageError
 
 ENDPOINT = "https://prices.azure.com/api/retail/prices"
@@ -28,8 +29,11 @@ _LONGEST_WAIT_S = 60.0
 _TIMEOUT_S = 30
 _MOST_PAGES = 2000
 _MOST_BYTES = 64 * 2**20
+_REGION = "[a-z0-9]+"
 _TERM_HOURS = {"1 Year": 365 * 24, "3 Years": 3 * 365 * 24}
 _FIELDS = {"1 Year": "reserved_1_year_usd_per_h", "3 Years": "reserved_3_years_usd_per_h"}
+
+_WITHOUT = "Without --refresh the prices known so far are told."
 
 Sleep = Callable[[float], None]
 Say = Callable[[str], object]
@@ -93,7 +97,7 @@ def _read_item(item: Mapping[str, Any], date: str) -> tuple[str, str, float, tup
     """Region, field of Price, dollars per hour and rank of a meter; None for one that is not wanted."""
     kind, words = item["type"], f"{item['skuName']} {item['meterName']}"
     begins, price = str(item["effectiveStartDate"])[:10], float(item["retailPrice"])
-    if _is_other(item, words) or not _is_valid(item, begins, date) or not price > 0:
+    if _is_other(item, words) or not _is_valid(item, begins, date) or not 0 < price < math.inf:
         return None
     if kind == "Consumption" and item["unitOfMeasure"] == "1 Hour":
         field = "spot_usd_per_h" if "Spot" in words else "on_demand_usd_per_h"
@@ -106,8 +110,10 @@ def _read_item(item: Mapping[str, Any], date: str) -> tuple[str, str, float, tup
 
 
 def _is_other(item: Mapping[str, Any], words: str) -> bool:
-    """Whether it is a price of something else than a Linux VM, in other money, or from a quantity on."""
+    """Whether it is a price of something else than a Linux VM in a region, in other money, or of many."""
     if re.search("windows|cloud ?services", item["productName"], re.IGNORECASE) or "Low Priority" in words:
+        return True
+    if re.fullmatch(_REGION, str(item["armRegionName"])) is None:
         return True
     return item["currencyCode"] != "USD" or float(item.get("tierMinimumUnits", 0)) > 0
 
@@ -125,7 +131,7 @@ def _check(endpoint: str, region: str | None) -> None:
             "HPCAI_PRICES_URL is no address of a price list.",
             allowed="It is an https address, or http on this machine, without '?', '#' and a password.",
         )
-    if region is not None and not re.fullmatch(r"[a-z0-9]+", region):
+    if region is not None and not re.fullmatch(_REGION, region):
         raise UsageError(f"Got the region {region!r}.", allowed="Write it as Azure does, such as 'eastus2'.")
 
 
@@ -169,7 +175,7 @@ class BusyError(UnreachableError):
     """The service asks for a pause of `wait_s`, or does not answer."""
 
     def __init__(self, what: str, *, attempts: int, wait_s: float = 0.0) -> None:
-        super().__init__(what, next_step="Without --refresh the prices known so far are told.")
+        super().__init__(what, next_step=_WITHOUT)
         self.attempts = attempts
         self.wait_s = min(wait_s, _LONGEST_WAIT_S)
 
@@ -194,16 +200,20 @@ def _page(url: str) -> Mapping[str, Any]:
     try:
         with _opener(url).open(url, timeout=_TIMEOUT_S) as answer:
             body = answer.read(_MOST_BYTES + 1)
+            is_cut_off = len(body) <= _MOST_BYTES and bool(answer.length)
     except urllib.error.HTTPError as error:
         with error:
             raise _of_status(error, host) from error
     except (OSError, http.client.HTTPException) as error:
         raise _of_silence(error, host) from error
+    if is_cut_off:
+        what = f"The answer of Azure's price list at {host} was cut off on its way."
+        raise BusyError(what, attempts=_ATTEMPTS_WITHOUT_ANSWER)
     if len(body) > _MOST_BYTES:
         raise _unreadable("it is longer than any price list")
     try:
         page = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable("it is no JSON") from error
     if not isinstance(page, dict):
         raise _unreadable("it is no map")
@@ -227,7 +237,17 @@ def _of_status(error: urllib.error.HTTPError, host: str) -> HpcaiError:
         wait_s = float(asked) if re.fullmatch(r"\d{1,6}", asked) else 0.0
         what = f"Azure's price list at {host} is busy (status {error.code})."
         return BusyError(what, attempts=_ATTEMPTS, wait_s=wait_s)
-    return ToolError(f"Azure's price list at {host} refused the question (status {error.code}).")
+    what = f"Azure's price list at {host} refused the question (status {error.code}){_reason(error)}."
+    return ToolError(what, next_step=_WITHOUT)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """The service's own words, as its description has them: {"Error": {"Code": ..., "Message": ...}}."""
+    try:
+        said = str(json.loads(error.read(2**16))["Error"]["Message"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f": {re.sub('[^ -~]', '?', said)[:300].rstrip('.')}"
 
 
 def _of_silence(error: Exception, host: str) -> HpcaiError:
@@ -243,5 +263,5 @@ def _of_silence(error: Exception, host: str) -> HpcaiError:
 def _unreadable(why: str) -> ToolError:
     return ToolError(
         f"The answer of Azure's price list cannot be read: {why}.",
-        next_step="Without --refresh the prices known so far are told.",
+        next_step=_WITHOUT,
     )

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from hpcai.catalog.figures import FIGURES, Row, read_rows
+from hpcai.catalog.figures import FIGURES, Row, bare, read_rows
 from hpcai.catalog.sources import named
 from hpcai.entry import looked_at
 from hpcai.errors import NotFoundError, SpecError, nearest
 from hpcai.homes import config_home
-
-_PREFIX = "standard_"
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,6 @@ def did_you_mean_size(name: str, known: Iterable[str]) -> str | None:
     return f"Did you mean {full[near]!r}?" if near else None
 
 
-def bare(name: str) -> str:
-    """The name as it is compared: in lower case and without `Standard_`."""
-    return name.strip().lower().removeprefix(_PREFIX)
-
-
 def user_file(environ: Mapping[str, str]) -> Path | None:
     """The user's own file of sizes: what HPCAI_VM_SIZES names, else vm_sizes.csv or .json
     among the user's settings.
@@ -114,7 +107,10 @@ def user_file(environ: Mapping[str, str]) -> Path | None:
         path = Path(told).expanduser().absolute()
         found = looked_at(path)
         if not found.is_file and not found.refused:
-            raise NotFoundError(f"HPCAI_VM_SIZES is {told!r}, and there is no such file.")
+            what = "that is no file" if found.is_there else "there is no such file"
+            raise NotFoundError(
+                f"HPCAI_VM_SIZES is {told!r}, and {what}.", next_step="See docs/catalog.md for such a file."
+            )
         return path
     folder = config_home(environ)
     both = (folder / "vm_sizes.csv", folder / "vm_sizes.json")

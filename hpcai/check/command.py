@@ -9,10 +9,12 @@ from pathlib import Path
 
 from hpcai.check import paths
 from hpcai.check.bash.commands import Command, read_commands
-from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.programs import begin_of_program, told_to_shell
+from hpcai.check.bash.values import Text
 from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
 from hpcai.check.places import Sight
+from hpcai.check.script_sruns import read_options
 from hpcai.render.options import tasks
 from hpcai.render.resolved import ResolvedJob
 from hpcai.specs.job import JobSpec
@@ -55,8 +57,8 @@ def check_command(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
 
 # What starts ranks by itself -> the launcher that does the same.
 _LAUNCHERS = {"mpirun": "mpi", "mpiexec": "mpi", "horovodrun": "horovod", "torchrun": "torchrun"}
-# With these srun shares what the task's own step holds, or starts nothing.
-_HARMLESS = ("--overlap", "--help", "--usage", "--version", "-V", "--mpi=list", "-h", "--test-only")
+# With these srun shares what the task's own step holds, is another job's, or starts nothing.
+_HARMLESS = frozenset(("overlap", "jobid", "help", "usage", "version", "test-only", "V", "h"))
 # A variable that makes steps share, or lets a srun forget the job that it is in.
 _ELSEWHERE = re.compile(r"SLURM_OVERLAP|unset\b[^;\n]*\bSLURM|\bSLURM_JOB_?ID=")
 _OF_A_TASK = re.compile(r"SLURM_(PROCID|LOCALID|NODEID)|PMIX?_RANK|OMPI_COMM_WORLD")
@@ -78,22 +80,27 @@ def _launched(spec: JobSpec, where: str) -> Iterator[Finding]:
     told: set[str] = set()
     is_sure = True
     for one in read_commands(spec.command):
-        program = one.program or ""
-        is_sure = is_sure and program not in ("exit", "return")
-        if program in told:
-            continue
-        told.add(program)
-        if program == "srun":
-            yield from _srun(one, spec, where, is_sure=is_sure and not one.depth and not one.may_be_skipped)
-        elif program in _LAUNCHERS:
-            yield from _ranks(program, spec, where)
+        is_sure = is_sure and one.program not in ("exit", "return")
+        inner = told_to_shell(one.arguments)
+        for each in (one, *(read_commands(inner) if inner is not None else ())):
+            program = each.program or ""
+            is_plain = each is one and not one.depth and not one.may_be_skipped
+            found: list[Finding] = []
+            if program == "srun" and program not in told:
+                found = list(_srun(each, spec, where, is_sure=is_sure and is_plain))
+            elif program in _LAUNCHERS and program not in told:
+                found = list(_ranks(program, spec, where))
+            told |= {program} if found else set()
+            yield from found
         is_sure = is_sure and not (one.words and one.words[0].bare == "exec")
 
 
 def _srun(one: Command, spec: JobSpec, where: str, *, is_sure: bool) -> Iterator[Finding]:
     said = (spec.command, *spec.setup)
-    is_harmless = any(word in _HARMLESS or word.startswith("--jobid") for word in one.arguments)
-    if is_harmless or any(map(_ELSEWHERE.search, said)):
+    words = [Text(word, 0, 0) for word in one.arguments[1:]]
+    options, *_ = read_options(words)
+    is_list = any(text.text == "list" for text in options.get("mpi", ()))
+    if is_list or _HARMLESS & options.keys() or any(map(_ELSEWHERE.search, said)):
         return
     # A step with CPUs of its own leaves the node's others free.
     is_sure = is_sure and not (spec.exclusive and spec.cpus_per_task)
@@ -126,14 +133,21 @@ _CALM = frozenset(
 
 
 def check_lines(spec: JobSpec) -> Iterator[Finding]:
-    """A warning for each command that goes on behind a line of it that failed."""
+    """A warning for each command that goes on behind a part of it that failed."""
     for where, text in spec.commands:
-        masked = _masked(text)
-        if masked is not None:
-            at = f" in line {masked.words[0].line}" if "\n" in text.strip() else ""
-            what = f"The command goes on when {masked.program!r}{at} fails: only how its end went counts."
-            fix = "Let the command begin with `set -e`, or join what belongs together with &&."
-            yield Finding("failure-hidden", "warning", where, what, fix)
+        masked, piped = _masked(text), _piped(text)
+        one = piped if masked is None or (piped and masked.before in ("|", "|&")) else masked
+        if one is None:
+            continue
+        at = f" in line {one.words[0].line}" if "\n" in text.strip() else ""
+        what = f"The command goes on when {one.program!r}{at} fails: only how its end went counts."
+        fix = "Let the command begin with `set -e`, or join what belongs together with &&."
+        if one is piped:
+            what = (
+                f"The command goes on when {one.program!r}{at} fails: of a pipe only the last program counts."
+            )
+            fix = "Let the command begin with `set -o pipefail`."
+        yield Finding("failure-hidden", "warning", where, what, fix)
 
 
 def _masked(text: str) -> Command | None:
@@ -146,6 +160,24 @@ def _masked(text: str) -> Command | None:
         if is_alone and one.program is not None and one.program not in _CALM:
             return one
     return None
+
+
+def _piped(text: str) -> Command | None:
+    """The first program or script of the user's own whose failure a pipe hides; None where there is none."""
+    commands = read_commands(text)
+    if "PIPESTATUS" in text or any("pipefail" in one.arguments for one in commands):
+        return None
+    for one in commands:
+        is_alone = not one.depth and not one.may_be_skipped and one.behind in ("|", "|&")
+        if is_alone and one.program is not None and _starts_own(one.arguments[0]):
+            return one
+    return None
+
+
+def _starts_own(program: str) -> bool:
+    """Whether it is a script, lies in a folder of the user's, or is given a script to start."""
+    is_file = program.endswith(_SCRIPTS) or ("/" in program and not program.startswith("/"))
+    return is_file or _STARTERS.fullmatch(program.rpartition("/")[2]) is not None
 
 
 def _heeds_failures(one: Command) -> bool:
@@ -170,10 +202,10 @@ def script_among(words: Sequence[str]) -> str | None:
     """The same for one simple command, with UNKNOWN for what only the shell will know."""
     words = words[begin_of_program(words) :]
     program = words[0] if words else ""
-    if program.endswith(_SCRIPTS) or ("/" in program and not program.startswith("/")):
-        return _as_path(program)
-    if _STARTERS.fullmatch(program.rpartition("/")[2]) is None:
+    if not _starts_own(program):
         return None
+    if _STARTERS.fullmatch(program.rpartition("/")[2]) is None:
+        return _as_path(program)
     for word in words[1:]:
         is_option = word.startswith("-")
         # Of a word that nobody knows, the script may be one.

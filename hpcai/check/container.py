@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 import shlex
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcai.check import credentials, enroot, paths
+from hpcai.check import credentials, enroot, paths, places
 from hpcai.check.bash.commands import read_commands
 from hpcai.check.findings import Finding, Severity
+from hpcai.check.hidden import hidden_mounts
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
-from hpcai.render.container import moves
+from hpcai.render.container import moves, saved_file
 from hpcai.render.resolved import ResolvedJob
-from hpcai.specs.container import is_file
+from hpcai.specs.container import ContainerSpec, is_file
 from hpcai.specs.gpus import gpus_asked
 
 # The superblock of a squashfs 4.0: its magic, its version, how many bytes are in use.
@@ -27,6 +28,8 @@ _LOOKS_AT_SOURCES = (0, 24)
 _FOR_SHELLS = re.compile(r"/(~|\$\w|\$\{)")
 # What settings of communication libraries begin with.
 TUNING = re.compile(r"(NCCL|UCX|OMPI|SHARP|RCCL|HCOLL|MELLANOX|NVIDIA)_\w+")
+# NVIDIA's own images show all GPUs by themselves.
+OF_NVIDIA = re.compile(r"(dockerd?://)?([^@/#]*@)?(nvcr\.io[#/])?nvidia/")
 MPIRUNS = ("mpirun", "mpiexec", "horovodrun")
 
 
@@ -41,6 +44,10 @@ def check_container(
     if is_file(container.image):
         path = Path(os.path.normpath(job.workdir / container.image))
         yield from check_image(path, "container.image", told, sight, environ)
+    elif paths.looked_at(job.workdir / container.image).is_file:
+        what = f"{container.image!r} is read as a name in a registry, and there is a file of that name."
+        fix = f"Write ./{container.image} for the file; Enroot takes those of squashfs alone."
+        yield Finding("image-file-without-slash", "warning", "container.image", what, fix)
     elif container.login is None:
         yield from credentials.check_credentials(container.image, "container.image", sight, environ)
         yield from _pulled_by_all(job)
@@ -51,8 +58,11 @@ def check_container(
             may_fail = "nofail" in mount.rpartition(":")[2].split("+")
             where = f"container.mounts[{index}]"
             yield from check_source(path, where, sight, may_fail=may_fail, release=release)
+    yield from hidden_mounts(job)
+    yield from _saved(job, sight)
     yield from _variables(job)
     yield from batch_in_container(environ)
+    yield from taken_from_shell(container, environ)
     yield from enroot.check_data_path("container", environ)
     if told.srun_takes_containers and told.sbatch_takes_containers is False:
         yield not_in_sbatch()
@@ -147,17 +157,61 @@ def check_source(
         yield Finding("mount-not-on-nodes", "warning", where, only_here, fix)
 
 
+def _saved(job: ResolvedJob, sight: Sight) -> Iterator[Finding]:
+    """Whether the container can be saved where the job says, which Pyxis tries when the work is done."""
+    assert job.spec.container is not None
+    saved = saved_file(job.spec.container, str(job.workdir))
+    if saved is None:
+        return
+    file = Path(saved)
+    folder = places.existing(file.parent)
+    if paths.looked_at(file).is_folder:
+        what, fix = f"{saved!r} is a folder.", "Name a file in it, such as image.sqsh."
+    elif not paths.looked_at(folder).is_folder or not os.access(
+        folder, os.W_OK | os.X_OK, effective_ids=True
+    ):
+        what = f"{saved!r} cannot be written: {str(folder)!r} is not a folder that you may write to."
+        fix = f"Name another place; namei -l {shlex.quote(str(folder))} shows whose this is."
+    else:
+        only_here = sight.only_here(folder)
+        if only_here:
+            fix = f"Name a folder that all nodes see; {sight.show(folder)}"
+            yield Finding("save-not-writable", "warning", "container.save", only_here, fix)
+        return
+    severity: Severity = "error" if sight.absent_for_sure(file) else "warning"
+    yield Finding("save-not-writable", severity, "container.save", what, fix)
+
+
 def _looks_at_sources(release: str | None) -> bool:
     found = re.match(r"v?(\d+)\.(\d+)", release or "")
     return found is not None and (int(found[1]), int(found[2])) >= _LOOKS_AT_SOURCES
 
 
 def batch_in_container(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What a variable of Pyxis in this shell would do to a job."""
-    if environ.get("PYXIS_CONTAINER_IMAGE"):
-        what = "PYXIS_CONTAINER_IMAGE is set here: the batch script itself would run inside that image."
-        fix = "Type `unset PYXIS_CONTAINER_IMAGE` before you submit."
-        yield Finding("batch-in-container", "error", "PYXIS_CONTAINER_IMAGE", what, fix)
+    """What a variable of Pyxis in this shell would do to any job."""
+    for name in ("PYXIS_CONTAINER_IMAGE", "PYXIS_CONTAINER_NAME"):
+        if environ.get(name):
+            what = f"{name} is set here: the batch script itself would run inside that container."
+            yield Finding(
+                "batch-in-container", "error", name, what, f"Type `unset {name}` before you submit."
+            )
+
+
+# What a job always says itself is not among them.
+_TAKEN = ("SAVE", "REMAP_ROOT", "ENTRYPOINT", "ENTRYPOINT_LOG", "WRITABLE", "READONLY", "UNSHARE")
+
+
+def taken_from_shell(container: ContainerSpec, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A warning for each variable of Pyxis in this shell that says what the job leaves open."""
+    for word in _TAKEN:
+        name = f"PYXIS_CONTAINER_{word}"
+        key = word.lower().replace("readonly", "writable")
+        if environ.get(name) and getattr(container, key) == ContainerSpec.model_fields[key].default:
+            what = (
+                f"{name} is set here, and the job does not say container.{key}: Pyxis takes it for each step."
+            )
+            fix = f"Type `unset {name}` before you submit, or set container.{key}."
+            yield Finding("pyxis-variable", "warning", name, what, fix)
 
 
 def not_in_sbatch() -> Finding:
@@ -208,8 +262,10 @@ def _exported(line: str) -> Iterator[str]:
 
 def _has_gpus(job: ResolvedJob) -> bool:
     spec = job.spec
+    assert spec.container is not None
     # A profile says what its GPUs need; those of AMD need another variable.
-    is_told = spec.profile is not None and "NVIDIA_VISIBLE_DEVICES" not in spec.env
+    is_told = spec.profile is not None or OF_NVIDIA.match(spec.container.image) is not None
+    is_told = is_told and "NVIDIA_VISIBLE_DEVICES" not in spec.env
     asked = gpus_asked(spec)
     return not is_told and asked.key is not None and asked.per_node != 0
 

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from hpcai.check import places
+from hpcai.check import paths, places
 from hpcai.check.findings import Finding, Severity
 from hpcai.entry import looking_at
 from hpcai.specs.container import is_file, is_of_azure, registry_of
@@ -24,6 +24,7 @@ _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _HOSTS = {
     _NGC: (_NGC, "authn.nvidia.com"),
     "registry-1.docker.io": ("registry-1.docker.io", "auth.docker.io"),
+    "registry.gitlab.com": ("registry.gitlab.com", "gitlab.com"),
 }
 # These ask nobody for a password.
 _PUBLIC = ("mcr.microsoft.com", "registry.k8s.io", "public.ecr.aws")
@@ -54,7 +55,13 @@ def check_credentials(
     if asked is None:
         return
     file = credentials_file(environ)
-    text = _text(file)
+    try:
+        text = _text(file)
+    except OSError as error:
+        what = f"{str(file)!r}, where Enroot looks for passwords, cannot be read: {error.strerror}."
+        fix = f"namei -l {shlex.quote(str(file))}  # shows whose it is"
+        yield Finding("image-credentials", "warning", where, what, fix)
+        return
     known = passwords(text)
     missing = [host for host in asked.hosts if host not in known]
     unread = _unread(asked, text) if asked.hosts[0] in known else None
@@ -120,11 +127,12 @@ def _unread(asked: Asked, text: str) -> str | None:
 
 
 def _text(file: Path) -> str:
-    try:
-        with looking_at(file):
-            return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    """What the file says; nothing where there is none. Raises OSError for one that is closed to this user."""
+    entry = paths.looked_at(file)
+    if not entry.refused and not entry.is_file:
         return ""
+    with looking_at(file):
+        return file.read_text(encoding="utf-8", errors="replace")
 
 
 def passwords(text: str) -> dict[str, str]:

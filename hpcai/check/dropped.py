@@ -1,4 +1,4 @@
-"""What a job says and nobody would read: variables of Enroot, and CPUs that Slurm does not let it spare."""
+"""What a job says and nobody would heed: variables of Enroot, what Pyxis and Slurm pass over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from hpcai.check.findings import Finding
 from hpcai.render.container import shared_image
 from hpcai.render.resolved import ResolvedJob
+from hpcai.slurm.plugstack import pyxis_options
 from hpcai.specs.job import JobSpec
 
 # Pyxis takes them out of what Enroot is given, as enroot.conf of the node alone may say them.
@@ -18,11 +19,16 @@ _OF_IMPORT = re.compile(
 )
 
 
-def dropped_by_pyxis(job: ResolvedJob) -> Iterator[Finding]:
-    """A warning for each variable under env that reaches no Enroot."""
+def dropped_by_pyxis(job: ResolvedJob, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A warning for each variable under env that reaches no Enroot, and for a log of what is not run."""
     spec = job.spec
     if spec.container is None:
         return
+    runs = pyxis_options(environ).get("execute_entrypoint", "0").lower() in ("1", "true", "yes", "y")
+    if spec.container.entrypoint_log and spec.container.entrypoint is None and not runs:
+        what = "Pyxis runs an image's entrypoint only where it is asked to: there is nothing to log."
+        fix = "Set container.entrypoint to true, or leave entrypoint_log out."
+        yield Finding("option-ignored", "warning", "container.entrypoint_log", what, fix)
     nodes = sum(part.nodes for part in spec.parts)
     imports = shared_image(spec.container, nodes, job.images, is_array=spec.array is not None) is not None
     for name in spec.env:

@@ -15,7 +15,7 @@ from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
-from hpcai.check.secrets import secrets_by_reference, secrets_in_env
+from hpcai.check.secrets import secrets_in_sight
 from hpcai.check.told import Told, all_at_once
 from hpcai.errors import HpcaiError, RenderError
 from hpcai.render.job import render_job
@@ -84,10 +84,10 @@ def check_job(
     found += _told_by_slurm(job.spec, told, client)
     found += sure.of_texts(job.spec)
     found += command.check_lines(job.spec)
-    found += [*dropped_by_pyxis(job), *dropped_by_slurm(job.spec, told.config)]
+    found += [*dropped_by_pyxis(job, around.environ), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
-    found += secrets_in_env(job.spec)
+    found += secrets_in_sight(job.spec)
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):
@@ -96,7 +96,7 @@ def check_job(
         except HpcaiError as error:
             found += refused_by_slurm(error, job.spec)
     for part in job.spec.parts:
-        size = sizes.size_of(part, told, site).size
+        size = sizes.size_of(part, told, site)
         found += price.check_price(part, size, told, around.prices, site.region)
     return Checked(tuple(dict.fromkeys(found)), expected)
 
@@ -110,7 +110,6 @@ def _looks(
         "workdir": lambda: _folders(job, around),
         **sure.looks(job, around.told, around.sight, around.environ, release, is_behind=is_behind),
         "data": lambda: advice.slow_mounts(job),
-        "secrets": lambda: secrets_by_reference(job.spec, around.environ),
     }
 
 
@@ -163,7 +162,9 @@ def _told_by_slurm(spec: JobSpec, told: Told, client: SlurmClient | None) -> Ite
 
 def _of_breach(breach: Breach) -> Finding:
     severity: Severity = "error" if breach.is_certain else "warning"
-    return Finding(breach.id, severity, breach.key, breach.what, breach.fix)
+    # A finding tells its key before its words.
+    what = breach.what.removeprefix(f"{breach.key.partition('.')[0]}: ")
+    return Finding(breach.id, severity, breach.key, what, breach.fix)
 
 
 def _folders(job: ResolvedJob, around: Surroundings) -> Iterator[Finding]:

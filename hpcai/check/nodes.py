@@ -36,8 +36,9 @@ def ask_nodes(client: SlurmClient, around: Surroundings) -> Probed:
     probes: dict[str, Probe] = {}
     found: list[Finding] = []
     asked: dict[str, Probe] = {}
+    silent: set[str] = set()
     for partition in told.partitions or ():
-        node = awake(partition, told.nodes or ())
+        node = awake(partition, [node for node in told.nodes or () if node.name not in silent])
         if node is None:
             what = "No node of it is idle and switched on: none was asked."
             fix = f"srun -p {partition.name} -N1 true  # starts one; then ask again"
@@ -48,6 +49,7 @@ def ask_nodes(client: SlurmClient, around: Surroundings) -> Probed:
                 answer = client.run_on(node, text, partition=partition.name, within_s=WITHIN_S)
                 asked[node] = probe.probe_of(answer)
             except (HpcaiError, ValueError) as error:
+                silent.add(node)
                 what = f"A task of one step gave no answer: {error}".splitlines()[0]
                 fix = f"srun -w {node} -p {partition.name} hostname  # tells"
                 found.append(Finding("node-unasked", "warning", f"node {node}", what, fix))

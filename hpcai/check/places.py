@@ -34,6 +34,8 @@ _OF_EACH_MACHINE = (
 )
 
 RUNS = "runs folder"
+# What a small job's record takes, without its output.
+_RECORD_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,24 @@ def existing(path: Path) -> Path:
 
 
 def refuses_writing(root: Path) -> Finding | None:
-    """An error when the runs folder can neither be written nor made."""
+    """An error when the runs folder can neither be written nor made, or has no room for a record."""
     folder = existing(root)
-    if paths.looked_at(folder).is_folder and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+    if not paths.looked_at(folder).is_folder or not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        why = f"{str(folder)!r} is not a folder that you may write to"
+    elif _free_bytes(folder) < _RECORD_BYTES:
+        why = "its disk is full"
+    else:
         return None
-    return Finding(
-        "runs-not-writable",
-        "error",
-        RUNS,
-        f"{str(root)!r} cannot be written: {str(folder)!r} is not a folder that you may write to.",
-        "export HPCAI_RUNS_ROOT=FOLDER names another place; all nodes must see it.",
-    )
+    what = f"{str(root)!r} cannot be written: {why}."
+    fix = "export HPCAI_RUNS_ROOT=FOLDER names another place; all nodes must see it."
+    return Finding("runs-not-writable", "error", RUNS, what, fix)
+
+
+def _free_bytes(folder: Path) -> int:
+    with looking_at(folder):
+        told = os.statvfs(folder)
+    # Some file systems count no files.
+    return 0 if told.f_files and not told.f_favail else told.f_bavail * told.f_frsize
 
 
 def scratch(place: str | None, nodes: Sequence[NodeInfo]) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.catalog.prices import Price, load_prices, prices_of
-from hpcai.catalog.sizes import VmSize
+from hpcai.catalog.sizes import VmSize, did_you_mean_size, vm_sizes
 from hpcai.check.findings import Finding
+from hpcai.check.sizes import SizeOfJob
 from hpcai.check.told import Told
 from hpcai.errors import StageError
 from hpcai.slurm.limits import partitions_of
@@ -16,18 +17,17 @@ from hpcai.units import parse_array
 
 
 def check_price(
-    job: JobSpec, size: VmSize | None, told: Told, asked: Path, region: str | None
+    job: JobSpec, of: SizeOfJob, told: Told, asked: Path, region: str | None
 ) -> Iterator[Finding]:
     """One finding: the price on demand, dated; `asked` holds what Azure was asked for."""
+    size, name = of.size, of.of_nodes.name
     if size is None:
         what = "The price is not known: nobody has said which VM size the nodes are."
-        yield Finding(
-            "price-unknown",
-            "note",
-            "profile",
-            what,
-            "Name it in profile, or under partitions: in a config file.",
-        )
+        fix = "Name it in profile, or under partitions: in a config file."
+        if name is not None:
+            what = f"The price is not known: {name}, by {of.of_nodes.how}, is not in the catalog."
+            fix = did_you_mean_size(name, vm_sizes()) or "hpcai vm list  # A file of your own can add it."
+        yield Finding("price-unknown", "note", "profile", what, fix)
         return
     price = _price(size, asked, region)
     if price is None or price.on_demand_usd_per_h is None:

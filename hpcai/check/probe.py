@@ -12,6 +12,7 @@ from hpcai.check import places
 from hpcai.check.enroot import is_standin, settings_of
 from hpcai.check.findings import Finding
 from hpcai.check.job import Surroundings
+from hpcai.specs.settings import VERSION
 from hpcai.units import about_bytes
 
 # Where Azure's nodes have their own disk, as cyclecloud-slurm and the images name it.
@@ -261,8 +262,13 @@ def facts_of(probes: Mapping[str, Probe]) -> dict[str, str]:
     found = {}
     for key, name in wanted.items():
         values = {probe.one(name) for probe in probes.values()}
-        if len(values) == 1 and (value := values.pop()) not in (None, "unknown"):
-            found[key] = str(value)
+        if len(values) == 1 and (value := values.pop()) is not None:
+            found[key] = value
+    if "region" in found:
+        found["region"] = re.sub("[^a-z0-9]", "", found["region"].lower())
+    version = VERSION.match(found.pop("enroot_version", ""))
+    if version:
+        found["enroot_version"] = version[0]
     scratch = {probe.scratch for probe in probes.values()}
     if len(scratch) == 1 and (folder := scratch.pop()) in SCRATCH:
         found["scratch"] = str(folder)

@@ -15,6 +15,7 @@ from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
 from hpcai.check.script_steps import check_steps
 from hpcai.check.script_view import View
+from hpcai.check.secrets import secrets_in_script
 from hpcai.check.syntax import check_text
 from hpcai.errors import HpcaiError, nearest
 from hpcai.slurm.answers import ExpectedStart
@@ -27,7 +28,7 @@ from hpcai.specs.slurm_options import available, slurm_options
 def check_script(text: str, file: Path, around: Surroundings, client: SlurmClient | None) -> Checked:
     """Findings about a script, each at its line and column; nothing is submitted."""
     view = View(text.replace("\r\n", "\n"), Path.cwd(), around.environ)
-    found = [*_form(text), *_lines(view, around)]
+    found = [*_form(text), *_lines(view, around), *secrets_in_script(view.text)]
     if view.shell in ("bash", "sh", "dash"):
         found += check_text(view.text)
     parts = {"files": lambda: check_files(view, around), "script": lambda: check_steps(view, around)}

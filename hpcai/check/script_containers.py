@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from hpcai.check import hidden
 from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.script_sruns import Step
@@ -52,6 +53,14 @@ def check_options(step: Step, environ: Mapping[str, str]) -> Iterator[Finding]:
                 finding = Finding("container-option-wrong", severity, f"--{option}", what, fix, text.at)
                 yield softened(finding, is_sure=step.is_sure and text.is_sure)
     yield from _together(step)
+    yield from _hidden(step)
+
+
+def _hidden(step: Step) -> Iterator[Finding]:
+    for text in step.options.get("container-mounts", ()):
+        if text.is_known and step.folder is not None:
+            for _, what in hidden.hidden(text.text.split(","), str(step.folder)):
+                yield Finding("mount-hidden", "warning", "--container-mounts", what, hidden.FIX, text.at)
 
 
 def _together(step: Step) -> Iterator[Finding]:
@@ -103,6 +112,10 @@ def _flags(mount: str, source: str, flags: Sequence[str]) -> Iterator[_Mistake]:
 
 def _refused(key: str, text: str) -> Iterator[_Mistake]:
     """What the form of a job's `container:` says against a value."""
+    if key == "mounts" and text.startswith("~"):
+        # In a job's file it is the home folder; bash leaves it where it does not begin a word.
+        yield "error", f"Pyxis refuses {text!r}.", "Write $HOME for ~, which no shell reads here."
+        return
     given = {"image": "image"} | {key: [text] if key == "mounts" else text}
     for message in mistakes_of(ContainerSpec, given).values():
         said = message.partition("; ")[2] or "it has another form"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check import paths, places
+from hpcai.check.bash.programs import MAKES_NO_FILE
 from hpcai.check.bash.values import Call, Text
 from hpcai.check.command import script_among
 from hpcai.check.findings import Finding
@@ -20,27 +21,7 @@ from hpcai.slurm.sbatch_lines import Option
 # From this release on slurmd makes the folders of the output that are not there, if it can.
 _MAKES_FOLDERS = (23, 2)
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\}|\()|^~/")
-# What leaves files as they are.
-_HARMLESS = frozenset(
-    (
-        *("echo", "printf", "set", "module", "ml", "hostname", "date", "nvidia-smi", "sleep", "cd", "ulimit"),
-        *("trap", "read", "scontrol", "squeue", "unset", "test", "[", "[[", "true", ":", "conda", "printenv"),
-        *(
-            "ls",
-            "pwd",
-            "whoami",
-            "id",
-            "nproc",
-            "lscpu",
-            "free",
-            "df",
-            "which",
-            "rocm-smi",
-            "ibstat",
-            "shift",
-        ),
-    )
-)
+# What another text does is only known of those that set up an environment.
 _ACTIVATES = re.compile(r"activate|profile|modules?\b|conda|setvars|bashrc")
 
 
@@ -165,4 +146,4 @@ def _is_harmless(call: Call, words: Sequence[Text]) -> bool:
     name = words[0].text if words else ""
     if name in ("source", "."):
         return len(words) > 1 and _ACTIVATES.search(words[1].text) is not None
-    return name in _HARMLESS
+    return name in MAKES_NO_FILE or name == "conda"

@@ -126,7 +126,7 @@ def _limits(spec: JobSpec, script: Script, around: Surroundings) -> Iterator[Fin
         )
     size = sizes.size_of(spec, told, site)
     if size.size is not None:
-        yield from price.check_price(spec, size.size, told, around.prices, site.region)
+        yield from price.check_price(spec, size, told, around.prices, site.region)
 
 
 def finding_of(breach: Breach) -> Finding:

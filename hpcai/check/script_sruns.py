@@ -15,15 +15,25 @@ from hpcai.slurm.sbatch_lines import PYXIS, meant
 from hpcai.specs.slurm_options import slurm_options
 
 # srun's letters that take a value, and the long options of those that matter here.
-_WITH_VALUE = "AaBbCcDdEeFGiJLMmNnopPqrSTtwWx"
+WITH_VALUE = "AaBbCcDdeFGiJLMmNnopPqrSTtwWx"
 _LETTERS = {"N": "nodes", "n": "ntasks", "D": "chdir"}
 # Options with a value that srun has and sbatch has not.
 _OF_SRUN = frozenset(
     (
-        *("mpi", "cpu-bind", "cpu_bind", "het-group", "pack-group", "jobid", "relative", "task-prolog"),
+        *(
+            "mpi",
+            "cpu-bind",
+            "cpu_bind",
+            "mem_bind",
+            "het-group",
+            "pack-group",
+            "jobid",
+            "relative",
+            "task-prolog",
+        ),
         *("task-epilog", "prolog", "epilog", "wait", "container", "container-id", "slurmd-debug"),
         *("threads", "msg-timeout", "launcher-opts", "environment", "treewidth", "label-format"),
-        *("accel-bind", "bcast-exclude", "ignore-signals"),
+        *("accel-bind", "bcast-exclude", "ignore-signals", "mem_bind"),
     )
 )
 _FLAGS_OF_SRUN = frozenset(
@@ -84,8 +94,7 @@ def steps_of(call: Call) -> list[Step]:
 
 
 def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
-    options: dict[str, list[Text]] = {}
-    end, is_complete = _read_options(words, 0, options)
+    options, end, is_complete = read_options(words)
     if not is_complete:
         # Where the command begins is not known: options may stand behind what looks like it.
         _find_containers(words, end, options)
@@ -107,17 +116,18 @@ def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
     )
 
 
-def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Text]]) -> tuple[int, bool]:
-    """Where the command begins, and whether all options before it are known."""
-    index, is_complete = begin, True
+def read_options(words: Sequence[Text]) -> tuple[dict[str, list[Text]], int, bool]:
+    """The options behind `srun`, where the command begins, and whether all options before it are known."""
+    options: dict[str, list[Text]] = {}
+    index, is_complete = 0, True
     while index < len(words):
         word = words[index]
         if word.text.startswith(UNKNOWN):
-            return index, False
+            return options, index, False
         if word.text == "--":
-            return index + 1, is_complete
+            return options, index + 1, is_complete
         if not re.match(r"-.", word.text):
-            return index, is_complete
+            return options, index, is_complete
         index += 1
         if word.text.startswith("--"):
             name, equals, value = word.text[2:].partition("=")
@@ -126,22 +136,22 @@ def _read_options(words: Sequence[Text], begin: int, options: dict[str, list[Tex
             is_complete = is_complete and kind is not None
         else:
             name, equals, value = _short(word.text)
-            kind = "value" if name[:1] in _WITH_VALUE else "flag"
+            kind = "value" if name[:1] in WITH_VALUE else "flag"
             name = _LETTERS.get(name[:1], name)
         if equals or kind != "value":
             found = Text(value if equals else word.text, word.line, word.column, word.is_sure)
         elif index < len(words):
             found, index = words[index], index + 1
         else:
-            return index, is_complete
+            return options, index, is_complete
         options.setdefault(name, []).append(found)
-    return index, is_complete
+    return options, index, is_complete
 
 
 def _short(text: str) -> tuple[str, str, str]:
     """Letter, whether its value stands with it, and the value; of `-lN2` the last letter counts."""
     for position, letter in enumerate(text[1:], 1):
-        if letter in _WITH_VALUE:
+        if letter in WITH_VALUE:
             value = text[position + 1 :]
             return letter, value, value.removeprefix("=")
     return text[-1], "", ""

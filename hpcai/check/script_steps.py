@@ -7,12 +7,11 @@ import os.path
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from hpcai.check import container, credentials
 from hpcai.check.bash.commands import read_commands
-from hpcai.check.bash.programs import begin_of_program
+from hpcai.check.bash.programs import begin_of_program, told_to_shell
 from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
@@ -256,11 +255,9 @@ def _starts_ranks(step: Step, nodes: int) -> Iterator[Finding]:
     given = [word.text for word in step.command]
     words = given[begin_of_program(given) :]
     starts = bool(words) and words[0].rpartition("/")[2] in container.MPIRUNS
-    if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
-        for flag, told in pairwise(words[1:]):
-            if re.fullmatch(r"-[a-z]*c", flag):
-                starts = any(one.program in container.MPIRUNS for one in read_commands(told))
-                break
+    told = told_to_shell(words)
+    if told is not None:
+        starts = any(one.program in container.MPIRUNS for one in read_commands(told))
     if starts:
         what = "mpirun inside a container starts ranks in it alone, on one node."
         fix = "Let srun start the ranks: srun --mpi=pmix --container-image=... COMMAND."

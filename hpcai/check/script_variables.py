@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,8 +10,6 @@ from hpcai.check.findings import Finding
 from hpcai.check.script_sruns import Step
 from hpcai.check.script_view import View
 
-# NVIDIA's own images show all GPUs by themselves.
-_OF_NVIDIA = re.compile(r"(dockerd?://)?([^@/#]*@)?(nvcr\.io[#/])?nvidia/")
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 
 
@@ -40,7 +37,7 @@ def _with_images(view: View) -> Iterator[tuple[Step, bool]]:
         key = name.text.partition(":")[0] if name is not None else ""
         is_of_nvidia = of_name.get(key, False)
         if image is not None:
-            is_of_nvidia = _OF_NVIDIA.match(image.text) is not None
+            is_of_nvidia = container.OF_NVIDIA.match(image.text) is not None
         of_name |= {key: is_of_nvidia} if key else {}
         yield step, is_of_nvidia
 

@@ -10,19 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 from hpcai.check.bash.commands import lines_of_comments
+from hpcai.check.bash.programs import MAKES_NO_FILE
 from hpcai.check.bash.values import Call, Text, calls_of
 from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
 from hpcai.check.script_sruns import Step, steps_of
 from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
 
-# Commands that make no file that a later one could need.
-_LOOKS = frozenset(
-    (
-        *("echo", "printf", "ls", "test", "[", "[[", "cd", "stat", "cat", "export", "set", "source", "."),
-        *("if", "case", "exit", "du", "df", "file", "head", "module", "ml", "readlink", "realpath"),
-    )
-)
 _INTERPRETER = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?(\w+)")
 
 
@@ -90,7 +84,7 @@ class View:
     def may_be_made(self, path: Path, before: int) -> bool:
         """Whether a command before another one may make a file or folder, as far as their words tell."""
         for call in self.calls[:before]:
-            words = call.written if call.words[0].text in _LOOKS else (*call.words, *call.written)
+            words = call.written if call.words[0].text in MAKES_NO_FILE else (*call.words, *call.written)
             if any(_may_mean(word.text, path) for word in words):
                 return True
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcai.catalog.profiles import profiles
-from hpcai.catalog.sizes import vm_sizes
+from hpcai.catalog.sizes import did_you_mean_size, find_name, vm_sizes
 from hpcai.check import paths, places
 from hpcai.check.fidelity import assertions_of
 from hpcai.check.findings import Finding
@@ -18,7 +18,7 @@ from hpcai.check.site_file import Facts, facts_of_site
 from hpcai.check.slurm_itself import slurm_as_a_whole, without_plugin
 from hpcai.check.storage import check_storage
 from hpcai.check.told import Told, ask
-from hpcai.errors import SlurmError, UnreachableError
+from hpcai.errors import SlurmError, UnreachableError, did_you_mean
 from hpcai.slurm.answers import NodeInfo, PartitionInfo
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.plugstack import pyxis_options, pyxis_version
@@ -56,7 +56,8 @@ def check_site(
         return SiteLook([*(plugin or [slurm]), *rest], Facts(), isinstance(words, UnreachableError))
     around = Surroundings(site, environ, Path(), told)
     found = [*_slurm(told), *slurm_as_a_whole(told, is_there=True)]
-    found += [*_partitions(told.partitions, told.nodes, site), _pyxis(told, environ)]
+    found += [*_partitions(told.partitions, told.nodes, site), *_unheeded(told.partitions, site)]
+    found.append(_pyxis(told, environ))
     probed = Probed()
     if on_nodes:
         probed = ask_nodes(client, around)
@@ -125,6 +126,24 @@ def _partitions(
             _partition(partition, members, away, site),
             "sinfo -R  # tells why nodes are away" if away else None,
         )
+
+
+def _unheeded(partitions: Sequence[PartitionInfo], site: Site) -> Iterator[Finding]:
+    """A warning for each setting about a partition or a VM size that there is not."""
+    names, sizes = [one.name for one in partitions], vm_sizes()
+    for key, said in (("partitions", site.partitions), ("spot_partitions", site.spot_partitions)):
+        place = site.settings.origins.get(key, key)
+        for name in said:
+            if name not in names:
+                what = f"{place} names a partition {name!r}, which this Slurm has not, or not for you."
+                fix = did_you_mean(name, names) or f"The partitions are: {', '.join(names)}."
+                yield Finding("setting-unheeded", "warning", f"{key}.{name}", what, fix)
+    for name, size in site.partitions.items():
+        if find_name(size, sizes) is None:
+            place = site.settings.origins.get("partitions", "partitions")
+            what = f"{place} says {size!r} of {name!r}, and there is no such VM size in the catalog."
+            fix = did_you_mean_size(size, sizes) or "hpcai vm list"
+            yield Finding("setting-unheeded", "warning", f"partitions.{name}", what, fix)
 
 
 def _partition(

@@ -17,11 +17,13 @@ from hpcai.cli.output import emit_rows, output_option, put, quiet_option
 if TYPE_CHECKING:
     from hpcai.check.findings import Finding
 
+# What is closed is told of each file; click would end with the first.
+_FILE: Any = click.Path(path_type=Path, readable=False)
 COLUMNS = ("file", "id", "severity", "place", "where", "what", "fix")
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=_FILE)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. nodes=4.")
 @click.option(
     "--timeout-s",

@@ -23,6 +23,11 @@ class Room:
     """Those that are shown only where nothing has to be cut for them."""
 
 
+def cutting(*columns: str) -> Room:
+    """That of a table in which these give way."""
+    return Room(dict.fromkeys(columns, _NARROWEST))
+
+
 def width_of(text: str) -> int:
     """How many columns of a terminal the text takes."""
     return len(text) if text.isascii() else sum(map(_width_of_character, text))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcai.cli.output import emit_rows, output_option, put
+from hpcai.cli.columns import cutting
+from hpcai.cli.output import emit_rows, output_option, put, say
+from hpcai.entry import looked_at
 
 if TYPE_CHECKING:
     from hpcai.cli.output import Row
@@ -53,17 +56,27 @@ def config(
     elif completion is not None:
         _print_completion(completion)
     else:
+        from hpcai.cli.context import say_unheeded
+
+        say_unheeded(all_of_them=True)
         rows = list(_settings() if file is None else _job(file, overrides))
-        emit_rows(rows, _COLUMNS, output, kind="settings")
+        if file is not None and output == "table":
+            rows = _of_use(rows)
+        emit_rows(rows, _COLUMNS, output, kind="settings", room=cutting("value", "origin"))
 
 
 def _settings() -> Iterator[Row]:
+    from hpcai.specs.defaults import refuse_wrong_defaults
     from hpcai.specs.settings import SETTINGS, load_settings
 
     found = load_settings()
+    refuse_wrong_defaults(found)
     for key in SETTINGS:
         yield {"key": key, "value": found.values.get(key), "origin": found.origins.get(key)}
     yield from _for_jobs(found)
+    named = os.environ.get("HPCAI_SITE_CONFIG")
+    if named and not looked_at(Path(named)).is_there:
+        say(f"HPCAI_SITE_CONFIG is {named!r}, and there is no such file.")
 
 
 def _for_jobs(settings: Settings) -> Iterator[Row]:
@@ -88,17 +101,26 @@ def _for_jobs(settings: Settings) -> Iterator[Row]:
 
 def _job(file: Path, overrides: tuple[str, ...]) -> Iterator[Row]:
     from hpcai.specs.job import JobSpec, as_json
-    from hpcai.specs.load import load_as, origins
+    from hpcai.specs.layers import MERGED
+    from hpcai.specs.load import open_text, origins, read
     from hpcai.specs.settings import load_settings
 
-    settings = load_settings()
-    spec = load_as(JobSpec, file, overrides, settings=settings)
-    said = origins(file, overrides, settings)
-    for key, value in as_json(spec).items():
-        if key != "env":
-            yield {"key": key, "value": value, "origin": said.get(key, "built-in")}
-    for name, text in spec.env.items():
-        yield {"key": f"env.{name}", "value": text, "origin": said.get(f"env.{name}")}
+    base = file.absolute().parent
+    opened = open_text(read(file), str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
+    said = origins(opened.document)
+    for key, value in as_json(opened.spec).items():
+        is_map = key in MERGED and isinstance(value, dict)
+        for name, one in (
+            ((f"{key}.{name}", one) for name, one in value.items()) if is_map else [(key, value)]
+        ):
+            yield {"key": name, "value": one, "origin": said.get(name, "built-in")}
+
+
+def _of_use(rows: Sequence[Row]) -> list[Row]:
+    """Those that somebody said, or that are more than left out."""
+    found = [row for row in rows if row["origin"] != "built-in" or row["value"] not in (None, [], False)]
+    say(f"{len(rows) - len(found)} more keys are left out of the job; `-o json` has them all.")
+    return found
 
 
 def _print_schema(kind: str) -> None:

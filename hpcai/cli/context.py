@@ -54,6 +54,7 @@ def find_context() -> Context:
     In this order: the embedded cluster that HPCAI_LOCAL names; the Slurm whose sbatch is on PATH; the
     embedded cluster `default` if it is up, which is said.
     """
+    say_unheeded()
     name = os.environ.get("HPCAI_LOCAL")
     try:
         if name:
@@ -67,6 +68,19 @@ def find_context() -> Context:
     from hpcai.slurm.client import SlurmClient
 
     return Context(load_site(), SlurmClient())
+
+
+def say_unheeded(*, all_of_them: bool = False) -> None:
+    """To stderr: variables that are likely misspelt, and with `all_of_them` every one that nobody reads."""
+    names = [name for name in os.environ if name.startswith("HPCAI_")]
+    if not names:
+        return
+    from hpcai.specs.variables import unheeded
+
+    for name, near in unheeded(os.environ):
+        if near or all_of_them:
+            meant = f" Did you mean {near}?" if near else ""
+            say(f"Nobody reads the variable {name}.{meant}")
 
 
 def _has_slurm(environ: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import cutting
 from hpcai.cli.complete import complete_vm_size
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
@@ -46,24 +47,17 @@ def diff(ctx: click.Context, a: str, b: str, output: str, quiet: bool) -> None:
     elif output == "table":
         if found:
             # Else the names of the sizes would be told nowhere.
+            names = (left.name, right.name)
             rows: list[dict[str, Any]] = [
-                {
-                    "figure": figure,
-                    left.name: _short(lacking(figure, one)),
-                    right.name: _short(lacking(figure, other)),
-                }
-                for figure, one, other in found
+                {"figure": figure}
+                | {name: lacking(figure, value) for name, value in zip(names, both, strict=True)}
+                for figure, *both in found
             ]
-            emit_rows(rows, ("figure", left.name, right.name), output, kind="differences")
+            emit_rows(rows, ("figure", *names), output, kind="differences", room=cutting(*names))
     else:
         rows = [{"figure": figure, "a": one, "b": other} for figure, one, other in found]
         emit_rows(rows, COLUMNS, output, kind="differences")
     ctx.exit(DIFFERS if found else 0)
-
-
-def _short(value: object) -> object:
-    """The value as a table has room for it; the other forms have it whole."""
-    return f"{value[:37]}..." if isinstance(value, str) and len(value) > 40 else value
 
 
 def _same(left: VmSize, right: VmSize) -> str:

@@ -67,7 +67,7 @@ def submit(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage,
-    3 the file is wrong, or its command, script or image surely is, 4 Slurm refused, 5 no such file,
+    3 the file is wrong, or its command, script, image or secret is, 4 Slurm refused, 5 no such file,
     profile or data set, 6 Slurm does not answer, 7 no record or nothing on stdout can be written,
     130 no longer followed, or Ctrl-C while it was being submitted. With --follow, or
     --where local, a job that fails ends this command with the job's own status. --where local: Ctrl-C,
@@ -117,8 +117,9 @@ def submit(
     if given.spec.schedule is not None:
         _schedule(given.spec, file, overrides, context, output, quiet)
     elif where == "local":
-        from hpcai.cli.submit_local import run_here
+        from hpcai.cli.submit_local import run_here, tell_without_slurm
 
+        tell_without_slurm(given.spec)
         run_here(ctx, lambda: given.start_here(context), output, quiet)
     else:
         tell(ctx, context, interruptible(lambda: _submit(given, context)), follow, output, quiet)
@@ -174,7 +175,7 @@ class _Given(NamedTuple):
 def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     """What the text holds; whoever puts a secret into it is warned."""
     from hpcai.check.marked import with_places
-    from hpcai.check.secrets import secrets_in_env
+    from hpcai.check.secrets import secrets_in_sight
     from hpcai.specs.job import JobSpec
     from hpcai.specs.load import open_text
     from hpcai.specs.settings import load_settings
@@ -183,7 +184,7 @@ def given_in(text: str, file: Path, overrides: Sequence[str]) -> _Given:
     opened = open_text(text, str(file), overrides, settings=load_settings(), base=base, only=JobSpec)
     spec = opened.spec
     assert isinstance(spec, JobSpec)
-    for finding in with_places(secrets_in_env(spec), opened.document):
+    for finding in with_places(secrets_in_sight(spec), opened.document):
         say(in_words(finding))
     return _Given(spec, opened.document, text, overrides)
 

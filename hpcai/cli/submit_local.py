@@ -13,6 +13,10 @@ from hpcai.cli.submit import emit, tell_end
 
 if TYPE_CHECKING:
     from hpcai.launch.local import LocalJob
+    from hpcai.specs.job import JobSpec
+
+
+_SLURMS = ("dependency", "begin", "deadline", "hold", "time_min", "signal")
 
 
 class _Ended(Exception):
@@ -56,6 +60,13 @@ class _Endings:
             self._asked = number
             if self._is_heeding:
                 raise _Ended(number)
+
+
+def tell_without_slurm(spec: JobSpec) -> None:
+    """Say which of its keys about when it runs nobody heeds here."""
+    given = [key for key in _SLURMS if getattr(spec, key) is not None]
+    if given:
+        say(f"Without Slurm these keys say nothing: {', '.join(given)}.")
 
 
 def run_here(ctx: click.Context, start: Callable[[], LocalJob], output: str, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli import vm_prices
+from hpcai.cli.columns import cutting
 from hpcai.cli.complete import complete_vm_size
 from hpcai.cli.groups import CommandGroup
 from hpcai.cli.numbers import FiniteRange
@@ -86,7 +87,9 @@ def list_(
         shown = [_for_people(row) for row in rows] if output == "table" else rows
         # Few retire.
         columns = [one for one in _FOR_PEOPLE if one != "retires" or any(row.get(one) for row in shown)]
-        emit_rows(shown, _list_columns(), output, kind="vm_sizes", shown=columns)
+        emit_rows(
+            shown, _list_columns(), output, kind="vm_sizes", shown=columns, room=cutting("gpus", "infiniband")
+        )
 
 
 @vm.command()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
-from hpcai.errors import NotFoundError
+from hpcai.errors import NotFoundError, StageError
 from hpcai.runs.attempts import Cause, RunAttempt
 from hpcai.runs.record import Run
 from hpcai.runs.tails import end_of
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.client import SlurmClient, most_telling
+
+LOG = logging.getLogger(__name__)
 
 # What waiting for a job answers when Slurm names neither a status nor a signal (a node failed).
 NO_STATUS = 9
@@ -215,10 +220,11 @@ def _record_left_out(run: Run, tasks: Sequence[JobInfo]) -> None:
     told = [task.array_task_ids for task in tasks]
     if not all(told):
         return
-    for number in {*run.task_ids()} - {number for numbers in told for number in numbers}:
-        task = run.of_task(number)
-        if not task.attempts():
-            task.append_end(0, "CANCELLED", None, None, "cancelled")
+    left_out = {*run.task_ids()} - {number for numbers in told for number in numbers}
+    with suppress(StageError):
+        for task in map(run.of_task, left_out):
+            if not task.attempts():
+                task.append_end(0, "CANCELLED", None, None, "cancelled")
 
 
 def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
@@ -240,7 +246,20 @@ def is_job_of(run: Run, job: JobInfo) -> bool:
 
 
 def record(run: Run, job: JobInfo, client: SlurmClient) -> None:
-    """Add the ends of attempts that the record does not hold yet."""
+    """Add the ends of attempts that the record does not hold yet, where it can be written."""
+    try:
+        _add_ends(run, job, client)
+    except StageError as error:
+        # What Slurm says is known all the same: a full disk must not hide it.
+        _warn_once(error.what)
+
+
+@cache
+def _warn_once(what: str) -> None:
+    LOG.warning("%s How the job ended is told by Slurm, for as long as that remembers it.", what)
+
+
+def _add_ends(run: Run, job: JobInfo, client: SlurmClient) -> None:
     known = {(end.get("attempt"), end.get("cause")) for end in run.ends() if end.get("job_id") == job.job_id}
     ended = {attempt for attempt, _ in known}
     earlier = [number for number in range(job.restarts) if number not in ended]

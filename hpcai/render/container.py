@@ -130,24 +130,39 @@ def saved_file(container: ContainerSpec, workdir: str) -> str | None:
     )
 
 
-def refuse_what_pyxis_lacks(container: ContainerSpec, mounts: Sequence[str], version: str) -> None:
-    """Raises RenderError for what this version of Pyxis does not have, or cannot be told."""
+def refuse_what_pyxis_lacks(
+    container: ContainerSpec, mounts: Sequence[str], version: str, workdir: str | None = None
+) -> None:
+    """Raises RenderError for what this version of Pyxis does not have, or cannot be told.
+
+    `mounts` are those that the job does not name itself, of `workdir` among them.
+    """
     has = _release("pyxis_version", version)
     if container.entrypoint_log and has < ENTRYPOINT_LOG:
         raise _lacks("container.entrypoint_log", "0.20", version, "container.entrypoint_log")
     if container.unshare and has < UNSHARE:
         raise _lacks("container.unshare", "0.24", version, "container.unshare")
-    given = {mount: f"container.mounts[{index}]" for index, mount in enumerate(container.mounts)}
-    for mount in [*mounts, *container.mounts]:
-        if re.search(r'[$`"\\]', mount):
-            raise RenderError(
-                f"{mount!r} cannot be mounted into a container: a shell on the node would read '$', '`', "
-                "'\"' and '\\' in it.",
-                allowed="Give the folder another name.",
-                key=given.get(mount),
-            )
-        if " " in mount and has < SPACES:
-            raise _lacks(f"The space in the mount {mount!r}", "0.24", version, given.get(mount))
+    for index, mount in enumerate(container.mounts):
+        _refuse_signs(f"The mount {mount!r}", mount, has, version, f"container.mounts[{index}]")
+    for mount in mounts:
+        folder = mount.partition(":")[0]
+        key = "workdir" if folder == workdir else None
+        _refuse_signs(f"The folder {folder!r}, which the container is to see,", folder, has, version, key)
+
+
+def _refuse_signs(what: str, mount: str, has: tuple[int, ...], version: str, key: str | None) -> None:
+    if re.search(r'[$`"\\]', mount):
+        raise RenderError(
+            f"{what} cannot be mounted: a shell on the node would read '$', '`', '\"' and '\\' in it.",
+            allowed="Give the folder another name.",
+            key=key,
+        )
+    if " " in mount and has < SPACES:
+        raise RenderError(
+            f"{what} holds a space: that needs Pyxis 0.24, and this site is taken to have {version}.",
+            allowed="Give the folder a name without; pyxis_version of a config file says what nodes have.",
+            key=key,
+        )
 
 
 def refuse_what_enroot_lacks(container: ContainerSpec, version: str | None) -> None:

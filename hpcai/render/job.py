@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal as signals
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from hpcai.render.secrets import needs_stash, secret_lines
 from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
 from hpcai.specs.secrets import stash_of
+from hpcai.specs.slurm_fields import SIGNAL
 
 # After so long a teardown is ended.
 TEARDOWN_S = 60
@@ -91,10 +91,10 @@ def render_job(
 
 def _notice_signal(spec: JobSpec) -> str:
     """The words by which scancel sends what `signal` would, or USR1, to whom it would."""
-    given = re.fullmatch(r"(?P<flags>[RB]*):?(?:SIG)?(?P<name>[A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    given = SIGNAL.fullmatch(spec.signal or "")
     if given is None:
         return "--signal=USR1"
-    return ("--batch " if "B" in given["flags"] else "") + f"--signal={given['name']}"
+    return ("--batch " if "B" in (given["to"] or "") else "") + f"--signal={given['name']}"
 
 
 def _signal(spec: JobSpec, where: Where) -> tuple[str | None, str | None]:
@@ -102,15 +102,16 @@ def _signal(spec: JobSpec, where: Where) -> tuple[str | None, str | None]:
 
     srun passes on what the script alone gets, but for those by which it ends.
     """
-    asked = re.fullmatch(r"(?:(R?B|R):)?(?:SIG)?([A-Z0-9+]+)(?:@\d+)?", spec.signal or "")
+    asked = SIGNAL.fullmatch(spec.signal or "")
     if asked is None or where == "local":
         return None, None
-    name = signals.Signals(int(asked[2])).name[3:] if asked[2].isdecimal() else asked[2]
-    if f"SIG{name}" not in signals.Signals.__members__ or name in ("KILL", "STOP"):
+    name = asked["name"]
+    name = signals.Signals(int(name)).name[3:] if name.isdecimal() else name
+    if name in ("KILL", "STOP"):
         return None, None
     is_passed_on = name in ("USR1", "USR2")
     of_tasks = None if is_passed_on or name == "TERM" else name
-    return of_tasks, name if "B" in (asked[1] or "") and not is_passed_on else None
+    return of_tasks, name if "B" in (asked["to"] or "") and not is_passed_on else None
 
 
 def _names(spec: JobSpec, *words: str) -> bool:
@@ -237,7 +238,7 @@ def contained(
     # Pyxis mounts no folder that is not there.
     own = [container.bind(str(path)) for path in (run_dir, job.code or job.workdir) if path is not None]
     mounts = [*own, *job.mounts]
-    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS)
+    container.refuse_what_pyxis_lacks(spec, mounts, job.pyxis_version or container.PYXIS, str(job.workdir))
     container.refuse_what_enroot_lacks(spec, job.enroot_version)
     nodes = sum(part.nodes for part in job.spec.parts)
     shared = container.shared_image(spec, nodes, job.images, is_array=job.spec.array is not None)

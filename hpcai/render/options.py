@@ -53,6 +53,14 @@ def cpus_per_task(job: JobSpec) -> int | None:
     return job.cpus_per_task * (job.ntasks_per_node or 1)
 
 
+def gpus_per_task(job: JobSpec) -> str | None:
+    """How many GPUs Slurm gives to a task, as `4` or `h100:4`."""
+    if job.gpus_per_task is None or job.launcher != "torchrun":
+        return job.gpus_per_task
+    kind, colon, number = job.gpus_per_task.rpartition(":")
+    return f"{kind}{colon}{int(number) * (job.ntasks_per_node or 1)}"
+
+
 def sbatch_options(job: JobSpec, run_dir: Path | None) -> Iterator[tuple[str, str | None]]:
     """Each option of the #SBATCH lines with its value; None for an option that takes none.
 
@@ -126,6 +134,7 @@ _VALUES: Mapping[str, Callable[[JobSpec], Any]] = {
     "ntasks": lambda job: None if job.launcher == "torchrun" else job.ntasks,
     "ntasks_per_node": lambda job: tasks_per_node(job),
     "cpus_per_task": lambda job: cpus_per_task(job),
+    "gpus_per_task": lambda job: gpus_per_task(job),
     "gpus_per_node": lambda job: job.gpus_per_node or None,
 }
 

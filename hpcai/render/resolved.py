@@ -105,7 +105,7 @@ def _shaped(spec: JobSpec, found: Profile) -> tuple[dict[str, Any], str | None]:
     spec = _per_node(spec)
     gpus = _gpus(spec, found)
     part = _part(found, gpus)
-    update: dict[str, Any] = _shape(spec, part)
+    update: dict[str, Any] = _shape(spec, part, gpus)
     if gpus is None:
         # Of so many tasks as the profile has, perhaps each asks for some.
         gpus = gpus_asked(spec.model_copy(update=update)).per_node
@@ -151,12 +151,13 @@ def _gpus(spec: JobSpec, found: Profile) -> int | None:
     return (spec.ntasks_per_node if one_each else None) or found.gpus_per_node
 
 
-def _shape(spec: JobSpec, part: Profile) -> dict[str, Any]:
+def _shape(spec: JobSpec, part: Profile, gpus: int | None) -> dict[str, Any]:
     """Tasks per node and CPUs per task; more or fewer tasks than the profile has share the job's cores.
 
     None where they are counted per GPU.
     """
-    ntasks = spec.ntasks_per_node or part.ntasks_per_node or 1
+    one_each = gpus if spec.launcher in ("torchrun", "horovod") else None
+    ntasks = spec.ntasks_per_node or part.ntasks_per_node or one_each or 1
     cpus = spec.cpus_per_task or part.cpus_per_task
     if spec.cpus_per_task is None and part.ntasks_per_node and part.cpus_per_task:
         cpus = max(1, part.ntasks_per_node * part.cpus_per_task // ntasks)

@@ -14,7 +14,7 @@ from hpcai.render.resolved import ResolvedJob
 # What of a job's options salloc does not have, or what an allocation that is waited for has no use of.
 _NOT_OF_SALLOC = frozenset(
     (
-        *("array", "batch", "burst-buffer", "error", "export", "export-file", "input", "output", "open-mode"),
+        *("batch", "burst-buffer", "error", "export", "export-file", "input", "output", "open-mode"),
         *("propagate", "requeue", "no-requeue", "kill-on-invalid-dep", "hold", "signal", "dependency"),
     )
 )

@@ -60,6 +60,12 @@ def failure(done: shell.Completed) -> ToolError | UnreachableError | NotFoundErr
         is_broken = "parsing error" in words.lower()
         next_step = "Ask who runs this Slurm to correct that line of slurm.conf." if is_broken else NO_CONFIG
         return SlurmError(f"Slurm's commands find no cluster: {words}.", next_step=next_step)
+    if "Task launch for" in done.stderr:
+        # slurmctld gave the node, and the node's own slurmd is silent.
+        return UnreachableError(
+            f"The node does not answer: {words}.",
+            next_step="`sinfo -R` tells which are away; try again later.",
+        )
     if _NO_ANSWER.search(done.stderr):
         return UnreachableError(
             f"slurmctld does not answer: {words}.",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 # What Pyxis's daemon part logs when it is loaded; it stands so in the file (pyxis_slurmd.c).
 _SAYS = re.compile(rb"pyxis: version v(\d+(?:\.\d+)+)")
+# Where plugstack.conf lies when SLURM_CONF does not say it; the last is that of a configless node.
+FOLDERS = [Path("/etc/slurm"), Path("/etc/slurm-llnl"), Path("/run/slurm/conf")]
 # A plugin of Pyxis has about 100 kB.
 _LONGEST = 16 * 2**20
 
@@ -15,7 +17,7 @@ _LONGEST = 16 * 2**20
 def pyxis_options(environ: Mapping[str, str]) -> dict[str, str]:
     """The options of Pyxis in plugstack.conf of this machine, its path as `plugin`; empty without."""
     config = environ.get("SLURM_CONF")
-    folders = [Path(config).parent] if config else [Path("/etc/slurm"), Path("/etc/slurm-llnl")]
+    folders = [Path(config).parent] if config else FOLDERS
     for folder in folders:
         for line in _lines(folder / "plugstack.conf"):
             words = line.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -40,22 +41,42 @@ def is_of_azure(image: str) -> bool:
     return bool(re.search(r"\.azurecr\.(io|cn|us)$", registry_of(image) or ""))
 
 
+_FORM = "REGISTRY#IMAGE:TAG, or the path of a .sqsh file"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+
+
 def _image(text: str) -> str:
-    if re.fullmatch(r"[^\s\x00-\x1f\x7f]+", text) is None:
-        raise wrong(f"got {text!r}; REGISTRY#IMAGE:TAG, or the path of a .sqsh file")
+    text = _at_home(text)
+    if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip():
+        raise wrong(f"got {text!r}; {_FORM}, in one line")
     if is_file(text):
         return text
     reference = re.sub(r"^dockerd?://", "", text)
     if "://" in reference:
         raise wrong(f"got {text!r}; of the schemes only docker:// and dockerd:// are known")
-    # Not the account, the registry or the tag: these may have capitals.
-    name = re.sub(r"[:@][^/]*$", "", reference.rpartition("#")[2])
+    name = _without_version(reference, text).rpartition("#")[2]
     path = name if "#" in reference else _without_registry(name)
+    if "$" in path:
+        raise wrong(f"got {text!r}; no shell reads it: write $NAME out")
     if re.search("[A-Z]", path):
         raise wrong(f"got {text!r}; an image's name has no capitals: {path.lower()!r}")
-    if re.fullmatch(r"[a-z0-9][a-z0-9._/-]*", path) is None or reference.count("#") > 1:
-        raise wrong(f"got {text!r}; REGISTRY#IMAGE:TAG, or the path of a .sqsh file")
+    if re.fullmatch(r"[a-z0-9][a-z0-9._/-]*", path) is None or re.search(r"\s|#.*#", reference):
+        raise wrong(f"got {text!r}; {_FORM}")
     return text
+
+
+def _without_version(reference: str, text: str) -> str:
+    """The reference without tag and digest; raises a validator's error for what no image can have."""
+    name, at, digest = reference.partition("@sha256:")
+    if at and re.fullmatch("[0-9a-f]{64}", digest) is None:
+        raise wrong(
+            f"got {text!r}; a digest is sha256: and 64 of 0-9 and a-f, and {digest!r} has {len(digest)}"
+        )
+    *_, last = re.split("[/#]", name)
+    _, colon, tag = last.partition(":")
+    if colon and re.fullmatch(_TAG, tag) is None:
+        raise wrong(f"got {text!r}; the tag {tag!r} is not of letters, digits, '_', '.' and '-'")
+    return name.removesuffix(f":{tag}") if colon else name
 
 
 def _without_registry(name: str) -> str:
@@ -64,7 +85,10 @@ def _without_registry(name: str) -> str:
 
 
 def _mount(text: str) -> str:
+    text = _at_home(text)
     source, *rest = text.split(":")
+    if re.match(r"[~$]", source):
+        raise wrong(f"got {text!r}; no shell reads it: write {source.partition('/')[0]} out")
     if not re.match(r"[/.]|tmpfs$|umount$", source) or len(rest) > 2 or re.search(r"[,\x00-\x1f\x7f]", text):
         raise wrong(f"got {text!r}; 'SOURCE[:TARGET[:FLAGS]]', paths start with / or . and hold no comma")
     if rest and not re.match(r"[/.]", rest[0]):
@@ -81,7 +105,13 @@ def _mount(text: str) -> str:
     return text
 
 
+def _at_home(text: str) -> str:
+    """The text with the home folder that it begins with; Pyxis would take `~` for a folder of that name."""
+    return f"{Path.home()}{text[1:]}" if text.startswith("~/") else text
+
+
 def _file(text: str) -> str:
+    text = _at_home(text)
     if re.search(r"[\x00-\x1f\x7f]", text) or not text.strip() or text.endswith("/"):
         raise wrong(f"got {text!r}; the path of a file in one line, such as saved/image.sqsh")
     return text

@@ -84,6 +84,8 @@ def _mistake(
 
 
 _MOST_KEYS = 30
+# Of what was got so many characters are repeated.
+_LONGEST = 200
 
 
 def _unknown_key(key: str, known: Sequence[str], aliases: Mapping[str, str]) -> str:
@@ -124,25 +126,30 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 def _message(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "wrong":
-        return str(context["message"])
+        return str(context["message"]).replace(repr(got), _short(got))
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", str(context["expected"]))
         near = nearest(got, choices) if isinstance(got, str) else None
         hint = f"; did you mean {near!r}?" if near else ""
-        return f"got {got!r}; {' or '.join(repr(choice) for choice in choices)}{hint}"
+        return f"got {_short(got)}; {' or '.join(repr(choice) for choice in choices)}{hint}"
     if kind in ("greater_than_equal", "greater_than"):
         limit = context.get("ge", context.get("gt"))
-        return f"got {got!r}; it must be {'at least' if 'ge' in context else 'more than'} {limit:,.15g}"
+        return f"got {_short(got)}; it must be {'at least' if 'ge' in context else 'more than'} {limit:,.15g}"
     if kind in ("less_than_equal", "less_than"):
         limit = context.get("le", context.get("lt"))
-        return f"got {got!r}; it must be {'at most' if 'le' in context else 'less than'} {limit:,.15g}"
+        return f"got {_short(got)}; it must be {'at most' if 'le' in context else 'less than'} {limit:,.15g}"
     if kind == "too_short":
-        return f"got {got!r}; it must hold at least {context['min_length']} item"
+        return f"got {_short(got)}; it must hold at least {context['min_length']} item"
     if kind in _ARTICLES:
         inner = _model_at(model, path)
         hint = _hint_of_map(path, kind, got, inner) or _hint(str(path[-1]), kind, got)
-        return f"got {got!r}; {_ARTICLES[kind]}{hint}"
-    return f"got {got!r}; {detail['msg']}"
+        return f"got {_short(got)}; {_ARTICLES[kind]}{hint}"
+    return f"got {_short(got)}; {detail['msg']}"
+
+
+def _short(got: object) -> str:
+    text = repr(got)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def _hint_of_map(path: Path, kind: str, got: object, inner: type[BaseModel] | None) -> str | None:
@@ -168,7 +175,7 @@ def _hint(key: str, kind: str, got: object) -> str:
         return f": {key}: {'true' if got.lower() in ('yes', 'on') else 'false'}"
     if kind == "string_type" and isinstance(got, (bool, int, float)):
         return f": write it in quotes, '{str(got).lower() if isinstance(got, bool) else got}'"
-    if kind == "string_type" and isinstance(got, list) and all(isinstance(word, str) for word in got):
+    if kind == "string_type" and isinstance(got, list) and got and all(isinstance(word, str) for word in got):
         return f": {key}: {shlex.join(got)}"
     if kind == "tuple_type" and isinstance(got, (str, dict)):
         return ": one item per line, each after '- '"

@@ -43,7 +43,7 @@ def _absolute(text: str) -> str:
     return text
 
 
-_SHELL = matches(r"[^\x00]*\S[^\x00]*", "a shell command")
+_SHELL = matches(r"[^\x00]*[^\x00\s][^\x00]*", "a shell command")
 Shell = Annotated[str, _SHELL]
 Name = Annotated[
     str,

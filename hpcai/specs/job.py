@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hpcai.specs.components import ComponentSpec, contradictions_of_components
 from hpcai.specs.container import ContainerSpec, is_of_azure
 from hpcai.specs.fields import Many, Model, Name, Shell, Variable, matches, refuse, wrong
+from hpcai.specs.gpus import GpusAsked, gpus_asked
 from hpcai.specs.mistakes import Contradiction
 from hpcai.specs.retry import RetrySpec, retry_contradictions
 from hpcai.specs.schedule import Schedule
@@ -71,15 +72,6 @@ def _source(text: str) -> str:
             "(the folder that holds manifest.json)"
         )
     return text
-
-
-def _true(value: bool) -> bool:
-    if not value:
-        # Slurm has no option that forbids it, and a key without effect would be a promise.
-        raise wrong(
-            "got False; true, or leave the key out: whether nodes are shared is the partition's matter"
-        )
-    return value
 
 
 Version = Annotated[str, matches(r"[0-9a-f]{8,32}", "the first 8 to 32 digits of what `hpcai data ls` shows")]
@@ -220,15 +212,7 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     yield from contradictions_of_components(job) if job.components else component_contradictions(job)
     yield from _data_contradictions(job)
     yield from _container_contradictions(job)
-    for variable in job.env:
-        if _RESERVED.fullmatch(variable):
-            yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
-        elif variable in _NOT_OURS or variable.startswith("SBATCH_"):
-            what = _NOT_OURS.get(variable, "is read by sbatch, before the script: set the field itself")
-            yield Contradiction(("env",), what, ("env", variable))
-        if _SECRET.fullmatch(variable.upper()):
-            what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
-            yield Contradiction(("env",), what, ("env", variable))
+    yield from _env_contradictions(job)
     yield from _secret_contradictions(job)
     yield from retry_contradictions(
         job.retry,
@@ -239,31 +223,48 @@ def contradictions(job: JobSpec) -> Iterator[Contradiction]:
     if job.code is not None and job.workdir is not None and not _lies_in(job.workdir, job.code):
         what = f"{str(job.workdir)!r} does not lie in code: {str(job.code)!r}, which the job runs from"
         yield Contradiction(("workdir", "code"), what)
-    if job.batch is not None and job.launcher == "torchrun":
-        what = "may run the script on another node than rank 0, and the ranks meet where the script runs"
-        yield Contradiction(("batch", "launcher"), what)
-    even = job.launcher in ("horovod", "torchrun", "tensorflow")
-    if even and job.ntasks_per_gpu is not None:
+    if job.launcher in ("horovod", "torchrun", "tensorflow"):
+        yield from _uneven_contradictions(job)
+    yield from _launcher_contradictions(job)
+
+
+def _env_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    for variable in job.env:
+        if _RESERVED.fullmatch(variable):
+            yield Contradiction(("env",), "is set by the job script itself", ("env", variable))
+        elif variable in _NOT_OURS or variable.startswith("SBATCH_"):
+            what = _NOT_OURS.get(variable, "is read by sbatch, before the script: set the field itself")
+            yield Contradiction(("env",), what, ("env", variable))
+        if _SECRET.fullmatch(variable.upper()):
+            what = f"is a secret, and env stands in the script and in the run's record; {_SECRETS_GO}"
+            yield Contradiction(("env",), what, ("env", variable))
+
+
+def _uneven_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    """Of a launcher that needs the same tasks on every node."""
+    if job.ntasks_per_gpu is not None:
         what = f"lets Slurm count the tasks, and launcher: {job.launcher} needs ntasks_per_node"
         yield Contradiction(("ntasks_per_gpu", "launcher"), what)
-    if even and job.ntasks is not None and job.ntasks % job.nodes:
-        yield Contradiction(
-            ("ntasks", "launcher", "nodes"),
-            f"{job.ntasks} tasks are not the same number on each of {job.nodes} nodes, as launcher: "
-            f"{job.launcher} needs",
-        )
+    uneven = f"are not the same number on each of {job.nodes} nodes, as launcher: {job.launcher} needs"
+    if job.ntasks is not None and job.ntasks % job.nodes:
+        yield Contradiction(("ntasks", "launcher", "nodes"), f"{job.ntasks} tasks {uneven}")
+    if gpus_asked(job) == GpusAsked("gpus", None):
+        yield Contradiction(("gpus", "launcher", "nodes"), f"{job.gpus} {uneven}")
+
+
+def _launcher_contradictions(job: JobSpec) -> Iterator[Contradiction]:
+    if job.launcher == "torchrun" and job.batch is not None:
+        what = "may run the script on another node than rank 0, and the ranks meet where the script runs"
+        yield Contradiction(("batch", "launcher"), what)
+    if job.launcher == "torchrun" and job.tres_per_task is not None:
+        what = "counts Slurm's tasks, of which launcher: torchrun has one on each node; take gpus_per_node"
+        yield Contradiction(("tres_per_task", "launcher"), what)
+    for key, reader in (("parameter_servers", "tensorflow"), ("horovod_controller", "horovod")):
+        if getattr(job, key) is not None and job.launcher != reader:
+            what = f"is only read with launcher: {reader}, and launcher is {job.launcher!r}"
+            yield Contradiction((key, "launcher"), what)
     if job.launcher == "tensorflow":
         yield from _tensorflow_contradictions(job)
-    elif job.parameter_servers is not None:
-        yield Contradiction(
-            ("parameter_servers", "launcher"),
-            f"is only read with launcher: tensorflow, and launcher is {job.launcher!r}",
-        )
-    if job.horovod_controller is not None and job.launcher != "horovod":
-        yield Contradiction(
-            ("horovod_controller", "launcher"),
-            f"is only read with launcher: horovod, and launcher is {job.launcher!r}",
-        )
     operations = job.env.get("HOROVOD_CPU_OPERATIONS", "").lower()
     if job.horovod_controller is not None and operations in {"mpi", "gloo"} - {job.horovod_controller}:
         # Measured: Horovod 0.28 crashes when the two differ.

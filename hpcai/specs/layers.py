@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -21,10 +22,7 @@ _PATHS = ("workdir", "code")
 
 
 def lay_under(document: Document, defaults: Sequence[Document]) -> None:
-    """Fill in what the job leaves out from the `job:` of each config file, the one that wins first.
-
-    A default for `container` that names no image is for jobs that have a container.
-    """
+    """Fill in what the job leaves out from the `job:` of each config file, the one that wins first."""
     for layer in defaults:
         job = layer.data.get("job")
         for key, value in job.items() if isinstance(job, dict) else ():
@@ -32,8 +30,20 @@ def lay_under(document: Document, defaults: Sequence[Document]) -> None:
             if key in MERGED and isinstance(own, dict) and isinstance(value, dict):
                 for name in [name for name in value if name not in own]:
                     _adopt(document, layer, (key, name))
-            elif key not in document.data and not _lacks_image(key, value):
+            elif key not in document.data:
                 _adopt(document, layer, (key,))
+
+
+def leave_out_default_container(document: Document, defaults: Sequence[Document]) -> None:
+    """Take out a `container` without an image that defaults alone say: it is for jobs that have one."""
+    container = document.data.get("container")
+    if not isinstance(container, dict) or "image" in container:
+        return
+    origins = {layer.origin for layer in defaults}
+    said = [("container",), *(("container", key) for key in container)]
+    if all(document.place(path).origin in origins for path in said):
+        del document.data["container"]
+        _forget(document, ("container",))
 
 
 def set_variable(document: Document, variable: str, text: str) -> None:
@@ -84,17 +94,14 @@ def _is_text(annotation: Any, path: KeyPath) -> bool:
     return annotation is str and not path
 
 
-def _lacks_image(key: str, value: Any) -> bool:
-    return key == "container" and isinstance(value, dict) and "image" not in value
-
-
 def _adopt(document: Document, layer: Document, path: KeyPath) -> None:
     """Take over a value of a config file, with the places at which it stands there."""
     value: Any = layer.data["job"]
     target: Any = document.data
     for part in path[:-1]:
         value, target = value[part], target[part]
-    value = value[path[-1]]
+    # What is laid over it later must not get into the config file's own values, which serve other jobs too.
+    value = deepcopy(value[path[-1]])
     if path[-1] in _PATHS and isinstance(value, str):
         value = str(Path(layer.origin).parent / Path(value).expanduser())
     target[path[-1]] = value

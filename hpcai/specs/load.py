@@ -152,15 +152,15 @@ def document_of(text: str, origin: str) -> Document:
     return document
 
 
-def origins(path: Path | str, overrides: Sequence[str], settings: Settings) -> dict[str, str]:
-    """Where each value of a job that `load` takes was said: `nodes` -> `job.yaml:4`, `env.LR` -> `--set`.
+def origins(document: Document) -> dict[str, str]:
+    """Where each value of a job's document was said: `nodes` -> `job.yaml:4`, `env.LR` -> `--set`.
 
     A key that nobody gave is not there.
     """
-    document = document_of(read(Path(path)), str(path))
-    lay(document, settings, overrides)
     paths: set[KeyPath] = {(key,) for key in document.data}
-    paths |= {("env", name) for name in document.data.get("env") or ()}
+    for key in layers.MERGED:
+        below = document.data.get(key)
+        paths |= {(key, name) for name in below} if isinstance(below, dict) else set()
     return {key_text(one): str(document.place(one)) for one in paths}
 
 
@@ -172,6 +172,8 @@ def lay(document: Document, settings: Settings | None, overrides: Sequence[str])
             layers.set_variable(document, variable, value)
     for override in overrides:
         layers.override(document, override)
+    if settings is not None:
+        layers.leave_out_default_container(document, settings.documents)
 
 
 def read(path: Path) -> str:
@@ -243,6 +245,7 @@ def validated(document: Document, base: Path, *, check_paths: bool = True) -> Sp
     # A path is only worth a word when its own field is right.
     keys = {mistake.key for mistake in mistakes}
     mistakes += [mistake for mistake in found if mistake.key not in keys]
+    unknown = [mistake for mistake in unknown if mistake.key not in keys]
     if mistakes:
         raise SpecFileError([*mistakes, *unknown])
     if unknown:

@@ -15,7 +15,10 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: dict[str, dict[str, Any]] = {
     "path": {"type": "string"},
     "text": {"type": "string"},
+    "version": {"type": ["string", "number"]},
+    "region": {"type": "string", "pattern": "^[a-z0-9]+$"},
     "list": {"type": "array", "items": {"type": "string"}},
+    "folders": {"type": "array", "items": {"type": "string", "pattern": "^/"}},
     "map": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 

@@ -9,6 +9,7 @@ environment; `--set`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +30,7 @@ OF_EACH_JOB = ("kind", "name", "command", "schedule")
 
 
 class Setting(NamedTuple):
-    """One key of a config file: its variable, and its value's kind: path, text, list or map."""
+    """One key of a config file: its variable, and which of `_KINDS` its value is."""
 
     variable: str | None
     kind: str
@@ -56,20 +57,34 @@ SETTINGS: Mapping[str, Setting] = {
         "the JSON file in which the cluster's admin side tells Azure's reasons",
     ),
     "partitions": Setting(None, "map", "partition -> VM size of its nodes"),
-    "region": Setting(None, "text", "the Azure region of the nodes, for prices"),
+    "region": Setting(None, "region", "the Azure region of the nodes, for prices"),
     "login_host": Setting("HPCAI_LOGIN_HOST", "text", "the login node's name, as ssh from outside knows it"),
-    "shared_folders": Setting(None, "list", "folders that every node has at the same place"),
+    "shared_folders": Setting(None, "folders", "folders that every node has at the same place"),
     "spot_partitions": Setting(None, "list", "partitions whose nodes are Spot, which Azure may take away"),
-    "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "text", "the version of Pyxis on the nodes"),
-    "enroot_version": Setting(None, "text", "the version of Enroot on the nodes"),
+    "pyxis_version": Setting("HPCAI_PYXIS_VERSION", "version", "the version of Pyxis on the nodes"),
+    "enroot_version": Setting(None, "version", "the version of Enroot on the nodes"),
 }
 _BUILT_IN = {"runs_root": "~/hpcai/runs"}
+# Of Pyxis or Enroot.
+VERSION = re.compile(r"v?[0-9]+(\.[0-9]+)+")
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "path": (lambda value: isinstance(value, str) and bool(value), "a path"),
     "text": (lambda value: isinstance(value, str) and bool(value), "text"),
+    "version": (
+        lambda value: isinstance(value, str) and VERSION.fullmatch(value) is not None,
+        "a version such as 0.21 or 4.0.1",
+    ),
     "list": (
         lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
         "a list of texts",
+    ),
+    "folders": (
+        lambda value: isinstance(value, list) and all(str(one).startswith("/") for one in value),
+        "a list of absolute paths",
+    ),
+    "region": (
+        lambda value: isinstance(value, str) and re.fullmatch("[a-z0-9]+", value) is not None,
+        "a region as Azure writes it, such as westeurope",
     ),
     "map": (
         lambda value: isinstance(value, dict) and all(isinstance(one, str) for one in value.values()),
@@ -96,7 +111,7 @@ class Settings(NamedTuple):
 def load_settings(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
     """What holds in `folder`, default: the current one.
 
-    Raises SpecFileError with all mistakes of the first config file that has some.
+    Raises SpecFileError with all mistakes of the first config file that has some, UsageError for a variable.
     """
     documents = [_load(path) for path in reversed(list(config_files(environ, folder or Path.cwd())))]
     values: dict[str, Any] = {}
@@ -142,9 +157,11 @@ def _from_variable(setting: Setting, environ: Mapping[str, str]) -> tuple[Any, s
     text = environ.get(setting.variable) if setting.variable else None
     if not text:
         return None
-    if setting.kind == "list":
-        return [one.strip() for one in text.split(",") if one.strip()], str(setting.variable)
-    return text, str(setting.variable)
+    value = [one.strip() for one in text.split(",") if one.strip()] if setting.kind == "list" else text
+    fits, allowed = _KINDS[setting.kind]
+    if not fits(value):
+        raise UsageError(f"{setting.variable} is {text!r}.", allowed=f"It is {allowed}.")
+    return value, str(setting.variable)
 
 
 def _from_documents(key: str, documents: list[Document]) -> tuple[Any, str] | None:
@@ -173,10 +190,19 @@ def _load(path: Path) -> Document:
     document = parse(text, str(path))
     if document.data is None:
         document.data = {}
+    _take_versions(document)
     mistakes = [*document.mistakes, *mistakes_of(document)]
     if mistakes:
         raise SpecFileError(mistakes)
     return document
+
+
+def _take_versions(document: Document) -> None:
+    """The versions as they were written: to YAML 0.20 is a number, whose last zero is nothing."""
+    data = document.data if isinstance(document.data, dict) else {}
+    for key, setting in SETTINGS.items():
+        if setting.kind == "version" and isinstance(data.get(key), int | float):
+            data[key] = document.written[key,]
 
 
 def mistakes_of(document: Document) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PlainValidator
 
 from hpcai import units
+from hpcai.errors import nearest
 from hpcai.specs.fields import Model, matches, wrong
 from hpcai.specs.mistakes import Contradiction
 
@@ -26,16 +27,12 @@ def _hostlist(text: str) -> str:
     return text
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        # Slurm has no option that forbids it, and a key without effect would be a promise.
-        raise wrong("got False; true, or leave the key out: Slurm has no option for the contrary")
-    return value
-
-
 def _choice(*allowed: bool | str) -> PlainValidator:
     """One of these and nothing that is only like them; a union would answer once for each of its parts."""
     words = [str(one).lower() if isinstance(one, bool) else repr(one) for one in allowed]
+    if allowed == (True,):
+        # A key without effect would be a promise.
+        words = ["true, or leave the key out: Slurm has no option for the contrary"]
 
     def check(value: object) -> object:
         if not any(value is one if isinstance(one, bool) else value == one for one in allowed):
@@ -60,10 +57,32 @@ def _array(text: str) -> str:
     return text
 
 
-OneLine = Annotated[str, matches(r"[^\x00-\x1f\x7f]+", "text in one line")]
+# Those that Slurm knows by name.
+SIGNALS = (
+    *("HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "USR2", "ALRM", "TERM", "CONT", "STOP", "TSTP", "TTIN"),
+    *("TTOU", "URG", "XCPU"),
+)
+SIGNAL = re.compile(r"(?:(?P<to>R|B|RB):)?(?:SIG)?(?P<name>[A-Z0-9]+)(?:@(?P<seconds>[0-9]{1,5}))?")
+
+
+def _signal(text: str) -> str:
+    found = SIGNAL.fullmatch(text)
+    name = found["name"] if found else ""
+    if found is None or not (name in SIGNALS or (name.isdecimal() and 1 <= int(name) <= 31)):
+        near = nearest(name, SIGNALS)
+        raise wrong(
+            f"got {text!r}; [B:]SIGNAL[@SECONDS], e.g. 'USR1@60', of {', '.join(SIGNALS)}, or 1 to 31"
+            + (f"; did you mean {near!r}?" if near else "")
+        )
+    if int(found["seconds"] or 0) > 65_535:
+        raise wrong(f"got {text!r}; Slurm takes at most 65535 seconds")
+    return text
+
+
+OneLine = Annotated[str, matches(r"[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*", "text in one line")]
 HostList = Annotated[str, AfterValidator(_hostlist)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Flag = Annotated[bool, AfterValidator(_true)]
+Flag = Annotated[bool, _choice(True)]
 Gib = Annotated[float, Field(ge=0, le=10_000_000)]
 # Of a node 0 is all that there is. For each CPU Slurm reads 0 as that too, and for each GPU as its default.
 GibEach = Annotated[float, Field(gt=0, le=10_000_000)]
@@ -73,7 +92,7 @@ Array = Annotated[str, AfterValidator(_array)]
 Gpus = Annotated[str, PlainValidator(_gpus, json_schema_input_type=int | str)]
 Exclusive = Annotated[bool | str, _choice(True, "user", "mcs", "topo")]
 Requeue = Annotated[bool | str, _choice(True, False, "expedite")]
-Signal = Annotated[str, matches(r"((R|B|RB):)?[A-Z0-9+]+(@\d+)?", "[B:]SIGNAL[@SECONDS], e.g. 'USR1@60'")]
+Signal = Annotated[str, AfterValidator(_signal)]
 
 
 class ComponentFields(Model):
@@ -172,6 +191,7 @@ class SlurmFields(ComponentFields):
     stepmgr: Flag | None = None
 
 
+_GPUS = ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")
 _MEMORY = ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib")
 
 
@@ -185,6 +205,12 @@ def _per_gpu_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
         for other in others:
             if getattr(part, key) is not None and getattr(part, other) is not None:
                 yield Contradiction((key, other), f"{key} and {other} exclude each other; give one")
+    counted = [key for key in _GPUS if getattr(part, key) is not None]
+    if counted and part.gres is not None and re.search(r"(^|[,/])\s*gpu(?![\w.-])", part.gres, re.IGNORECASE):
+        # Slurm takes such a job, adds the two up, and can start no step in it.
+        yield Contradiction(
+            ("gres", counted[0]), f"asks for GPUs, and so does {counted[0]}; give one of the two"
+        )
     if part.ntasks_per_gpu is not None and part.ntasks is None and part.gpus is None:
         yield Contradiction(("ntasks_per_gpu",), "needs gpus, or ntasks")
 
@@ -203,9 +229,7 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
             f"{part.ntasks} is fewer than nodes: {part.nodes}, and Slurm starts a task on each node",
         )
     yield from _per_gpu_contradictions(part)
-    memory = [
-        key for key in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(part, key) is not None
-    ]
+    memory = [key for key in _MEMORY if getattr(part, key) is not None]
     if len(memory) > 1:
         yield Contradiction(tuple(memory), f"{' and '.join(memory)} exclude each other; give one")
     if part.exclusive is not None and part.oversubscribe is not None:
@@ -229,6 +253,10 @@ def component_contradictions(part: ComponentFields) -> Iterator[Contradiction]:
 
 def job_contradictions(job: SlurmFields) -> Iterator[Contradiction]:
     """What in the options of a job as a whole cannot be meant together."""
+    before_s = int(SIGNAL.fullmatch(job.signal)["seconds"] or 60) if job.signal else 0  # type: ignore[index]
+    if job.time_min is not None and before_s >= job.time_min * 60:
+        what = f"comes {before_s} s before the end, which with time_min: {job.time_min} is at once"
+        yield Contradiction(("signal", "time_min"), what)
     if job.mail_user is not None and job.mail_type is None:
         yield Contradiction(("mail_user", "mail_type"), "needs mail_type, e.g. mail_type: END,FAIL")
     if job.kill_on_invalid_dep is not None and job.dependency is None:

@@ -8,6 +8,7 @@ prints the value to stdout, for the job script that keeps it in a variable.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import urllib.error
@@ -26,6 +27,8 @@ API_VERSION = "7.4"
 # A stand-in on this machine itself; a token goes nowhere else but to Azure's own hosts.
 ENDPOINT_VARIABLE = "HPCAI_KEY_VAULT_ENDPOINT"
 _TIMEOUT_S = 30.0
+# What the SDK has to say comes back as an error; without a handler it would also be printed.
+logging.getLogger("azure").addHandler(logging.NullHandler())
 _BUSY = (408, 429, 500, 502, 503, 504)
 
 

@@ -98,9 +98,11 @@ def serving(stand_in: StandIn) -> Iterator[StandIn]:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            if "Content-Length" not in headers:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             """Nothing to stderr."""

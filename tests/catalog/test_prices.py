@@ -70,6 +70,8 @@ def test_prices_are_kept_and_replaced_by_region(tmp_path: Path) -> None:
         '{"schema_version": 1, "prices": [{"vm_size": "x", "dollars": 1}]}',
         '{"schema_version": 1, "prices": [{"vm_size": "x", "on_demand_usd_per_h": "1"}]}',
         '{"schema_version": 1, "prices": [{"vm_size": 7}]}',
+        '{"schema_version": 1, "prices": [{"vm_size": "x", "on_demand_usd_per_h": Infinity}]}',
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_file_is_told_and_replaced_by_the_next_answer(tmp_path: Path, text: str) -> None:

@@ -131,6 +131,12 @@ def test_nothing_answers() -> None:
             "it has an item that is none",
         ),
         ((200, {}, b'{"Items": [7], "NextPageLink": null}'), "it has an item that is none"),
+        ((200, {}, b"[" * 100_000), "it is no JSON"),
+        (
+            (400, {}, b'{"Error": {"Code": "BadRequest", "Message": "Invalid \\u001b parameters."}}'),
+            "refused the question (status 400): Invalid ? parameters.",
+        ),
+        ((400, {}, b'{"Error": 7}'), "refused the question (status 400)."),
         ((400, {}, b""), "refused the question (status 400)"),
         ((302, {"Location": "https://elsewhere.example/"}, b""), "refused the question (status 302)"),
     ],
@@ -143,6 +149,13 @@ def test_an_answer_that_cannot_be_read(
         ask(list_, [HB], "eastus")
     assert message in str(raised.value)
     assert (raised.value.exit_status, len(list_.questions)) == (4, 1)
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(list_: StandIn) -> None:
+    list_.failures = [(200, {"Content-Length": "900"}, b'{"Items": [')]
+    said: list[str] = []
+    assert [price.on_demand_usd_per_h for price in ask(list_, [HB], "eastus", said)] == [7.2]
+    assert "was cut off on its way. Try 2 of 3 in" in said[0]
 
 
 def test_the_next_page_is_never_at_another_place(list_: StandIn) -> None:
@@ -199,6 +212,10 @@ def test_of_several_meters_the_primary_and_then_the_newest_that_has_begun_counts
         {"productName": "Virtual Machines HBv4 Series Cloud Services"},
         {"unitOfMeasure": "1/Month"},
         {"retailPrice": 0.0},
+        {"retailPrice": float("inf")},
+        {"retailPrice": float("nan")},
+        {"armRegionName": None},
+        {"armRegionName": "\x1b[31mred"},
         {"tierMinimumUnits": 100.0},
         {"effectiveEndDate": "2026-11-20T23:59:59Z"},
         {"type": "Reservation", "reservationTerm": "5 Years"},

@@ -156,6 +156,8 @@ def test_two_files_beside_the_users_settings_are_one_too_many(tmp_path: Path) ->
 def test_a_file_that_is_named_and_missing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"HPCAI_VM_SIZES is 'no\.csv', and there is no such file"):
         vm_sizes({"HPCAI_VM_SIZES": "no.csv"})
+    with pytest.raises(NotFoundError, match="and that is no file"):
+        vm_sizes({"HPCAI_VM_SIZES": str(tmp_path)})
 
 
 def mistakes(environ: dict[str, str]) -> list[str]:
@@ -186,7 +188,7 @@ def test_all_mistakes_of_a_csv_come_at_once_with_their_lines(tmp_path: Path) -> 
         "own.csv:2: Standard_A: spot: got 'maybe'; yes or no",
         "own.csv:3: vm_size: is empty; the name of a size such as Standard_HB176rs_v4",
         "own.csv:4: got 9 values for 8 columns",
-        "own.csv:7: vm_size: got 'standard_c', which line 6 has already",
+        "own.csv:7: vm_size: got 'standard_c', which line 6 has already as 'Standard_C'",
         "own.csv:8: vm_size: got 'two words'; letters, digits, '_' and '-'",
     ]
 
@@ -212,6 +214,32 @@ def test_all_mistakes_of_a_json_come_at_once_with_their_lines(tmp_path: Path) ->
         ("own.csv", "name,vcpus\na,1\n", "own.csv:1: got 'name' as the first column; it is vm_size"),
         ("own.csv", "vm_size,gpus,gpus\na,1,1\n", "own.csv:1: gpus: is a column twice"),
         ("own.csv", 'vm_size,notes\na,"b\n', "own.csv:2: is no CSV: unexpected end of data"),
+        (
+            "own.csv",
+            "vm_size;vcpus\n",
+            "own.csv:1: got 'vm_size;vcpus' as the first column; it is vm_size, and "
+            "columns are parted by commas",
+        ),
+        (
+            "own.csv",
+            "vm_size,retires\na,2027-02-30\n",
+            "own.csv:2: a: retires: got '2027-02-30'; a date such as 2027-05-31",
+        ),
+        (
+            "own.csv",
+            "vm_size,gpus\nA,1\nstandard_a,2\n",
+            "own.csv:3: vm_size: got 'standard_a', which line 2 has already as 'A'",
+        ),
+        (
+            "own.json",
+            '{"A": {"gpus": 1}, "a": {"gpus": 2}}',
+            "own.json:1: vm_size: got 'a', which line 1 has already as 'A'",
+        ),
+        (
+            "own.json",
+            "[" * 100_000,
+            "own.json:1: is no JSON that anybody wrote: its lists and maps are too deep",
+        ),
         ("own.json", "{", "own.json:1: is no JSON: Expecting property name enclosed in double quotes"),
         ("own.json", "[]", 'own.json:1: got no map; write {"Standard_HB176rs_v4": {"memory_gib": 760}}'),
     ],

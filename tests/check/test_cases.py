@@ -86,6 +86,23 @@ def test_what_is_good_is_not_found(
     assert found == []
 
 
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("ident", "begins"), [("array-too-large", "0-5000"), ("no-partition", "There is no partition")]
+)
+def test_a_finding_does_not_tell_its_key_twice(
+    ident: str, begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm = {"partitions": [{"name": "main", "total_nodes": 9}], "config": {"MaxArraySize": "1001"}}
+    jobs = {
+        "array-too-large": "array: 0-5000\n",
+        "no-partition": "components: [{}, {partition: none}]\n",
+    }
+    given = {"job": f'command: "true"\n{jobs[ident]}', "slurm": slurm}
+    [one] = [finding for finding in look(given, tmp_path, monkeypatch) if finding.id == ident]
+    assert one.what.startswith(begins)
+
+
 def test_every_id_of_a_job_has_its_cases() -> None:
     of_site = {one.id for one in findings.known().values() if one.of == "site"}
     assert set(IDENTS) | ELSEWHERE | of_site >= findings.known().keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -52,3 +53,16 @@ def test_a_runs_folder_that_cannot_be_made(tmp_path: Path) -> None:
     found = places.refuses_writing(tmp_path / "file/runs")
     assert found is not None and found.severity == "error"
     assert f"'{tmp_path}/file' is not a folder that you may write to" in found.what
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "left", "is_full"),
+    [(15, 0, 0, True), (1000, 0, 0, False), (1000, 64, 0, True), (1000, 64, 1, False)],
+)
+def test_a_runs_folder_on_a_full_disk(
+    blocks: int, files: int, left: int, is_full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = os.statvfs_result((4096, 4096, 2000, blocks, blocks, files, left, left, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: told)
+    found = places.refuses_writing(tmp_path / "runs")
+    assert (found is not None and found.what.endswith("cannot be written: its disk is full.")) == is_full

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcai.check.probe import Probe, probe_of, script
+from hpcai.check.probe import Probe, facts_of, probe_of, script
 from tests.closed import never_looks_at_everything
 
 pytestmark = pytest.mark.programs
@@ -76,3 +76,10 @@ def test_gpus_of_amd_and_the_layer_of_ports_are_told(node: Path) -> None:
     found = ask(node)
     assert found.every("gpu")[-2:] == ["/dev/dri/renderD128", "/dev/dri/renderD129"]
     assert found.ports == ["mlx5_ib0 1: DOWN 100 Gb/sec (4X EDR) InfiniBand"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [("4.0.1", "4.0.1"), ("4.1.2-13-g8ea147d", "4.1.2"), ("unknown", None)]
+)
+def test_of_a_node_the_release_of_enroot_is_kept_as_settings_take_it(said: str, kept: str | None) -> None:
+    assert facts_of({"main": probe_of(f"enroot={said}\nend=yes\n")}).get("enroot_version") == kept

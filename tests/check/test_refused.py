@@ -22,7 +22,7 @@ SAID = [
     ("deadline: never", "Invalid --deadline specification", "16:00"),
     ("gres_flags: foo", "Invalid --gres-flags specification", "man sbatch  # tells what --gres-flags"),
     ("propagate: foo", "--propagate=foo is not valid.; Bad rlimit name: foo", "MEMLOCK"),
-    ("signal: FOO", "Invalid --signal specification", "kill -l"),
+    ("signal: URG", "Invalid --signal specification", "kill -l"),
     ("distribution: foo", "Invalid --distribution specification", "cyclic"),
     ("mem_bind: foo", 'unrecognized --mem-bind argument "foo"', "man sbatch"),
     (

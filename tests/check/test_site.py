@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -361,3 +362,35 @@ def test_the_plugin_says_itself_which_release_of_pyxis_it_is(tmp_path: Path) -> 
     (tmp_path / "spank_pyxis.so").unlink()
     assert client.pyxis_release() is None
     assert pyxis_version(environ) is None
+
+
+def test_settings_about_partitions_and_sizes_that_there_are_not_are_told(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path / "runs",
+        partitions={"gpu": "Standard_ND96isr_H100_v6", "gup": "Standard_ND96isr_H100_v5"},
+        spot_partitions=("empty", "spot"),
+    )
+    found = check_site(site, FarSlurm(None), environ={"HOME": str(tmp_path)}).findings
+    told = {one.where: one.fix for one in found if one.id == "setting-unheeded"}
+    assert told == {
+        "partitions.gup": "Did you mean 'gpu'?",
+        "spot_partitions.spot": "The partitions are: gpu, empty.",
+        "partitions.gpu": "Did you mean 'Standard_ND96isr_H100_v5'?",
+    }
+
+
+def test_a_node_that_gave_no_answer_is_not_asked_for_another_partition(tmp_path: Path) -> None:
+    class Shared(FarSlurm):
+        def partitions(self) -> list[PartitionInfo]:
+            return [replace(GPU, name=name, node_list="far-[1-2]") for name in ("gpu", "urgent", "late")]
+
+        def nodes(self, names: str | None = None) -> list[NodeInfo]:  # noqa: ARG002
+            return [NODE, replace(NODE, name="far-2")]
+
+    client = Shared(None)
+    found = check_site(
+        Site(tmp_path / "runs"), client, environ={"HOME": str(tmp_path)}, on_nodes=True
+    ).findings
+    assert client.asked == ["far-1 in gpu", "far-2 in urgent"]
+    unasked = [one.where for one in found if one.id == "node-unasked"]
+    assert unasked == ["node far-1", "node far-2", "partition late"]

@@ -139,12 +139,16 @@ def going(cli: Cli) -> Run:
 
 
 def test_a_task_is_cancelled_and_then_the_array(cli: Cli, going: Run) -> None:
-    rows = {row["run"]: row["job"] for row in cli.json("queue")["jobs"]}
-    assert rows == {
+    rows = {
         f"{going.name}_0": f"{going.job_id}_0",
         f"{going.name}_1": f"{going.job_id}_1",
         going.name: f"{going.job_id}_[2-3]",
     }
+
+    def is_listed() -> bool:
+        return {row["run"]: row["job"] for row in cli.json("queue")["jobs"]} == rows
+
+    until(is_listed, 30, "the queue has it alone, with two tasks that wait")
     waiting = cli.json("show", f"{going.name}_3")
     assert (waiting["state"], waiting["job"], waiting["attempts"]) == ("PENDING", f"{going.job_id}_3", [])
     for number in (3, 0):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import warm
+from tests.closed import never_looks_at_everything
 
 pytestmark = pytest.mark.programs
 
@@ -46,6 +48,24 @@ def test_a_missing_file_hides_nothing_of_the_others(folder: Path) -> None:
         ("bad.yaml", "error", "bad.yaml:3:8", "nodes", "got 'two'; a whole number"),
         ("goood.yaml", "error", None, "file", "There is no file 'goood.yaml'."),
     ]
+
+
+def test_a_file_that_is_closed_hides_nothing_of_the_others(folder: Path) -> None:
+    (folder / "bad.yaml").chmod(0)
+    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(folder / "runs"), "PATH": "/nonexistent"}
+    argv = [sys.executable, "-m", "hpcai", "check", "bad.yaml", "good.yaml"]
+    done = subprocess.run(
+        argv,
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=never_looks_at_everything,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "file: 'bad.yaml' cannot be read: Permission denied. [file-unread]" in done.stdout
+    assert "[script-renders]" in done.stdout
 
 
 @pytest.mark.parametrize(

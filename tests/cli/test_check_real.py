@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from hpcai.check.script_sruns import WITH_VALUE, all_options
 from hpcai.slurm.local import cluster as embedded
 from hpcai.specs.slurm_options import slurm_version
 from tests import warm
@@ -123,6 +125,15 @@ def test_a_script_of_sbatch_lines(cluster: RealCluster, folder: Path) -> None:
         "`sinfo -N` lists the nodes.",
     )
     assert hpcai(cluster, folder, "check", "job.sh", "--set", "nodes=1").returncode == 2
+
+
+def test_every_option_of_srun_is_known(cluster: RealCluster) -> None:
+    done = subprocess.run(["srun", "--help"], env=cluster.environ, capture_output=True, text=True, check=True)
+    named = set(re.findall(r"^ +(?:-\w, )?--([a-z][\w-]*)", done.stdout, re.MULTILINE))
+    assert len(named) > 90
+    assert named <= all_options().keys()
+    letters = dict(re.findall(r"^ +-(\w), --[\w-]+(\[?=|)", done.stdout, re.MULTILINE))
+    assert {letter for letter, sign in letters.items() if sign == "="} == set(WITH_VALUE) & letters.keys()
 
 
 def test_what_users_set_for_sbatch_holds_in_a_check_of_their_script(

@@ -265,6 +265,7 @@ def test_a_job_whose_name_cannot_be_printed_is_named_on_stderr(cli: Cli) -> None
 def test_the_queue_has_the_same_columns_in_every_form(cli: Cli) -> None:
     run = cli.submit(FOREVER, name="queued")
     until(lambda: begun(run), 30, "the job runs")
+    until(lambda: listed(cli) == [(run.name, "RUNNING")], 30, "what earlier tests submitted has ended")
     (job,) = cli.json("queue")["jobs"]
     (head, row) = csv.reader(io.StringIO(cli("queue", "-o", "csv").stdout))
     assert head == list(job) and "elapsed_s" in head
@@ -389,7 +390,7 @@ def test_a_heterogeneous_job_is_checked_followed_and_cancelled_as_a_whole(cli: C
     assert refused.startswith("hpcai: components[1]: Partition 'main' has 3 nodes, and the job asks for 9.")
     run = cli.submit(FOREVER, name="long", components=parts[:1] * 2)
     until(lambda: begun(run), 30, "the job runs")
-    assert len(cli.json("queue")["jobs"]) == 2
+    until(lambda: len(listed(cli)) == 2, 30, "its two parts alone are in the queue")
     cli("cancel", run.name)
     assert "No job of yours" in cli("queue").stderr
     assert run.attempts()[0].cause == "cancelled"

@@ -167,6 +167,8 @@ def test_up_again_is_0_in_the_same_shape_and_4_in_another(cluster: RealCluster) 
     other = hpcai("up", "--name", cluster.name, *shape, "--nodes", "2")
     assert other.returncode == 4
     assert "in another shape: nodes is 3, not 2.\n" in other.stderr
+    without = hpcai("up", "--name", cluster.name, *(word for word in shape if word != "--blob"))
+    assert "in another shape: blob is yes, not no.\n" in without.stderr
 
 
 @pytest.mark.real

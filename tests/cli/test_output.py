@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 from hpcai.cli import local, queue
+from hpcai.cli.columns import cutting
+from hpcai.cli.output import emit_rows
 from hpcai.runs.record import create_run
 from hpcai.slurm.answers import JobInfo
 from hpcai.slurm.local import record
@@ -172,3 +175,16 @@ def test_no_color_is_respected_on_a_terminal(
     assert done.returncode == 0, done.stderr
     assert (b"\x1b[" in os.read(ours, 10_000)) == colored
     os.close(ours)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_on_a_terminal_what_may_give_way_does_and_the_rest_stays_whole(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 20)))
+    row = {"key": "k" * 30, "value": "v " * 100, "origin": "/o/" * 5}
+    emit_rows([row], ("key", "value", "origin"), "table", kind="rows", room=cutting("value"))
+    [_, line] = capsys.readouterr().out.splitlines()
+    assert (line.startswith("k" * 30), line.endswith("/o/" * 5)) == (True, True)
+    assert (len(line) <= 60, "..." in line) == (is_terminal, is_terminal)

@@ -175,8 +175,8 @@ def test_what_others_may_read_is_refused_before_the_queue(environ: dict[str, str
     path = job_file(tmp_path)
     (tmp_path / "it's a key").chmod(0o644)
     done = hpcai(environ, "submit", path)
-    assert done.returncode == 2
-    assert "has mode 0644: others may read it.\n" in done.stderr
+    assert done.returncode == 3
+    assert f"{path}:" in done.stderr and "has mode 0644: others may read it.\n" in done.stderr
     assert f"chmod 600 '{tmp_path}/it'\"'\"'s a key'" in done.stderr
     assert not found_in(done.stderr) and not (tmp_path / "runs").exists()
     done = hpcai({name: value for name, value in environ.items() if name != "MY_TOKEN"}, "check", path)

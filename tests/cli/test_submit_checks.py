@@ -47,6 +47,10 @@ class Slurm:
         ("kind: job\nname: x\ncommand: 'echo \"a'\n", ":3:10: command: Bash cannot read the command"),
         ("kind: job\nname: x\ncommand: srun hostname\n", ":3:10: command: The command runs in a step"),
         (
+            "kind: job\nname: x\ncommand: hostname\nsecrets: {A: file:/none}\n",
+            ":4:14: secrets.A: The file '/none' of the secret A does not exist.",
+        ),
+        (
             "kind: job\nname: x\nschedule: '@daily'\ncommand: python nope.py\n",
             ":4:10: command: The command starts 'nope.py'",
         ),
@@ -55,7 +59,7 @@ class Slurm:
             ":4:28: a: command: The command starts 'nope.py'",
         ),
     ],
-    ids=["script", "syntax", "launcher", "schedule", "steps"],
+    ids=["script", "syntax", "launcher", "secret", "schedule", "steps"],
 )
 def test_a_sure_error_is_refused_before_anything_is_written(
     text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from hpcai.errors import NotFoundError
+from hpcai.errors import NotFoundError, StageError
 from hpcai.launch import ends
 from hpcai.launch.ends import Evidence, Outcome
 from hpcai.runs import jsonl
@@ -138,6 +138,22 @@ def test_an_end_is_written_once(run: Run) -> None:
     assert collect(run, job) == collect(run, job) == [(0, "TIMEOUT", "time_limit")]
     [end] = run.ends()
     assert (end["signal"], end["end"]) == (15, THEN)
+
+
+def test_a_full_disk_hides_no_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StageError("'ends.jsonl' cannot be written: No space left on device.")
+
+    monkeypatch.setattr(Run, "append_end", full)
+    job = info(run, "FAILED", exit_status=4, end_time=THEN)
+    client = cast(SlurmClient, Slurm(job))
+    for _ in range(2):
+        outcome = ends.outcome_of_run(run, ends.collect(run, client))
+        assert outcome is not None and (outcome.state, outcome.status) == ("FAILED", 4)
+    (said,) = caplog.messages
+    assert said.startswith("'ends.jsonl' cannot be written: No space left on device.")
 
 
 def test_nothing_is_written_while_the_job_goes_on(run: Run) -> None:

@@ -17,6 +17,8 @@ from hpcai.render.container import (
 )
 from hpcai.specs.container import ContainerSpec
 
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
 
 def spec(**fields: Any) -> ContainerSpec:
     return ContainerSpec(**({"image": "a"} | fields))
@@ -88,7 +90,7 @@ def test_capitals_may_stand_where_registries_have_them(image: str) -> None:
     ("mount", "said"),
     [
         ("data:/a", "paths start with / or ."),
-        ("~/data:/a", "paths start with / or ."),
+        ("~ada/data:/a", "no shell reads it"),
         ("/a:", "the target '' must start with / or ."),
         ("/a:b", "the target 'b' must start with / or ."),
         ("/a,/b", "hold no comma"),
@@ -163,8 +165,8 @@ def test_two_steps_of_a_job_share_a_container_that_is_the_jobs_own() -> None:
     [
         ({"unshare": ["net"]}, [], "0.23", "container.unshare needs Pyxis 0.24"),
         ({"entrypoint_log": True}, [], "0.19.1", "container.entrypoint_log needs Pyxis 0.20"),
-        ({"mounts": ["/a b"]}, [], "0.21", "The space in the mount '/a b' needs Pyxis 0.24"),
-        ({}, ["/a b:/a b"], "0.21", "The space in the mount '/a b:/a b' needs Pyxis 0.24"),
+        ({"mounts": ["/a b"]}, [], "0.21", "The mount '/a b' holds a space: that needs Pyxis 0.24"),
+        ({}, ["/a b:/a b"], "0.21", "The folder '/a b', which the container is to see, holds a space"),
         ({"mounts": ["/a$HOME"]}, [], "0.24", "a shell on the node would read '$'"),
         ({}, ['/a"b:/a"b'], "0.24", "a shell on the node would read"),
     ],
@@ -174,6 +176,16 @@ def test_what_a_version_of_pyxis_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(RenderError, match=re.escape(said)):
         refuse_what_pyxis_lacks(spec(**fields), mounts, version)
+
+
+@pytest.mark.parametrize(("folder", "version"), [("/shared/my code", "0.21"), ('/shared/its "code"', "0.24")])
+def test_a_work_folder_that_no_container_can_be_shown_is_refused_as_the_work_folder(
+    folder: str, version: str
+) -> None:
+    with pytest.raises(RenderError, match="Give the folder a") as caught:
+        refuse_what_pyxis_lacks(spec(), ["/runs/a:/runs/a", f"{folder}:{folder}"], version, folder)
+    assert caught.value.key == "workdir"
+    assert repr(folder) in caught.value.what
 
 
 def test_what_a_version_of_pyxis_has_is_taken() -> None:
@@ -198,7 +210,7 @@ IMAGES = Path("/images")
         ("$oauthtoken@nvcr.io#a/b:1", "nvcr.io+a+b+1", "docker://$oauthtoken@nvcr.io#a/b:1", False),
         ("localhost:5000/a", "localhost+5000+a", "docker://localhost:5000#a", True),
         ("ubuntu:latest", "ubuntu+latest", "docker://ubuntu:latest", True),
-        ("ubuntu@sha256:abc", "ubuntu+sha256+abc", "docker://ubuntu@sha256:abc", False),
+        (f"ubuntu@{DIGEST}", "ubuntu+sha256+" + DIGEST[7:], f"docker://ubuntu@{DIGEST}", False),
     ],
 )
 def test_an_image_of_a_registry_is_imported_once_for_several_nodes(
@@ -230,9 +242,17 @@ def test_an_array_imports_once_what_keeps_its_name() -> None:
 
 
 def test_a_tag_with_a_digest_needs_enroot_4() -> None:
-    both = spec(image="reg.example#demo:1@sha256:abc")
+    both = spec(image=f"reg.example#demo:1@{DIGEST}")
     with pytest.raises(RenderError, match=r"has a tag and a digest, and Enroot 3\.5\.0 reads one"):
         refuse_what_enroot_lacks(both, "3.5.0")
     for version in ("4.0", "v4.1.2", None):
         refuse_what_enroot_lacks(both, version)
-    refuse_what_enroot_lacks(spec(image="reg.example#demo@sha256:abc"), "3.5.0")
+    refuse_what_enroot_lacks(spec(image=f"reg.example#demo@{DIGEST}"), "3.5.0")
+
+
+def test_a_path_of_the_home_folder_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pyxis takes `~` for a folder of that name, or refuses it."""
+    monkeypatch.setenv("HOME", "/shared/home/ada")
+    found = spec(image="~/images/x.sqsh", mounts=["~/in:/in:ro", "~/x"], save="~/images/y.sqsh")
+    assert (found.image, found.save) == ("/shared/home/ada/images/x.sqsh", "/shared/home/ada/images/y.sqsh")
+    assert found.mounts == ("/shared/home/ada/in:/in:ro", "/shared/home/ada/x")

@@ -297,6 +297,39 @@ def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> No
     assert "--nproc-per-node=4" in text
 
 
+@pytest.mark.parametrize(("given", "in_all"), [("1", "4"), ("h100:2", "h100:8")])
+def test_torchrun_gets_the_gpus_of_all_its_ranks(given: str, in_all: str) -> None:
+    text = render_job(
+        resolved(job(launcher="torchrun", ntasks_per_node=4, gpus_per_task=given)), HOME / "run"
+    )
+    assert f"#SBATCH --gpus-per-task={in_all}\n" in text
+
+
+def test_no_gpus_is_no_option() -> None:
+    assert "--gpus-per-node" not in render_job(resolved(job(gpus_per_node=0)), None)
+
+
+def test_tensorflow_s_tasks_lie_node_by_node_in_the_job_s_own_words_if_any() -> None:
+    texts = [
+        render_job(resolved(job(launcher="tensorflow", distribution=own)), None)
+        for own in (None, "block:cyclic")
+    ]
+    assert ["--distribution=block \\\n" in text for text in texts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "ranks"), [("torchrun", 8), ("horovod", 8), ("srun", 1), ("mpi", 1), ("tensorflow", 1)]
+)
+@pytest.mark.parametrize("asked", [{"gpus_per_node": 8}, {"gpus": "16"}, {"gres": "gpu:h100:8"}])
+def test_a_rank_per_gpu_where_the_launcher_has_it_so(
+    launcher: str, ranks: int, asked: dict[str, Any]
+) -> None:
+    assert resolved(job(launcher=launcher, nodes=2, **asked)).spec.ntasks_per_node == ranks
+    assert resolved(job(launcher=launcher, nodes=2, ntasks_per_node=2, **asked)).spec.ntasks_per_node == 2
+    none = {"gpus_per_node": 0, "profile": "Standard_ND96isr_H100_v5", "ntasks_per_node": 3}
+    assert resolved(job(launcher=launcher, **none)).spec.ntasks_per_node == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "has_pmix", "controller"),
     [

@@ -132,12 +132,26 @@ def test_what_a_container_has_become_is_saved_whole_or_the_job_fails(
     job, run = slurm.run(**fields)
     assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
     assert containers.printed(f"--container-image={slurm.folder}/out.sqsh", "cat", "/added") == "new\n"
-    fields["container"] = {**fields["container"], "save": "/proc/none/out.sqsh"}  # type: ignore[dict-item]
-    (slurm.folder / "again").mkdir()
-    slurm.folder = slurm.folder / "again"
+    fields = {
+        "command": "rm -r made",
+        "container": {"image": str(containers.squashfs), "save": "made/here/out.sqsh"},
+        "name": "again",
+    }
     job, run = slurm.run(**fields)
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", "1:0")
-    assert "the container was not saved to /proc/none/out.sqsh" in (run / "logs/batch.out").read_text()
+    said = (run / "logs/batch.out").read_text()
+    assert f"the container was not saved to {slurm.folder}/made/here/out.sqsh" in said
+
+
+def test_a_container_that_cannot_be_saved_fails_the_job_before_its_work(
+    containers: Containers, slurm: Slurm
+) -> None:
+    job, run = slurm.run(
+        command="true", container={"image": str(containers.squashfs), "save": "/proc/none/out.sqsh"}
+    )
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "1:0")
+    assert "/proc/none" in (run / "logs/batch.out").read_text()
+    assert logs(run) == {}
 
 
 def test_ranks_of_mpi_in_an_image_see_each_other(containers: Containers, slurm: Slurm) -> None:
@@ -227,6 +241,7 @@ def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
         nodes=2,
         ntasks=4,
         outputs=[{"name": "told"}],
+        setup=['echo "$FROM_IMAGE" >"$HPCAI_OUTPUT_TOLD/set-up-$SLURM_PROCID"'],
         teardown=['echo "$FROM_IMAGE" >"$HPCAI_OUTPUT_TOLD/host"'],
     )
     assert job["JobState"] == "COMPLETED", (run / "logs/batch.out").read_text()
@@ -234,6 +249,7 @@ def test_tensorflow_in_an_image_with_parameter_servers_and_outputs(
     assert [(one["type"], one["index"]) for one in told] == [
         *(("chief", 0), ("worker", 0), ("worker", 1), ("ps", 0))
     ]
+    assert [(run / f"outputs/told/set-up-{rank}").read_text() for rank in range(4)] == ["image\n"] * 4
     until(lambda: (run / "outputs/told/host").exists(), 10, "the teardown ran, outside the image")
     assert (run / "outputs/told/host").read_text() == "\n"
 

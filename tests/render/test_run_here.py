@@ -193,6 +193,35 @@ def test_a_failing_setup_line_stops_with_its_status(plainly_here: Here) -> None:
 
 
 @pytest.mark.programs
+@pytest.mark.parametrize(
+    ("setup", "status"),
+    [
+        (["exit 0"], 1),
+        (["exec true"], 1),
+        (["trap 'exit 0' EXIT", "false"], 1),
+        (["trap - EXIT", "exit 0"], 1),
+        (["kill() { :; }", "exit 6"], 6),
+        (["kill -KILL $BASHPID"], 137),
+    ],
+)
+def test_nothing_in_setup_hides_that_the_command_never_began(
+    plainly_here: Here, setup: list[str], status: int
+) -> None:
+    assert plainly_here(command="echo not reached", setup=setup).status == status
+    assert plainly_here.log("0.out") == ""
+    assert "setup ended before the command, with status" in plainly_here.log("0.err")
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    "setup", [["set +e", "false"], ["trap 'exit 0' EXIT"], ["sleep 300 &"], ["true \\"], ["kill() { :; }"]]
+)
+def test_behind_any_setup_the_command_s_own_status_counts(plainly_here: Here, setup: list[str]) -> None:
+    assert plainly_here(command="exit 5", setup=setup).status == 5
+    assert plainly_here.log("0.err") == ""
+
+
+@pytest.mark.programs
 def test_setup_lines_reach_the_command(plainly_here: Here) -> None:
     plainly_here(command='echo "$A $B"', setup=["A=one; export A", "END='x'\nexport B=\"$END\nEND\""])
     assert plainly_here.log("0.out") == "one x\nEND\n"

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "hpcai"
 
 LAYERS = (
     "errors units homes entry | shell processes files | catalog | specs | runs render staging language "
-    "| train slurm cyclecloud | launch check health | cluster sweep | bench compat | report studio | cli"
+    "| train slurm cyclecloud | launch check health | jobs | cluster sweep | bench compat "
+    "| report studio | cli"
 )
 LEVEL = {name: level for level, group in enumerate(LAYERS.split("|")) for name in group.split()}
 

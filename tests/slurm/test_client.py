@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from hpcai.errors import NotFoundError, SlurmError, UnreachableError
-from hpcai.shell import ProgramMissing
+from hpcai.shell import Completed, ProgramMissing
 from hpcai.slurm.client import SlurmClient
+from hpcai.slurm.failures import failure
 from hpcai.slurm.parse import JOB_FIELDS, SEPARATOR
 from tests.slurm.stand_ins import Programs
 
@@ -249,3 +250,13 @@ def test_what_users_set_for_sbatch_holds_for_their_own_scripts_alone(
     slurm.test_only(script, as_is=as_is)
     told = programs.environment("sbatch")
     assert ("SBATCH_PARTITION" in told, "SLURM_JOB_ID" in told) == (as_is, False)
+
+
+def test_a_node_that_is_silent_is_not_taken_for_slurmctld() -> None:
+    said = (
+        "srun: error: Task launch for StepId=81.0 failed on node n1: Socket timed out on send/recv\n"
+        "srun: error: Application launch failed: Socket timed out on send/recv operation\n"
+    )
+    error = failure(Completed(("srun",), 1, "", said))
+    assert isinstance(error, UnreachableError)
+    assert str(error).startswith("The node does not answer: ")

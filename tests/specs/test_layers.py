@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hpcai.specs.job import JobSpec
-from hpcai.specs.load import load_text, origins
+from hpcai.specs.load import laid_document, load_text, origins
 from hpcai.specs.mistakes import SpecFileError
 from hpcai.specs.settings import Settings
 from hpcai.specs.yaml_text import parse
@@ -48,6 +48,36 @@ def test_a_default_container_without_an_image_is_for_jobs_that_have_one() -> Non
     assert layered("", "job: {container: {image: y}}")["container"]["image"] == "y"
 
 
+@pytest.mark.parametrize(
+    "files", [("job: {container: {mount_home: true}}",), ("{}", "job: {container: {mount_home: true}}")]
+)
+def test_a_default_container_is_for_an_image_that_is_laid_over_too(files: tuple[str, ...]) -> None:
+    found = layered("", *files, overrides=("container.image=x.sqsh",))["container"]
+    assert (found["image"], found["mount_home"]) == ("x.sqsh", True)
+    found = layered("", *files, HPCAI_JOB_CONTAINER="{image: x.sqsh}")["container"]
+    assert (found["image"], found["mount_home"]) == ("x.sqsh", False)  # the whole map is said
+
+
+def test_a_default_container_is_for_the_image_of_a_file_below() -> None:
+    found = layered("", "job: {container: {mount_home: true}}", "job: {container: {image: y}}")["container"]
+    assert (found["image"], found["mount_home"]) == ("y", True)
+
+
+def test_a_container_that_the_job_says_itself_needs_its_image() -> None:
+    for given, set_ in (("container: {}\n", ()), ("", ("container.writable=true",))):
+        with pytest.raises(SpecFileError, match="image: is missing"):
+            layered(given, "job: {container: {mount_home: true}}", overrides=set_)
+
+
+def test_what_is_laid_over_one_job_is_not_the_next_one_s() -> None:
+    settings = Settings({}, {}, (parse("job: {env: {A: site}, setup: [x]}", "/config/hpcai.yaml"),))
+    sets = ("env.A=own", "env.B=own", "setup.0=own")
+    load_text(JOB, "job.yaml", sets, settings=settings)
+    second = load_text(JOB, "job.yaml", settings=settings)
+    assert isinstance(second, JobSpec)
+    assert (second.env, second.setup) == ({"A": "site"}, ("x",))
+
+
 def test_a_default_folder_is_relative_to_the_file_that_says_it() -> None:
     assert layered("", "job: {workdir: src}")["workdir"] == Path("/config0/src")
 
@@ -81,7 +111,8 @@ def test_origins_name_file_and_line_variable_and_set(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(JOB + "env: {A: 1}\n")
     layer = parse("job:\n  partition: gpu\n  env: {B: 2}\n", "/etc/hpcai/config.yaml")
-    found = origins(path, ["env.C=3"], Settings({}, {}, (layer,), {"HPCAI_JOB_NODES": "2"}))
+    settings = Settings({}, {}, (layer,), {"HPCAI_JOB_NODES": "2"})
+    found = origins(laid_document(path.read_text(), str(path), ["env.C=3"], settings))
     assert found == {
         "kind": f"{path}:1",
         "name": f"{path}:2",

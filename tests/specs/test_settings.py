@@ -109,3 +109,46 @@ def test_variables_for_jobs_are_kept_as_typed(tmp_path: Path) -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(one.what and not one.what.endswith(".") for one in SETTINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("0.20", "0.20"), ("4.0", "4.0"), ("0.24.1", "0.24.1"), ("'0.21'", "0.21")]
+)
+def test_a_version_is_what_is_written_also_where_yaml_reads_a_number(
+    places: dict[str, Path], tmp_path: Path, written: str, read: str
+) -> None:
+    places["user"].write_text(f"pyxis_version: {written}\nenroot_version: null\n")
+    found = load_settings(environ(tmp_path), tmp_path).values
+    assert found["pyxis_version"] == read and "enroot_version" not in found
+
+
+@pytest.mark.parametrize("written", ["newest", "3", "yes", "true", "[0.21]", "0.21 beta"])
+def test_what_is_no_version_is_refused_where_it_stands(
+    places: dict[str, Path], tmp_path: Path, written: str
+) -> None:
+    places["user"].write_text(f"kind: config\npyxis_version: {written}\n")
+    with pytest.raises(
+        SpecFileError, match=r"config.yaml:2:16: pyxis_version: got .*; a version such as 0.21"
+    ):
+        load_settings(environ(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("region: West Europe", "a region as Azure writes it"),
+        ("shared_folders: [data, /b]", "a list of absolute paths"),
+        ("shared_folders: /data", "a list of absolute paths"),
+    ],
+)
+def test_what_nobody_could_heed_is_refused_where_it_stands(
+    places: dict[str, Path], tmp_path: Path, line: str, words: str
+) -> None:
+    places["user"].write_text(f"kind: config\n{line}\n")
+    with pytest.raises(SpecFileError, match=f"config.yaml:2:.*; {words}"):
+        load_settings(environ(tmp_path), tmp_path)
+
+
+def test_a_variable_that_is_no_version_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="HPCAI_PYXIS_VERSION is 'abc'"):
+        load_settings(environ(tmp_path, HPCAI_PYXIS_VERSION="abc"), tmp_path)

@@ -216,6 +216,14 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
             "ntasks_per_gpu: 1\ngpus: 2\nlauncher: horovod\n",
             "ntasks_per_gpu: lets Slurm count the tasks, and launcher: horovod needs ntasks_per_node",
         ),
+        (
+            "launcher: torchrun\ntres_per_task: gres/gpu:1\n",
+            "tres_per_task: counts Slurm's tasks, of which launcher: torchrun has one on each node",
+        ),
+        (
+            "launcher: horovod\ngpus: 3\nnodes: 2\n",
+            "gpus: 3 are not the same number on each of 2 nodes, as launcher: horovod needs",
+        ),
         ("teardown: [' ']\n", "teardown[0]: got ' '; a shell command"),
         ("parameter_servers: 1\n", "parameter_servers: is only read with launcher: tensorflow"),
         ("launcher: tensorflow\nenv: {TF_CONFIG: x}\n", "env.TF_CONFIG: is set by launcher: tensorflow"),
@@ -237,6 +245,15 @@ def test_a_field_refuses_what_no_option_can_be(field: str, value: str) -> None:
         ("time_min: 5\ntime_min_min: 6\n", "time_min_min: 6 is more than time_min: 5, which it may shorten"),
         ("nodelist: n1\nexclude: n1\n", "exclude: names n1, which nodelist asks for"),
         ("kill_on_invalid_dep: true\n", "kill_on_invalid_dep: says nothing without dependency"),
+        (
+            "signal: USR1\ntime_min: 1\n",
+            "signal: comes 60 s before the end, which with time_min: 1 is at once",
+        ),
+        ("signal: USR1@65536\n", "signal: got 'USR1@65536'; Slurm takes at most 65535 seconds"),
+        (
+            "time_min: 4\ntime_min_min: 5\n",
+            "time_min_min: 5 is more than time_min: 4, which it may shorten",
+        ),
         ("overcommit: false\n", "overcommit: got False; true, or leave the key out: "),
         ("array: 5-2\n", "array: got '5-2'; task ids such as '0-9', '1,3,5' or '0-99:2%4'"),
         ("gpus: two\n", "gpus: got 'two'; a number of GPUs, or TYPE:NUMBER"),
@@ -299,3 +316,18 @@ def test_this_machines_sbatch_knows_every_line(cluster: RealCluster, tmp_path: P
         ):
             unread[field] = done.stderr
     assert unread == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "time_min: 5\ntime_min_min: 5\n",
+        "gres: 'gpu_mem:2,license:1'\ngpus_per_node: 1\n",
+        "signal: USR1@59\ntime_min: 1\n",
+        "signal: R:SIGINT\n",
+        'signal: "31"\n',
+        "signal: XCPU@65535\n",
+    ],
+)
+def test_what_is_just_right(fields: str) -> None:
+    load_text(HEAD + fields, "job.yaml")

@@ -72,7 +72,9 @@ def test_a_busy_vault_is_asked_again(vault: Vault, environ: dict[str, str]) -> N
 def test_without_an_identity_nothing_is_asked(vault: Vault, environ: dict[str, str]) -> None:
     done = read({**environ, "IDENTITY_HEADER": "wrong"}, "keyvault://my-vault/token")
     assert done.returncode == 4
-    assert "Nobody is signed in here who could open the key vault 'my-vault'." in done.stderr
+    assert done.stderr.startswith(
+        "hpcai: Nobody is signed in here who could open the key vault 'my-vault'.\n"
+    )
     assert vault.asked == []
 
 

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
     r"|(?P<operator>\n|;;&|;;|;&|&&|\|\||\|&|[;&|])"
     r"|(?P<bracket>[()])"
 )
-_IN_CONDITION = re.compile(r"(?:[ \t\n;&|()]|[<>](?!\()|\\\n|#[^\n]*)+")
+_IN_CONDITION = re.compile(r"(?:[ \t\n;&|()]|[<>](?!\()|\\\n|(?<=[ \t\n])#[^\n]*)+")
 _IN_PATTERN = re.compile(r"(?:[ \t(|]|\\\n|#[^\n]*)+")
 _ENDS_PATTERN = re.compile(r"\)|(?=esac\b)")
 _CLOSES_NAME = re.compile(r"[ \t]*\)")
@@ -265,11 +265,7 @@ class _Reader(WordReader):
             ends = "".join(piece.text for piece in word.pieces)
             while self._at < len(self._text):
                 found = self._need(_LINE if is_quoted else _LINE_WITH_NEXT)
-                line = (
-                    found[0].removesuffix("\n")
-                    if is_quoted
-                    else found[0].replace("\\\n", "").removesuffix("\n")
-                )
+                line = (found[0] if is_quoted else found[0].replace("\\\n", "")).removesuffix("\n")
                 if (line.lstrip("\t") if cuts_tabs else line) == ends:
                     break
         self._documents = []

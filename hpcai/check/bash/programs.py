@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hpcai.check.bash.words import UNKNOWN
 
@@ -30,11 +31,22 @@ _WRAPPERS: Mapping[str, _Wrapper] = {
     "timeout": _Wrapper("-[ks]|--kill-after|--signal", 1),
     "stdbuf": _Wrapper("-[ioe]|--input|--output|--error"),
     "taskset": _Wrapper("", 1),
+    "xargs": _Wrapper("-[adEILnPs]|--(arg-file|delimiter|max-lines|max-args|max-procs|max-chars)"),
     "chrt": _Wrapper("", 1),
     "numactl": _Wrapper(
         "-[NmCipP]|--(cpunodebind|membind|physcpubind|interleave|preferred|preferred-many|weighted-interleave)"
     ),
 }
+# These make no file that a later command could need, whatever they name.
+MAKES_NO_FILE = frozenset(
+    (
+        *(".", ":", "[", "[[", "case", "cat", "cd", "date", "df", "du", "echo", "exit", "export"),
+        *("file", "free", "head", "hostname", "ibstat", "id", "if", "ls", "lscpu", "ml", "module"),
+        *("nproc", "nvidia-smi", "printenv", "printf", "pwd", "read", "readlink", "realpath"),
+        *("rocm-smi", "scontrol", "set", "shift", "sleep", "source", "squeue", "stat", "test"),
+        *("trap", "true", "ulimit", "unset", "wait", "which", "whoami"),
+    )
+)
 # These only say where a program is: `command -v srun`.
 _ASKS = re.compile(r"-[pvV]*[vV]")
 
@@ -50,6 +62,15 @@ def begin_of_program(words: Sequence[str]) -> int:
             return at
         at = begin + _own_words(wrapper, words[begin:])
     return at
+
+
+def told_to_shell(words: Sequence[str]) -> str | None:
+    """The text that `bash -c` is given to run; None for another command."""
+    if words and re.fullmatch(r"(ba|da|k|z)?sh", words[0].rpartition("/")[2]):
+        for flag, told in pairwise(words[1:]):
+            if re.fullmatch(r"-[a-z]*c", flag):
+                return told
+    return None
 
 
 def _own_words(wrapper: _Wrapper, words: Sequence[str]) -> int:

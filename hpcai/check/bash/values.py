@@ -21,6 +21,8 @@ _KEPT = "\ud800"
 _HIDDEN = str.maketrans(" \t\n", "\ud801\ud802\ud803")
 _SHOWN = str.maketrans("\ud801\ud802\ud803", " \t\n", _KEPT)
 _SAFE_FLAGS = re.compile(r"-[xrag]+")
+# What assigns within `((...))` and `${...}`.
+_CHANGES = re.compile(r"(\w+)(?:\[[^\]]*\])?\s*(?:(?:<<|>>|[-+*/%&|^:])?=(?!=)|\+\+|--)|(?:\+\+|--)\s*(\w+)")
 # These run other text, which may assign and change anything.
 _FOREIGN = ("source", ".", "eval")
 
@@ -214,12 +216,16 @@ class _Values:
             if last.is_quoted:
                 return list(elements)
             are_patterns = any(_PATTERN.search(one.text) for one in elements)
-            return unknown if are_patterns else [each for one in elements for each in _split(one)]
+            return (
+                unknown
+                if are_patterns or self.times["IFS"]
+                else [each for one in elements for each in _split(one)]
+            )
         whole, is_sure = "", True
         for piece in word.pieces:
             [value, *more] = self._piece(piece, command) or (Text("", 0, 0),)
             splits = piece.kind != "text" and not piece.is_quoted
-            if more or (splits and _PATTERN.search(value.text)):
+            if more or (splits and (_PATTERN.search(value.text) or self.times["IFS"])):
                 # Of an array inside a word, and of a pattern, bash may make several.
                 return unknown
             whole += value.text if splits else _KEPT + value.text.translate(_HIDDEN)
@@ -245,21 +251,26 @@ def _joined(parts: Sequence[Text], place: Text) -> Text:
 
 def _writes(command: Command) -> Iterator[tuple[str, bool]]:
     """The variables that a command may assign, and whether it does so plainly."""
-    names = [word.bare or "" for word in command.words]
-    first = names[0] if names else ""
-    flags = [name for name in names[1:] if name.startswith("-")]
-    declares = first in ("export", "readonly") or (
-        first in ("declare", "typeset") and all(_SAFE_FLAGS.fullmatch(flag) for flag in flags)
-    )
-    if not names or declares or first in ("declare", "typeset", "local"):
-        for one in command.assignments:
-            yield one.name, command.is_plain and (declares or not names)
+    first, *names = [word.bare or "" for word in command.words] or [""]
+    flags = [name for name in names if name.startswith("-")]
+    if not command.words or first in DECLARES:
+        is_safe = first in ("", "export", "readonly") or (
+            first in ("declare", "typeset") and all(_SAFE_FLAGS.fullmatch(flag) for flag in flags)
+        )
+        yield from ((one.name, command.is_plain and is_safe) for one in command.assignments)
+        if "n" in "".join(flags):
+            # Who assigns to such a name assigns to the variable that it is for.
+            yield from ((one.value.text, False) for one in command.assignments if isinstance(one.value, Word))
     if first in ("read", "mapfile", "readarray", "for", "select", "unset", "getopts", "let", "printf"):
-        for name in names[1:]:
-            yield from ((each, False) for each in re.findall(r"^[A-Za-z_]\w*", name))
-    for word in command.words:
-        for piece in word.pieces:
-            if piece.kind == "unknown":
-                yield from (
-                    (name, False) for name in re.findall(r"(\w+)\s*(?::?=|\+\+|--|[-+*/]=)", piece.text)
-                )
+        yield from ((name, False) for each in names for name in re.findall(r"^[A-Za-z_]\w*", each))
+    for piece in _unknown_of(command):
+        # A shell of its own changes nothing in this one.
+        if piece.text.startswith("$((") or not piece.text.startswith(("$(", "`", "<(", ">(")):
+            yield from ((found[1] or found[2], False) for found in _CHANGES.finditer(piece.text))
+
+
+def _unknown_of(command: Command) -> Iterator[Piece]:
+    """What only bash can know of a command's words, of what it assigns and of the files that it writes."""
+    values = [one.value if isinstance(one.value, tuple) else (one.value,) for one in command.assignments]
+    for word in (*command.words, *command.written, *(word for value in values for word in value)):
+        yield from (piece for piece in word.pieces if piece.kind == "unknown")

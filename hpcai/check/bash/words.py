@@ -218,5 +218,7 @@ def _up_to_braces(pieces: list[Piece]) -> list[Piece]:
     letters = [piece.text if piece.kind == "text" and not piece.is_quoted else UNKNOWN for piece in pieces]
     for number, letter in enumerate(letters):
         if letter == "{" and _BRACES.match("".join(letters[number:])):
-            return [*pieces[:number], Piece("unknown")]
+            # Of `$A{b,c}` bash makes `$Ab $Ac`.
+            is_name = number > 0 and pieces[number - 1].kind == "name"
+            return [*pieces[: number - is_name], Piece("unknown")]
     return pieces

@@ -299,11 +299,19 @@ def _known(name: str, cache: Path | None) -> Place:
     return where
 
 
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
 def _same_shape(where: Place, asked: Shape, slurm: str | None) -> None:
     cluster = record.load_cluster(where)
     assert cluster is not None
     pairs = ((field, getattr(cluster.shape, field), getattr(asked, field)) for field in vars(asked))
-    differences = [f"{field} is {has}, not {wanted}" for field, has, wanted in pairs if has != wanted]
+    differences = [
+        f"{key} is {_in_words(has)}, not {_in_words(asks)}" for key, has, asks in pairs if has != asks
+    ]
     if cluster.prefix != prefix.place(where.cache, slurm):
         differences.append(f"slurm is {cluster.slurm_version}, not {slurm or 'that of the distribution'}")
     if differences:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcai.check.bash.commands import read_commands
+from hpcai.check.bash.words import UNKNOWN
 
 # A text, and each program with how deep it lies and whether what stands before decides about it.
 TEXTS = [
@@ -40,6 +41,11 @@ def test_the_programs_of_a_text(text: str, programs: list[str | None]) -> None:
         for one in read_commands(text)
     ]
     assert told == programs
+
+
+def test_a_name_before_braces_is_another_name_to_bash() -> None:
+    [command] = read_commands("srun $A{b,c} $A/{b,c}")
+    assert [word.text for word in command.words] == ["srun", UNKNOWN, f"{UNKNOWN}/{UNKNOWN}"]
 
 
 @given(st.text("ab \n;&|()<>'\"\\`$#{}![]=EO", max_size=40))

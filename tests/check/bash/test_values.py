@@ -70,6 +70,9 @@ KNOWN = (
     "{ srun a; } > told2; ( srun b ) & wait; f() ( srun c ); f >& told3",
     "A='{x,y}'; B={x,y}; srun $A $B '{a,b}' \"{a..b}\" {a",
     "srun a; exit\nsrun no",
+    "[[ x =~ ^(#|x)$ ]] && srun a\nsrun b; [[ -n x && # a ]] comment\n  -n y ]] && srun c",
+    "A=2; (( A == 2 && A <= 3 && A >= 1 && A != 0 )) && srun $A",
+    "A='a b'; while IFS=, read -r B; do :; done < /dev/null; srun $A",
 )
 # Of these something must not be known, and nothing may be known wrongly.
 UNSURE = (
@@ -95,6 +98,11 @@ UNSURE = (
     "declare -l A=X; srun $A",
     "A=1; (( A++ )); srun $A",
     "A=1; let A+=1; srun $A",
+    "A=1; B=$((A++)); srun $A; C=1; D=(${C:=x} $((++C))); srun $C",
+    "A=8; (( A %= 3 )); srun $A; B=1; (( B <<= 2 )); srun $B; (( ++B )); srun $B",
+    "A=1; echo $((A = 2)) > f$((B = 3)); srun $A; B=1; srun $B",
+    "A=a,b; IFS=,; srun $A",
+    "A=x; declare -n B=A; B=y; srun $A",
     "A=x; A=y true; srun $A",
     'A=(x y); srun "--a=${A[@]}" --b${A[@]}c',
     'mapfile -t A <<< x; A+=(y); srun "${A[@]}"',
