@@ -114,6 +114,14 @@ def clock(instant: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(instant))
 
 
+def day(instant: float, now: float) -> str:
+    """When, in short: `11:50:37` of today, else `11-20 11:50`, of another year `2025-11-20`."""
+    at, today = time.localtime(instant), time.localtime(now)
+    if at[:3] == today[:3]:
+        return clock(instant)
+    return time.strftime("%m-%d %H:%M" if at[0] == today[0] else "%Y-%m-%d", at)
+
+
 def moment(instant: float | None, now: float) -> str | None:
     """When, absolute and relative: `2026-11-20 11:50:37 (2 min 11 s ago)`."""
     if instant is None:

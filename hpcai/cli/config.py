@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import cutting
 from hpcai.cli.output import emit_rows, output_option, put, say
 from hpcai.entry import looked_at
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("key", "value", "origin")
 _KINDS = ("job", "steps", "cluster", "config")
+# What these commands print with -o json.
+_PRINTED = ("queue", "show", "why")
 _SHELLS = ("bash", "zsh", "fish")
 
 
@@ -26,7 +29,11 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the job, e.g. nodes=4."
 )
-@click.option("--schema", type=click.Choice(_KINDS), help="Print such a file's JSON Schema, for editors.")
+@click.option(
+    "--schema",
+    type=click.Choice([*_KINDS, *_PRINTED]),
+    help="Print the JSON Schema of such a file, or of what queue, show or why print with -o json.",
+)
 @click.option("--completion", type=click.Choice(_SHELLS), help="Print what makes this shell complete hpcai.")
 @output_option
 def config(
@@ -55,7 +62,7 @@ def config(
         rows = list(_settings() if file is None else _job(file, overrides))
         if file is not None and output == "table":
             rows = _of_use(rows)
-        emit_rows(rows, _COLUMNS, output, kind="settings", give_way=("value", "origin"))
+        emit_rows(rows, _COLUMNS, output, kind="settings", room=cutting("value", "origin"))
 
 
 def _settings() -> Iterator[Row]:
@@ -121,6 +128,9 @@ def _print_schema(kind: str) -> None:
 
     from hpcai.specs.schema import schema_of
 
+    if kind in _PRINTED:
+        put(Path(__file__).with_name("schemas").joinpath(f"{kind}.json").read_text(encoding="utf-8"), end="")
+        return
     put(json.dumps(schema_of(kind), indent=2, ensure_ascii=False))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import cutting
 from hpcai.cli.complete import complete_vm_size
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
 
@@ -52,7 +53,7 @@ def diff(ctx: click.Context, a: str, b: str, output: str, quiet: bool) -> None:
                 | {name: lacking(figure, value) for name, value in zip(names, both, strict=True)}
                 for figure, *both in found
             ]
-            emit_rows(rows, ("figure", *names), output, kind="differences", give_way=names)
+            emit_rows(rows, ("figure", *names), output, kind="differences", room=cutting(*names))
     else:
         rows = [{"figure": figure, "a": one, "b": other} for figure, one, other in found]
         emit_rows(rows, COLUMNS, output, kind="differences")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from hpcai.cli import words
 from hpcai.cli.output import say
+
+# For so long Slurm is asked for more of a job that has ended.
+_ASK_S = 5.0
+# Cases that say no more than how a job ended.
+_NO_MORE = ("failed", "failed-without-a-log", "cancelled", "unknown")
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
@@ -23,6 +29,7 @@ def tell_end(run: Run, outcome: Outcome) -> None:
     several = f" in {len(attempts)} attempts" if len(attempts) > 1 else ""
     say(f"{run.name} {words.ended(outcome)}{took}{several}.")
     if outcome.state != "COMPLETED":
+        say_why(run)
         for line in _last_words(run):
             say(f"  | {line}")
         logs = f"hpcai logs {run.name}" + ("" if run.is_bare or _ranks_printed(run) else " --batch")
@@ -31,6 +38,31 @@ def tell_end(run: Run, outcome: Outcome) -> None:
     else:
         report = [] if run.is_bare else [f"hpcai report {run.name}"]
         suggest(*report, f"hpcai logs {run.name}", f"hpcai show {run.name}")
+
+
+def say_why(run: Run) -> None:
+    """Why it did not complete, in the sentence of `hpcai why`; nothing where that tells no more."""
+    sentence = _sentence(run)
+    if sentence is not None:
+        say(sentence)
+
+
+def _sentence(run: Run) -> str | None:
+    from hpcai.check.why.answer import answer
+    from hpcai.check.why.ask import Asked, gather
+    from hpcai.cli.context import find_context
+    from hpcai.errors import HpcaiError
+    from hpcai.launch import ends
+
+    context = find_context()
+    slurm = None if run.is_local or context.slurm is None else context.slurm.within(_ASK_S)
+    try:
+        job = None if slurm is None else ends.collect(run, slurm)
+        told = answer(gather(Asked(run, job, slurm, context.site.cluster_status, time.time())))
+    except HpcaiError:
+        # How it ended is known; more is not worth another failure.
+        return None
+    return None if told.case in _NO_MORE else told.sentence
 
 
 def _last_words(run: Run) -> list[str]:

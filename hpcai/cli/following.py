@@ -14,7 +14,7 @@ from hpcai.cli.words import span
 from hpcai.errors import WaitTimeout
 from hpcai.launch.ends import Outcome, outcome_of_job
 from hpcai.launch.follow import Snapshot
-from hpcai.launch.local import LocalJob
+from hpcai.launch.local import LocalJob, is_elsewhere
 from hpcai.launch.watch import LONGEST_INTERVAL_S, ArrayFollower, RunFollower
 from hpcai.runs.record import Run
 from hpcai.runs.tails import tail
@@ -69,6 +69,7 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
     Raises WaitTimeout. Ctrl-C leaves the job running and raises Detached.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    tell_elsewhere(run)
     follower = RunFollower(run, client)
     hopeless, silence = Hopeless(run.name), Silence()
 
@@ -90,6 +91,13 @@ def wait(run: Run, client: SlurmClient | None, timeout_s: float | None) -> Outco
         tasks = run.task_ids()
         tell_detached(job, run.name, logs_of=run.of_task(tasks[0]).name if tasks else None)
         raise Detached(_state(follower)) from None
+
+
+def tell_elsewhere(run: Run) -> None:
+    """That the processes of another machine are waited for, whose death nobody here can see."""
+    host = is_elsewhere(run) if run.is_local else None
+    if host is not None:
+        say(f"{run.name} runs on {host!r}: from here only its record tells of its end.")
 
 
 def _watch(follower: RunFollower, run: Run) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from hpcai.cli.columns import Room, cut, fitted, padded, width_of, wrapped
 from hpcai.errors import StageError
 
 SCHEMA_VERSION = 1
@@ -19,8 +20,6 @@ FORMATS = ("table", "json", "jsonl", "csv")
 Row = Mapping[str, Any]
 Style = Mapping[str, str]
 F = TypeVar("F", bound=Callable[..., Any])
-# No column of a table gets narrower for want of room.
-_NARROWEST = 10
 
 
 def output_option(function: F) -> F:
@@ -104,17 +103,15 @@ def emit_rows(
     kind: str,
     shown: Sequence[str] | None = None,
     color: Callable[[Row], Style] | None = None,
-    give_way: Sequence[str] = (),
+    room: Room | None = None,
 ) -> None:
     """Rows to stdout: `columns` are the keys of JSON and of CSV, `shown` (default: them too) the table's.
 
     `kind` names the rows in JSON: {"schema_version": 1, kind: [...]}. `color` gives the colors of a row's
-    cells by column. Where a terminal has no room, cells of the columns in `give_way` are cut, with
-    `color` those of all.
+    cells by column. `room` says what of a table is cut where a terminal has no room for it.
     """
     if output == "table":
-        shown = columns if shown is None else shown
-        _table(rows, shown, color, shown if color is not None else give_way)
+        _table(rows, columns if shown is None else shown, color, room)
         return
     whole = [{column: row.get(column) for column in columns} for row in rows]
     if output == "csv":
@@ -126,13 +123,27 @@ def emit_rows(
             _json({"schema_version": SCHEMA_VERSION, **row})
 
 
-def emit_object(value: Row, output: str) -> None:
-    """One thing in full to stdout: a two-column table, or one JSON object."""
+def emit_object(value: Row, output: str, *, color: Style | None = None) -> None:
+    """One thing in full to stdout: a two-column table, or one JSON object.
+
+    `color` gives the colors of values by their field. On a terminal words that do not fit go below.
+    """
     if output in ("json", "jsonl"):
         _json({"schema_version": SCHEMA_VERSION, **value}, indent=2 if output == "json" else None)
-    else:
-        rows = [{"field": key, "value": item} for key, item in value.items()]
-        emit_rows(rows, ["field", "value"], output, kind="fields")
+        return
+    rows = [{"field": key, "value": item} for key, item in value.items()]
+    if output == "table" and _is_terminal():
+        begin = max([len("field"), *map(width_of, value)]) + 2
+        screen = shutil.get_terminal_size().columns
+        rows = [{**row, "value": wrapped(_cell(row["value"]), screen, begin)} for row in rows]
+    found = color or {}
+    emit_rows(
+        rows,
+        ["field", "value"],
+        output,
+        kind="fields",
+        color=lambda row: {"value": found.get(row["field"], "")},
+    )
 
 
 def _json(value: Row, *, indent: int | None = None) -> None:
@@ -160,21 +171,24 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _table(
-    rows: Sequence[Row], columns: Sequence[str], color: Callable[[Row], Style] | None, give_way: Sequence[str]
+    rows: Sequence[Row], columns: Sequence[str], color: Callable[[Row], Style] | None, room: Room | None
 ) -> None:
     lines = [[column.upper() for column in columns], *table_cells(rows, columns)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    if give_way and sys.stdout is not None and sys.stdout.isatty():
-        cuts = [index for index, column in enumerate(columns) if column in give_way]
-        taken = sum(width + 2 for index, width in enumerate(widths) if index not in cuts)
-        room = shutil.get_terminal_size().columns - taken
-        for index, width in zip(cuts, fitted([widths[index] for index in cuts], room), strict=True):
-            widths[index] = width
-    styles: list[Style] = [{}, *(color(row) if color else {} for row in rows)]
+    found = [max(map(width_of, cells)) for cells in zip(*lines, strict=True)]
+    widths = dict(zip(columns, found, strict=True))
+    if room is not None and _is_terminal():
+        widths = fitted(widths, shutil.get_terminal_size().columns, room)
+    styles: list[Style] = [dict.fromkeys(columns, "bold"), *(color(row) if color else {} for row in rows)]
     for line, style in zip(lines, styles, strict=True):
-        cells = zip(columns, line, widths, strict=True)
-        put("  ".join(_padded(cell, width, style.get(column)) for column, cell, width in cells).rstrip())
+        cells = dict(zip(columns, line, strict=True))
+        put(
+            "  ".join(_styled(cells[name], width, style.get(name)) for name, width in widths.items()).rstrip()
+        )
 
 
 def table_cells(rows: Iterable[Row], columns: Sequence[str]) -> list[list[str]]:
@@ -182,24 +196,14 @@ def table_cells(rows: Iterable[Row], columns: Sequence[str]) -> list[list[str]]:
     return [[_cell(row.get(column)) or "-" for column in columns] for row in rows]
 
 
-def fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Widths of columns, two spaces apart, that take no more than `room`: the widest give way."""
-    found = list(widths)
-    over = sum(found) + 2 * (len(found) - 1) - room
-    while over > 0 and max(found) > _NARROWEST:
-        found[found.index(max(found))] -= 1
-        over -= 1
-    return found
-
-
-def cut(text: str, width: int) -> str:
-    """The text in at most so many columns; three dots stand for a name's middle, or a sentence's end."""
-    if len(text) <= width:
-        return text
-    tail = 0 if " " in text else (width - 3) // 2
-    return f"{text[: max(0, width - 3 - tail)]}...{text[len(text) - tail :]}"[:width]
-
-
-def _padded(text: str, width: int, style: str | None) -> str:
+def _styled(text: str, width: int, style: str | None) -> str:
     shown = cut(text, width)
-    return (click.style(shown, fg=style) if style else shown) + " " * (width - len(shown))
+    whole = padded(shown, width)
+    if not style:
+        return whole
+    return styled(shown, style) + whole[len(shown) :]
+
+
+def styled(text: str, style: str) -> str:
+    """The text in a color, or bold or dim; a terminal alone is given that."""
+    return click.style(text, **{style: True}) if style in ("bold", "dim") else click.style(text, fg=style)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import Room
 from hpcai.cli.context import find_context
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_rows, output_option, put, quiet_option, say
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from hpcai.slurm.answers import JobInfo
     from hpcai.slurm.client import SlurmClient
 
-SHOWN = ("run", "job", "state", "partition", "nodes", "elapsed", "why")
+SHOWN = ("run", "job", "state", "partition", "nodes", "time", "since", "why")
+ROOM = Room(least={"run": 16, "why": 20}, left_out=("since", "partition", "nodes", "time"), extra=("since",))
 COLUMNS = (
     *("run", "job", "job_id", "state", "partition", "nodes", "node_list", "elapsed_s", "why", "reason"),
     *("restarts", "record"),
@@ -75,7 +79,9 @@ def _print_once(client: SlurmClient, output: str, quiet: bool) -> None:
             put(job.ident)
     elif jobs or output != "table":
         rows = [for_people(job, now) if output == "table" else row_of(job, now) for job in jobs]
-        emit_rows(rows, COLUMNS, output, kind="jobs", shown=SHOWN, color=lambda row: color_of(row["state"]))
+        emit_rows(rows, COLUMNS, output, kind="jobs", shown=SHOWN, color=colors_of, room=ROOM)
+        if output == "table":
+            _suggest(jobs)
 
 
 def place(job: JobInfo) -> tuple[int, int]:
@@ -83,9 +89,27 @@ def place(job: JobInfo) -> tuple[int, int]:
     return (_ORDER.index(job.state) if job.state in _ORDER else len(_ORDER), job.job_id)
 
 
-def color_of(state: str) -> dict[str, str]:
+def color_of(state: str) -> str:
+    """The color of a job's state."""
+    return _COLORS.get(state) or ("cyan" if state in _PASSING else "red")
+
+
+def colors_of(row: Mapping[str, Any]) -> dict[str, str]:
     """The colors of a job's cells."""
-    return {"state": _COLORS.get(state) or ("cyan" if state in _PASSING else "red")}
+    found = {"state": color_of(row["state"])}
+    return {**found, "why": "red"} if str(row["why"]).startswith("never starts") else found
+
+
+def _suggest(jobs: Sequence[JobInfo]) -> None:
+    """What to type next, to a person who looks at the list on a terminal."""
+    if not sys.stderr.isatty():
+        return
+    from hpcai.cli.ending import suggest
+
+    first = {job.state: job.ident for job in reversed(jobs)}
+    waits = [f"hpcai why {ident}" for ident in (first.get("PENDING"),) if ident]
+    runs = [f"hpcai logs -f {ident}" for ident in (first.get("RUNNING"),) if ident]
+    suggest(*(waits + runs or ["hpcai queue --watch"]))
 
 
 def row_of(job: JobInfo, now: float) -> dict[str, Any]:
@@ -110,14 +134,16 @@ def row_of(job: JobInfo, now: float) -> dict[str, Any]:
 
 
 def for_people(job: JobInfo, now: float) -> dict[str, Any]:
-    """The same as a person reads it."""
-    from hpcai.cli.words import span
+    """The same as a person reads it: since when it runs, or waits, and how long that is."""
+    from hpcai.cli.words import day, span
 
-    elapsed_s = job.elapsed_s(now)
+    began = job.submit_time if job.state == "PENDING" else job.start_time
+    until = job.end_time if job.is_final and job.end_time is not None else now
     return {
         **row_of(job, now),
         "nodes": job.node_list or job.nodes,
-        "elapsed": span(elapsed_s) if elapsed_s else None,
+        "time": None if began is None or began > until else span(until - began),
+        "since": None if began is None or began > until else day(began, now),
     }
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from hpcai.cli.columns import cut, fitted, padded, width_of
 from hpcai.cli.following import DETACHED
-from hpcai.cli.output import SCHEMA_VERSION, cut, fitted, put, say, table_cells
-from hpcai.cli.queue import COLUMNS, SHOWN, color_of, for_people, place, row_of
+from hpcai.cli.output import SCHEMA_VERSION, put, say, table_cells
+from hpcai.cli.queue import COLUMNS, ROOM, SHOWN, colors_of, for_people, place, row_of
 from hpcai.cli.words import clock, span
 from hpcai.errors import ToolError, UnreachableError
 
@@ -162,21 +163,17 @@ def _head(watched: Watched, now: float) -> Text:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], width: int) -> list[Text]:
-    names = [column.upper() for column in SHOWN]
-    cells = table_cells(rows, SHOWN)
-    widths = fitted([max(map(len, column)) for column in zip(names, *cells, strict=True)], width)
-    lines = [_row(names, widths, [])]
-    for row, words in zip(rows, cells, strict=True):
-        colors = color_of(row["state"])
-        lines.append(_row(words, widths, [colors.get(column, "") for column in SHOWN]))
-    return lines
+    cells = [[column.upper() for column in SHOWN], *table_cells(rows, SHOWN)]
+    found = [max(map(width_of, column)) for column in zip(*cells, strict=True)]
+    widths = fitted(dict(zip(SHOWN, found, strict=True)), width, ROOM)
+    styles = [dict.fromkeys(SHOWN, "bold"), *map(colors_of, rows)]
+    return [_row(words, widths, style) for words, style in zip(cells, styles, strict=True)]
 
 
-def _row(words: Sequence[str], widths: Sequence[int], colors: Sequence[str]) -> Text:
+def _row(words: Sequence[str], widths: Mapping[str, int], styles: Mapping[str, str]) -> Text:
     from rich.text import Text
 
-    line = Text()
-    for index, (word, width) in enumerate(zip(words, widths, strict=True)):
-        color = colors[index] if colors else "bold"
-        line.append(cut(word, width).ljust(width), style=color or None).append("  ")
+    line, by_column = Text(), dict(zip(SHOWN, words, strict=True))
+    for column, width in widths.items():
+        line.append(padded(cut(by_column[column], width), width), style=styles.get(column)).append("  ")
     return line

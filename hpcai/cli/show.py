@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import cut
 from hpcai.cli.complete import complete_ident
 from hpcai.cli.numbers import FiniteRange
 from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from hpcai.runs.attempts import RunAttempt
     from hpcai.runs.record import Run
     from hpcai.slurm.answers import JobInfo
+
+# More of a command stands in its record.
+_MOST_OF_COMMAND = 200
 
 
 @click.command()
@@ -77,18 +81,30 @@ def _tell(facts: dict[str, Any], output: str, quiet: bool) -> None:
     if quiet:
         put(facts.get("run") or facts["job"])
     else:
-        emit_object(_for_people(facts) if output == "table" else facts, output)
-        if output == "table" and _asks_why(facts):
+        emit_object(_for_people(facts) if output == "table" else facts, output, color=_colors(facts))
+        if output == "table":
             # Completion imports this module, and nothing that it does not need.
             from hpcai.cli.ending import suggest
 
-            name = facts.get("run") or facts["job"]
-            suggest(f"hpcai why {name}")
+            suggest(_next_command(facts))
 
 
-def _asks_why(facts: dict[str, Any]) -> bool:
-    """Whether it waits, or has not completed."""
-    return bool(facts["state"] == "PENDING" or (facts["cause"] and facts["cause"] != "completed"))
+def _next_command(facts: dict[str, Any]) -> str:
+    """What a person asks next: why it waits or has not completed, else what it printed."""
+    name = facts.get("run") or facts["job"] or facts["job_id"]
+    if facts["state"] == "PENDING" or (facts["cause"] and facts["cause"] != "completed"):
+        return f"hpcai why {name}"
+    if "tasks" in facts:
+        # Its tasks have logs of their own.
+        return f"hpcai report {name}" if facts["cause"] else f"hpcai show {name} --wait"
+    return f"hpcai logs {name}" if facts["cause"] else f"hpcai logs -f {name}"
+
+
+def _colors(facts: dict[str, Any]) -> dict[str, str]:
+    from hpcai.cli.queue import color_of
+
+    found = {"state": color_of(facts["state"])} if facts["state"] else {}
+    return {**found, **dict.fromkeys(("warning", *(f"warning {n}" for n in range(2, 10))), "yellow")}
 
 
 def _find(context: Context, ident: str) -> Target:
@@ -224,7 +240,9 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     if "time_limit_s" in shown:
         shown["time limit"] = span(shown.pop("time_limit_s"))
     if "command" in shown:
-        shown["command"] = " ".join(str(shown["command"]).split())
+        shown["command"] = cut(" ".join(str(shown["command"]).split()), _MOST_OF_COMMAND)
+    if facts.get("record") and str(shown.get("script", "")).startswith(facts["record"]):
+        del shown["script"]
     if "tasks" in facts:
         shown |= lines_of_tasks(facts)
     for attempt in facts.get("attempts", ()):

@@ -93,6 +93,10 @@ def find_target(context: Context, ident: str, *, ask_slurm: bool = True) -> Targ
         if slurm_id is None or context.slurm is None:
             raise
         return Target(None, context.slurm.job(slurm_id))
+    if run.is_local:
+        from hpcai.launch import local
+
+        local.settle(run)
     if not ask_slurm or run.is_local or context.slurm is None:
         return Target(run, None)
     return Target(run, ends.collect(run, context.slurm))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcai.cli import vm_prices
+from hpcai.cli.columns import cutting
 from hpcai.cli.complete import complete_vm_size
 from hpcai.cli.groups import CommandGroup
 from hpcai.cli.numbers import FiniteRange
@@ -87,7 +88,7 @@ def list_(
         # Few retire.
         columns = [one for one in _FOR_PEOPLE if one != "retires" or any(row.get(one) for row in shown)]
         emit_rows(
-            shown, _list_columns(), output, kind="vm_sizes", shown=columns, give_way=("gpus", "infiniband")
+            shown, _list_columns(), output, kind="vm_sizes", shown=columns, room=cutting("gpus", "infiniband")
         )
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcai.cli.columns import wrapped
 from hpcai.cli.complete import complete_ident
-from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
+from hpcai.cli.output import emit_object, output_option, put, quiet_option, say, styled
 from hpcai.cli.target import Target, find_target
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _print(told: Answer) -> None:
     import shutil
 
     width = min(_WIDEST, shutil.get_terminal_size().columns)
-    _put_wrapped("", told.sentence, width)
+    _put_wrapped("", told.sentence, width, "bold")
     if told.evidence:
         put("")
     narrow = [one for one in told.evidence if _is_short(one.where)]
@@ -133,17 +134,6 @@ def _is_short(where: str) -> bool:
     return len(where) <= 28
 
 
-def _put_wrapped(begin: str, text: str, width: int) -> None:
-    import textwrap
-
-    indent = " " * len(begin)
-    put(
-        textwrap.fill(
-            text,
-            width,
-            initial_indent=begin,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    )
+def _put_wrapped(begin: str, text: str, width: int, style: str = "") -> None:
+    lines = wrapped(" ".join(text.split()), width, len(begin))
+    put(begin + (styled(lines, style) if style else lines))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpcai.runs import signals
-from hpcai.units import clock, moment, span
+from hpcai.units import clock, day, moment, span
 
 if TYPE_CHECKING:
     from hpcai.launch.ends import Outcome
 
-__all__ = ("cause", "clock", "ended", "moment", "span")
+__all__ = ("cause", "clock", "day", "ended", "moment", "span")
 
 _CAUSES = {
     "cancelled": "was cancelled",

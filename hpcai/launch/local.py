@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 from hpcai import processes, shell
-from hpcai.launch.ends import cause_of
+from hpcai.errors import StageError
+from hpcai.launch.ends import cause_of, outcome_of_record
 from hpcai.runs.record import Run
 
 # How long processes that were asked to end may take.
@@ -86,7 +90,10 @@ def start(run: Run, *, without: Collection[str] = ()) -> LocalJob:
         )
     job = LocalJob(run, process)
     try:
-        run.append_event("submitted", where="local", pid=process.pid)
+        both = [[one.pid, one.started] for one in map(processes.find, (process.pid, os.getpid())) if one]
+        run.append_event(
+            "submitted", where="local", pid=process.pid, host=socket.gethostname(), processes=both
+        )
     except BaseException:
         job.stop()
         raise
@@ -101,6 +108,40 @@ def stop(run: Run) -> bool:
     processes.end(lambda _: _processes_of(run), grace_s=GRACE_S)
     run.append_end(0, "CANCELLED", None, signal.SIGTERM, cause_of("CANCELLED"), end=time.time())
     return True
+
+
+def settle(run: Run) -> None:
+    """Note the end of a run of this machine whose processes have gone, as has the hpcai that began it.
+
+    Nothing is noted of a run whose processes cannot be seen from here.
+    """
+    # Whoever goes on may note the end between two looks.
+    if outcome_of_record(run) is not None or not _is_gone(run) or outcome_of_record(run) is not None:
+        return
+    found = (run.paths.batch_log, *run.paths.logs(0), *run.paths.sample_files())
+    written = [path.stat().st_mtime for path in found if path.exists()]
+    # What is another user's is told, and not noted.
+    with suppress(StageError):
+        run.append_end(0, "UNKNOWN", None, None, "unknown", end=max(written, default=None))
+
+
+def is_elsewhere(run: Run) -> str | None:
+    """The machine whose processes a run is, when that is not this one."""
+    host = _started(run).get("host")
+    return host if isinstance(host, str) and host != socket.gethostname() else None
+
+
+def _is_gone(run: Run) -> bool:
+    started = _started(run)
+    if started.get("host") != socket.gethostname():
+        return False
+    known = [processes.Process(*one) for one in started.get("processes", ())]
+    return not any(map(processes.is_alive, known)) and not _processes_of(run)
+
+
+def _started(run: Run) -> dict[str, Any]:
+    """What was noted when its processes were started."""
+    return next((event for event in run.events() if event.get("where") == "local"), {})
 
 
 def _processes_of(run: Run) -> list[processes.Process]:

@@ -12,7 +12,7 @@ from hpcai.errors import UnreachableError
 from hpcai.launch import ends
 from hpcai.launch.ends import Outcome
 from hpcai.launch.follow import RunState, Snapshot
-from hpcai.launch.local import LocalJob
+from hpcai.launch.local import LocalJob, settle
 from hpcai.runs.jsonl import Follower
 from hpcai.runs.metrics import parse_value
 from hpcai.runs.record import Run
@@ -57,7 +57,7 @@ class _Files:
         return bool(lines)
 
 
-class _Question:
+class Question:
     """What Slurm says of the run's job, asked in the background: an answer can take 20 s."""
 
     def __init__(self, ask: Callable[[], JobInfo | None]) -> None:
@@ -103,7 +103,7 @@ class RunFollower:
         self.state = RunState.of(run.resolved())
         self.state.submitted = submitted_at(run)
         self._slurm = FollowingClient(client.environ) if client else None
-        self._question = _Question(self._collect) if self._slurm else None
+        self._question = Question(self._collect) if self._slurm else None
         self._interval_s = FIRST_INTERVAL_S
         self._next_ask = 0.0
         self._last_answer = time.monotonic()
@@ -124,13 +124,21 @@ class RunFollower:
         elif self._question is not None:
             self._ask_slurm(self._question, news)
         else:
+            self._settle()
             self.state.outcome = ends.outcome_of_record(self.run)
         if self.state.outcome is not None:
             # The last lines were written before the end was known.
             self._files.feed(self.state)
         return self.state.snapshot(time.time(), silent_s=self._silent_s())
 
-    def _ask_slurm(self, question: _Question, news: bool) -> None:
+    def _settle(self) -> None:
+        """Whoever would note the end of processes of this machine may have been killed."""
+        now = time.monotonic()
+        if self.run.is_local and now >= self._next_ask:
+            self._next_ask = now + FIRST_INTERVAL_S
+            settle(self.run)
+
+    def _ask_slurm(self, question: Question, news: bool) -> None:
         assert self._slurm is not None
         if news:
             self._interval_s, self._next_ask = self._first_interval_s(), 0.0
@@ -145,7 +153,7 @@ class RunFollower:
             self._next_ask = now + self._interval_s
             self._interval_s = min(LONGEST_INTERVAL_S, self._interval_s * 1.2)
 
-    def _take(self, question: _Question) -> None:
+    def _take(self, question: Question) -> None:
         try:
             answer = question.take()
         except UnreachableError as error:

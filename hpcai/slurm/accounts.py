@@ -68,7 +68,8 @@ def _job_of_row(values: list[str], fields: Sequence[str]) -> JobInfo:
     ident = _IDENT.fullmatch(field["JobID"])
     if ident is None:
         raise ValueError(f"{field['JobID']!r} is no job id")
-    exit_status, signal = parse.exit_code(field["ExitCode"] or "0:0")
+    state = parse.state(field["State"])
+    exit_status, signal = parse.exit_code(field["ExitCode"] or "0:0", state)
     task = ident["task"]
     told = {name: field.get(name, "") for name in ("Account", "QOS", "ReqTRES", "SubmitLine", "StdErr")}
     return JobInfo(
@@ -76,7 +77,7 @@ def _job_of_row(values: list[str], fields: Sequence[str]) -> JobInfo:
         array_job_id=int(ident["job"]) if task else None,
         array_task_id=task.strip("[]") if task else None,
         name=field["JobName"],
-        state=parse.state(field["State"]),
+        state=state,
         reason=parse.nothing(field["Reason"]),
         user=field["User"],
         partition=field["Partition"],

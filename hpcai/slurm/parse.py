@@ -54,6 +54,8 @@ JOB_FIELDS = (
 GROUP_FORMAT = "%D|%T|%N|%E"
 ASSOCIATION_FORMAT = "Account,Partition,QOS,DefaultQOS"
 JOB_FORMAT = ",".join(f"{name}:{SEPARATOR}" for name in JOB_FIELDS)
+# Of jobs that it ends so itself slurmctld (24.11 for one) fills in `0:1` where no status came: no SIGHUP.
+_ENDED_BY_SLURM = ("BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED", "NODE_FAIL", "PREEMPTED", "TIMEOUT")
 
 
 def job_id_of_sbatch(text: str) -> int:
@@ -103,13 +105,14 @@ def mpi_plugins(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def exit_code(text: str) -> tuple[int, int]:
-    """Exit status and signal of Slurm's `status:signal`.
+def exit_code(text: str, state: str) -> tuple[int, int]:
+    """Exit status and signal of Slurm's `status:signal` for a job that ended in this state.
 
     Raises ValueError.
     """
     status, _, signal = text.partition(":")
-    return int(status), int(signal or 0)
+    ended = int(status), int(signal or 0)
+    return (0, 0) if state in _ENDED_BY_SLURM and ended == (0, 1) else ended
 
 
 def jobs_of_squeue(text: str, *, only: str | None = None) -> list[JobInfo]:
@@ -160,7 +163,8 @@ def jobs_of_scontrol(text: str) -> list[JobInfo]:
 
 
 def _job_of_block(block: Mapping[str, str]) -> JobInfo:
-    exit_status, signal = exit_code(block.get("ExitCode", "0:0"))
+    job_state = state(block["JobState"])
+    exit_status, signal = exit_code(block.get("ExitCode", "0:0"), job_state)
     is_array_task = "ArrayTaskId" in block
     requeue = block.get("Requeue")
     return JobInfo(
@@ -168,7 +172,7 @@ def _job_of_block(block: Mapping[str, str]) -> JobInfo:
         array_job_id=int(block["ArrayJobId"]) if is_array_task else None,
         array_task_id=block["ArrayTaskId"] if is_array_task else None,
         name=block.get("JobName", ""),
-        state=state(block["JobState"]),
+        state=job_state,
         reason=nothing(block.get("Reason", "")),
         user=block.get("UserId", "").partition("(")[0],
         partition=block.get("Partition", ""),

@@ -110,7 +110,10 @@ def test_what_each_rank_printed(cli: Cli, finished: Run) -> None:
 
 
 def test_there_are_more_ranks_than_the_first(cli: Cli, finished: Run) -> None:
-    assert cli("logs", finished.name).stderr == "to stderr\nThis was rank 0 of 2; --rank N prints another.\n"
+    assert (
+        cli("logs", finished.name).stderr
+        == "to stderr\nThis was rank 0 of 2; --rank N prints another, --rank all every one.\n"
+    )
     assert cli("logs", finished.name, "--rank", "0").stderr == "to stderr\n"
     for option in ("--rank", "--attempt"):
         both = cli("logs", finished.name, "--batch", option, "0", status=2)
@@ -209,6 +212,7 @@ def test_a_failing_command_passes_its_status_on_and_shows_its_last_words(cli: Cl
     assert (end["state"], end["cause"], end["exit_status"]) == ("FAILED", "failed", 37)
     assert re.search(r"\d\d:\d\d:\d\d  started on n\d\n", done.stderr)
     assert "failed with status 37" in done.stderr and "  | the reason" in done.stderr
+    assert f"\n{cli.json('why', end['run'])['sentence']}\n  | " in done.stderr
     cli("logs", "-f", end["run"], status=37)
     cli("logs", end["run"])
     assert re.search(r"Next:\n  hpcai why (x-\S+)\n  hpcai logs \1\n", done.stderr)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from hpcai.cli import local, queue
+from hpcai.cli.columns import cutting
 from hpcai.cli.output import emit_rows
 from hpcai.runs.record import create_run
 from hpcai.slurm.answers import JobInfo
@@ -183,7 +184,7 @@ def test_on_a_terminal_what_may_give_way_does_and_the_rest_stays_whole(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 20)))
     row = {"key": "k" * 30, "value": "v " * 100, "origin": "/o/" * 5}
-    emit_rows([row], ("key", "value", "origin"), "table", kind="rows", give_way=("value",))
+    emit_rows([row], ("key", "value", "origin"), "table", kind="rows", room=cutting("value"))
     [_, line] = capsys.readouterr().out.splitlines()
     assert (line.startswith("k" * 30), line.endswith("/o/" * 5)) == (True, True)
     assert (len(line) <= 60, "..." in line) == (is_terminal, is_terminal)

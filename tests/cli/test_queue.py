@@ -14,7 +14,8 @@ from typing import cast
 import pytest
 
 from hpcai.cli import queue_watch
-from hpcai.cli.output import cut, fitted
+from hpcai.cli.columns import Room, cut, fitted, padded, width_of, wrapped
+from hpcai.cli.queue import ROOM, SHOWN, for_people
 from hpcai.cli.queue_watch import Watched, view
 from hpcai.slurm import parse
 from hpcai.slurm.answers import JobInfo
@@ -96,9 +97,45 @@ def test_long_silence_and_no_job_are_told() -> None:
 
 
 def test_the_widest_columns_give_way() -> None:
-    assert fitted([5, 40, 30], 80) == [5, 40, 30]
-    assert fitted([5, 40, 30], 54) == [5, 22, 23]
-    assert fitted([5, 40, 30], 10) == [5, 10, 10]
+    widths, room = {"a": 5, "b": 40, "c": 30}, Room()
+    assert [*fitted(widths, 80, room).values()] == [5, 40, 30]
+    assert [*fitted(widths, 54, room).values()] == [5, 22, 23]
+    assert [*fitted(widths, 10, room).values()] == [5, 10, 10]
+
+
+def test_what_tells_least_is_cut_and_then_left_out() -> None:
+    widths = {"run": 40, "job": 6, "state": 7, "partition": 9, "nodes": 8, "time": 10, "since": 8, "why": 40}
+    shown = {screen: fitted(widths, screen, ROOM) for screen in (200, 120, 100, 80, 60)}
+    assert shown[200] == widths
+    assert "since" not in shown[120] and shown[120]["run"] + shown[120]["why"] == 68
+    assert [*shown[100]] == ["run", "job", "state", "partition", "nodes", "time", "why"]
+    assert [*shown[80]] == ["run", "job", "state", "nodes", "time", "why"]
+    assert [*shown[60]] == ["run", "job", "state", "why"]
+    for screen, found in shown.items():
+        assert sum(found.values()) + 2 * (len(found) - 1) <= screen
+        assert found["run"] >= 16 and found["why"] >= 20
+
+
+@pytest.mark.parametrize("width", range(1, 30))
+def test_wide_characters_are_counted_as_a_terminal_does(width: int) -> None:
+    for text in ("訓練ジョブ-実験-2026", "e\u0301te\u0301 of 2026", "a plain name"):
+        assert width_of(cut(text, width)) <= width
+        assert width_of(padded(cut(text, width), width)) == width
+    assert width_of("訓練") == 4 and width_of("e\u0301") == 1
+
+
+def test_words_go_to_the_next_line_and_names_stay_whole() -> None:
+    assert wrapped("one two three", 9, 2) == "one two\n  three"
+    assert wrapped("/a/very/long/path and more", 10, 2) == "/a/very/long/path\n  and more"
+
+
+def test_times_are_told_since_when_and_how_long() -> None:
+    now = 1_790_000_000.0
+    waits = for_people(job(1, "PENDING", submit_time=now - 90), now)
+    runs = for_people(job(2, submit_time=now - 900, start_time=now - 86_400 * 3), now)
+    assert (waits["time"], runs["time"]) == ("1 min 30 s", "3 d")
+    assert (len(waits["since"]), len(runs["since"])) in ((8, 11), (11, 11))
+    assert set(SHOWN) <= runs.keys()
 
 
 def test_of_a_name_both_ends_are_kept_and_of_a_sentence_its_begin() -> None:

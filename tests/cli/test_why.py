@@ -95,7 +95,7 @@ def test_a_status_without_a_word_and_a_job_that_completed(cli: Cli) -> None:
     told = cli.json("why", run.name)
     assert told["case"] == "rank-failed" and "ended with status 7" in told["sentence"]
     good = cli.submit("echo Traceback: an error, CUDA out of memory.", name="good")
-    assert cli("show", good.name, "--wait").stderr == ""
+    assert cli("show", good.name, "--wait").stderr == f"Next:\n  hpcai logs {good.name}\n"
     assert cli("why", good.name, "-q").stdout == "completed\n"
 
 

@@ -14,7 +14,7 @@ import pytest
 from hpcai.errors import RenderError
 from hpcai.launch import local, script
 from hpcai.runs.find import list_runs
-from hpcai.runs.record import Run
+from hpcai.runs.record import Run, create_run
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
 from tests.waiting import until
@@ -133,3 +133,43 @@ def test_under_nohup_a_terminal_that_closes_ends_nothing(tmp_path: Path) -> None
     go_on.touch()
     _, words = process.communicate(timeout=30)
     assert process.returncode == 0, words
+
+
+@pytest.mark.parametrize("what", ["both", "hpcai"])
+def test_a_run_whose_hpcai_was_killed_ends_with_what_is_true(tmp_path: Path, what: str) -> None:
+    """Killed with its hpcai nobody notes its end; without it the script goes on and notes it itself."""
+    (tmp_path / "job.yaml").write_text(
+        f"kind: job\nname: x\ncommand: echo begun; until [ -e {tmp_path}/go ]; do sleep 0.1; done; exit 3\n"
+    )
+    environ = {**os.environ, "HPCAI_RUNS_ROOT": str(tmp_path / "runs"), "HPCAI_LOCAL": ""}
+    hpcai = [sys.executable, "-m", "hpcai"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environ}
+    argv = [*hpcai, "submit", "--where", "local", str(tmp_path / "job.yaml")]
+    started = subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = until(lambda: next(iter(list_runs(tmp_path / "runs")), None), 60, "a record")
+    until(lambda: run.paths.log(0, 0).exists() and run.paths.log(0, 0).read_text(), 60, "the job runs")
+    with (
+        subprocess.Popen([*hpcai, "show", "--wait", "-o", "json", "x"], **streams) as waiting,  # type: ignore[call-overload]
+        subprocess.Popen([*hpcai, "logs", "-f", "x"], **streams) as following,  # type: ignore[call-overload]
+    ):
+        started.kill()
+        started.wait()
+        local.settle(run)
+        assert run.ends() == [], "its script goes on"
+        if what == "both":
+            for process in local._processes_of(run):
+                os.kill(process.pid, signal.SIGKILL)
+        (tmp_path / "go").touch()
+        shown, words = json.loads(waiting.communicate(timeout=60)[0]), following.communicate(timeout=60)[1]
+    expected = ("UNKNOWN", "unknown", 9) if what == "both" else ("FAILED", "failed", 3)
+    assert (shown["state"], shown["cause"], shown["exit_status"]) == expected
+    assert (waiting.returncode, following.returncode) == (expected[2], expected[2])
+    said = "ended in a way that nobody recorded" if what == "both" else "failed with status 3"
+    assert f"{run.name} {said}.\n" in words
+
+
+def test_a_run_of_another_machine_is_not_judged_from_here(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "default", "x", spec_text="", resolved={}, script="")
+    run.append_event("submitted", where="local", pid=1, host="elsewhere", processes=[[2**22, 1]])
+    local.settle(run)
+    assert run.ends() == [] and local.is_elsewhere(run) == "elsewhere"

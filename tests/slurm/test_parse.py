@@ -229,13 +229,26 @@ def test_expected_start(using: str) -> None:
 
 
 def test_exit_code() -> None:
-    assert parse.exit_code("0:15") == (0, 15)
-    assert parse.exit_code("137:0") == (137, 0)
+    assert parse.exit_code("0:15", "CANCELLED") == (0, 15)
+    assert parse.exit_code("137:0", "FAILED") == (137, 0)
+    assert parse.exit_code("0:1", "CANCELLED") == (0, 1)
+    assert parse.exit_code("0:1", "NODE_FAIL") == (0, 0)
 
 
 def test_states() -> None:
     assert all(map(is_final, ("COMPLETED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")))
     assert not any(map(is_final, ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")))
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "signal"),
+    [("NODE_FAIL", "0:1", 0), ("TIMEOUT", "0:1", 0), ("TIMEOUT", "0:15", 15), ("FAILED", "0:1", 1)],
+)
+def test_what_slurm_fills_in_for_a_status_is_no_signal(state: str, code: str, signal: int) -> None:
+    """Slurm 24.11 of a job whose node died: `JobState=NODE_FAIL Reason=NodeDown`, `ExitCode=0:1`."""
+    text = f"JobId=1 JobName=nf\n   JobState={state} Reason=NodeDown\n   Requeue=0 ExitCode={code}\n"
+    [job] = parse.jobs_of_scontrol(text)
+    assert (job.exit_status, job.signal) == (0, signal)
 
 
 @pytest.mark.parametrize("text", ["CANCELLED by 1000", "CANCELLED,COMPLETING", "CANCELLED+"])
