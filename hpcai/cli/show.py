@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 # More of a command stands in its record.
 _MOST_OF_COMMAND = 200
 
+# What a person reads in other lines, or not at all.
+_TOLD_OTHERWISE = (
+    *("attempts", "restarts", "tasks", "not_completed", "use", "transport", "warnings", "notices"),
+    "is_forgotten",
+)
+
 
 @click.command()
 @click.argument("ident", metavar="ID", shell_complete=complete_ident)
@@ -219,14 +225,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     from hpcai.cli.words import moment, span
 
     now = time.time()
-    shown = {
-        key: value
-        for key, value in facts.items()
-        if value is not None
-        and key
-        not in ("attempts", "restarts", "tasks", "not_completed", "use", "transport", "warnings", "notices")
-        and key != "is_forgotten"
-    }
+    shown = {key: value for key, value in facts.items() if value is not None and key not in _TOLD_OTHERWISE}
     # Only of a waiting job does Slurm say more than its state; its reason is part of it.
     if "reason" in facts and facts["state"] != "PENDING":
         shown.pop("why", None)
