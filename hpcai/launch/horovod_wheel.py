@@ -33,6 +33,23 @@ RULES = 'set(CMAKE_CXX14_STANDARD_COMPILE_OPTION "-std=c++17")\n'
 # From site-packages/horovod/torch to the lib folder of the environment, where the wheel of Open MPI lies:
 # with this the built wheel fits any environment.
 BESIDE = 'set(CMAKE_BUILD_RPATH "$ORIGIN/../../../..")\n'
+# Where torch was built for CUDA, Horovod builds for GPUs as soon as it finds a trace of a CUDA toolkit, which
+# may be less than it needs. What is built here is for processors alone, whatever torch says of itself.
+NO_GPU = """\
+set(CMAKE_CUDA_COMPILER NOTFOUND)
+set(CMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit TRUE)
+set(CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+"""
+FIND_TORCH = """\
+set(python ${PY_EXE})
+set(PY_EXE ${CMAKE_CURRENT_LIST_DIR}/without-gpu)
+include(${PROJECT_SOURCE_DIR}/cmake/Modules/FindPytorch.cmake)
+set(PY_EXE ${python})
+"""
+WITHOUT_GPU = """\
+#!/bin/sh
+exec "${0%/*}/venv/bin/python" -c "import torch; torch.version.cuda = torch.version.hip = None; $2"
+"""
 
 
 @dataclass(frozen=True)
@@ -74,12 +91,9 @@ class HorovodWheel:
         self.packages.steps.run([self.packages.python, "-c", loaded], next_step=broken)
 
     def _settings(self, build: Path) -> dict[str, str]:
-        beside = "" if self.mpi.bin else BESIDE
-        (build / "toolchain.cmake").write_text(TOOLCHAIN + beside, encoding="utf-8")
-        (build / "rules.cmake").write_text(RULES, encoding="utf-8")
         return {
             **toolchain.ensure(build / "cache"),
-            "CMAKE_TOOLCHAIN_FILE": str(build / "toolchain.cmake"),
+            "CMAKE_TOOLCHAIN_FILE": str(write_rules(build, "" if self.mpi.bin else BESIDE)),
             # CMake 4 refuses the minimum that Horovod's copy of Gloo names.
             "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
             "HOROVOD_WITH_PYTORCH": "1",
@@ -115,6 +129,17 @@ class HorovodWheel:
         ]
         self.packages.pip(["install", *argv], next_step=again)
         return build / "mpi" / "bin"
+
+
+def write_rules(folder: Path, more: str = "") -> Path:
+    """The tool-chain file for CMake, and in the same folder, which holds `venv`, what that file names."""
+    (folder / "rules.cmake").write_text(RULES, encoding="utf-8")
+    (folder / "FindPytorch.cmake").write_text(FIND_TORCH, encoding="utf-8")
+    (folder / "without-gpu").write_text(WITHOUT_GPU, encoding="utf-8")
+    (folder / "without-gpu").chmod(0o755)
+    toolchain_file = folder / "toolchain.cmake"
+    toolchain_file.write_text(TOOLCHAIN + NO_GPU + more, encoding="utf-8")
+    return toolchain_file
 
 
 def _pip_wheel(folder: Path) -> list[str | Path]:

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hpcai.errors import ToolError, UnreachableError
 from hpcai.launch import machine, toolchain
-from hpcai.launch.horovod_wheel import TOOLCHAIN, _cmake_serves
+from hpcai.launch.horovod_wheel import TOOLCHAIN, _cmake_serves, write_rules
 from hpcai.launch.machine import Mpi
 from hpcai.launch.steps import Steps
 
@@ -106,6 +107,47 @@ def test_horovod_s_headers_find_what_gcc_13_no_longer_brings_along(tmp_path: Pat
     source = tmp_path / "common.cc"
     source.write_text('std::uint8_t f() { throw std::logic_error("from common.h"); }\n')
     subprocess.run([compiler, *found[1].split(), "-fsyntax-only", source], check=True, timeout=60)
+
+
+# As Horovod's own project asks torch, and looks for CUDA.
+ASKS_TORCH = """
+cmake_minimum_required(VERSION 3.13)
+project(horovod CXX)
+set(CMAKE_MODULE_PATH ${CMAKE_MODULE_PATH} "${PROJECT_SOURCE_DIR}/cmake/Modules")
+set(PY_EXE python3)
+include(CheckLanguage)
+check_language(CUDA)
+find_package(CUDAToolkit)
+find_package(Pytorch REQUIRED)
+set(told "${Pytorch_CUDA}, ${CMAKE_CUDA_COMPILER}, ${CUDAToolkit_FOUND}, ${PY_EXE}")
+file(WRITE "${CMAKE_BINARY_DIR}/told" "${told}")
+"""
+FIND_TORCH = """
+execute_process(COMMAND ${PY_EXE} -c "import torch; print(torch.version.cuda is not None)"
+                OUTPUT_VARIABLE Pytorch_CUDA OUTPUT_STRIP_TRAILING_WHITESPACE)
+set(Pytorch_FOUND TRUE)
+return()
+"""
+
+
+def test_horovod_is_built_for_processors_where_torch_is_one_for_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not _cmake_serves():
+        pytest.skip("no CMake that serves on this machine")
+    build, source, torch = (tmp_path / name for name in ("build", "source", "packages/torch"))
+    for folder in (build, source / "cmake/Modules", torch):
+        folder.mkdir(parents=True)
+    (torch / "__init__.py").write_text("from torch import version\n")
+    (torch / "version.py").write_text("cuda = '13.0'\nhip = None\n")
+    (source / "CMakeLists.txt").write_text(ASKS_TORCH)
+    (source / "cmake/Modules/FindPytorch.cmake").write_text(FIND_TORCH)
+    (build / "venv").symlink_to(sys.prefix)
+    monkeypatch.setenv("PYTHONPATH", str(torch.parent))
+    monkeypatch.setenv("CMAKE_TOOLCHAIN_FILE", str(write_rules(build)))
+    argv = ["cmake", "-S", source, "-B", build / "made", "-Wno-dev"]
+    subprocess.run(argv, check=True, timeout=60, capture_output=True)
+    assert (build / "made/told").read_text() == "False, NOTFOUND, , python3"
 
 
 def test_no_cmake_does_not_serve(programs: Path) -> None:
