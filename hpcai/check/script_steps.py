@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hpcai.check import container, credentials
+from hpcai.check import container
 from hpcai.check.bash.commands import read_commands
 from hpcai.check.bash.programs import begin_of_program, told_to_shell
 from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.script_containers import check_options, check_unused
+from hpcai.check.script_registry import check_imports, check_registry
 from hpcai.check.script_sruns import Step, all_options
 from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
@@ -38,9 +39,10 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
         if "container-image" in step.options or "container-name" in step.options:
             yield from _once(_container(view, index, step, around), told)
             yield from _once(_stale_name(step), told)
-            yield from _once(_pulled_by_all(step, nodes_of(view, step)), told)
+            yield from _once(_pulled_by_all(view, step), told)
             yield from _starts_ranks(step, nodes_of(view, step))
         yield from _mpi(step, around)
+    yield from _once(check_imports(view, around), told)
     yield from check_variables(view)
     yield from _unseen(view)
 
@@ -152,16 +154,19 @@ def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
 
 def _container(view: View, index: int, step: Step, around: Surroundings) -> Iterator[Finding]:
     image = step.value("container-image")
+    # What a program, a download or an archive above it brings, no word tells.
+    is_sure = step.is_sure and index <= view.first_maker
     if image is not None and image.is_known:
         for finding in _image(view, index, step, image, around):
-            yield softened(finding, is_sure=step.is_sure and image.is_sure)
+            is_of_form = finding.id == "image-file-without-slash"
+            yield softened(finding, is_sure=(step.is_sure if is_of_form else is_sure) and image.is_sure)
     for text in step.options.get("container-mounts", ()):
         for mount in text.text.split(","):
             source = Text(mount.partition(":")[0], text.line, text.column, text.is_sure)
             if source.is_known and source.text[:1] in ("/", "."):
                 may_fail = "nofail" in mount.rpartition(":")[2].split("+")
                 for finding in _source(view, index, step, source, around, may_fail=may_fail):
-                    yield softened(finding, is_sure=step.is_sure and text.is_sure)
+                    yield softened(finding, is_sure=is_sure and text.is_sure)
     if "container-save" in step.options and nodes_of(view, step) > 1:
         at = step.options["container-save"][0].at
         what = f"Each of {nodes_of(view, step)} nodes writes the image of --container-save at once."
@@ -219,21 +224,7 @@ def _image(view: View, index: int, step: Step, image: Text, around: Surroundings
             if finding.id != "image-missing" or not view.may_be_made(found[0] if found else Path(), index):
                 yield softened(replace(finding, place=image.at), is_sure=found is not None and found[1])
     else:
-        yield from _of_registry(image, around)
-
-
-def _of_registry(image: Text, around: Surroundings) -> Iterator[Finding]:
-    where = "--container-image"
-    host, slash, rest = re.sub(r"^dockerd?://", "", image.text).partition("/")
-    if slash and "#" not in image.text and re.search(r"[.:]", host):
-        version = around.site.enroot_version
-        if version is None or int(version.lstrip("v").partition(".")[0]) < 4:
-            what = f"Enroot before 4.0 takes {host!r} for a name on Docker Hub and ends with 401."
-            fix = f"Write {host}#{rest}, which every version reads."
-            severity: Severity = "error" if version else "warning"
-            yield Finding("image-registry-slash", severity, where, what, fix, image.at)
-    for finding in credentials.check_credentials(image.text, where, around.sight, around.environ):
-        yield replace(finding, where=where, place=image.at)
+        yield from check_registry(image, around)
 
 
 def _stale_name(step: Step) -> Iterator[Finding]:
@@ -252,10 +243,12 @@ def _stale_name(step: Step) -> Iterator[Finding]:
         )
 
 
-def _pulled_by_all(step: Step, nodes: int) -> Iterator[Finding]:
-    image = step.value("container-image")
-    if image is not None and image.is_known and nodes > 1 and not is_file(image.text):
-        what = f"Each of {nodes} nodes imports {image.text!r}: slow, and a registry may answer 429."
+def _pulled_by_all(view: View, step: Step) -> Iterator[Finding]:
+    image, nodes = step.value("container-image"), nodes_of(view, step)
+    is_array = view.script.option("array") is not None
+    if image is not None and image.is_known and (nodes > 1 or is_array) and not is_file(image.text):
+        who = "Each task of the array" if is_array else f"Each of {nodes} nodes"
+        what = f"{who} imports {image.text!r}: slow, and a registry may answer 429."
         fix = "Import it once to a shared folder: enroot import -o FILE.sqsh docker://IMAGE."
         yield Finding("image-pulled-by-all", "warning", "--container-image", what, fix, image.at)
 

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from hpcai.check.bash.commands import lines_of_comments
-from hpcai.check.bash.programs import MAKES_NO_FILE
+from hpcai.check.bash.programs import MAKES_NO_FILE, makes_what_it_names
 from hpcai.check.bash.values import Call, Text, calls_of
 from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
-from hpcai.check.script_sruns import Step, steps_of
+from hpcai.check.script_sruns import Step, commands_of, given_by, steps_of
 from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
 
 _INTERPRETER = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?(\w+)")
@@ -65,7 +65,16 @@ class View:
     @cached_property
     def steps(self) -> list[tuple[int, Step]]:
         """Its sruns, each with its number among the commands."""
-        return [(index, step) for index, call in enumerate(self.calls) for step in steps_of(call)]
+        found = [(index, step) for index, call in enumerate(self.calls) for step in steps_of(call)]
+        return [(index, replace(step, exported={**self._given, **step.exported})) for index, step in found]
+
+    @property
+    def _given(self) -> Mapping[str, Text]:
+        """The variables that #SBATCH lines give a value."""
+        option = self.script.option("export")
+        if option is None or option.value is None:
+            return {}
+        return given_by(Text(option.value, option.word.line, option.word.column))
 
     @cached_property
     def batch(self) -> Step | None:
@@ -80,6 +89,15 @@ class View:
             return None
         first = min((texts[0] for texts in options.values()), key=lambda text: (text.line, text.column))
         return Step(options, (), is_complete=True, at=first.at, folder=self.folder)
+
+    @cached_property
+    def first_maker(self) -> int:
+        """The number of the first command that may make files which nothing in the script names."""
+        for number, call in enumerate(self.calls):
+            commands = commands_of(call)
+            if not all(makes_what_it_names([word.text for word in words]) for words in commands):
+                return number
+        return len(self.calls)
 
     def may_be_made(self, path: Path, before: int) -> bool:
         """Whether a command before another one may make a file or folder, as far as their words tell."""
