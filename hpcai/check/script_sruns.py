@@ -98,6 +98,18 @@ def commands_of(call: Call) -> list[tuple[Text, ...]]:
     return [step.command for step in steps_of(call)] or [call.words]
 
 
+def own_options(step: Step) -> list[tuple[str, Text]]:
+    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
+    exported = list(step.exported.values())
+    return [
+        (name, text)
+        for name in step.options
+        if name in PYXIS
+        for text in step.options[name]
+        if not any(text is value for value in exported)
+    ]
+
+
 def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
     options, end, is_complete = read_options(words)
     if not is_complete:

@@ -17,10 +17,9 @@ from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.script_containers import check_options, check_unused
 from hpcai.check.script_registry import check_imports, check_registry
-from hpcai.check.script_sruns import Step, all_options
+from hpcai.check.script_sruns import Step, all_options, own_options
 from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
-from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.container import is_file
 
 # How like another one an option must be, of 1.
@@ -80,8 +79,8 @@ def _unseen(view: View) -> Iterator[Finding]:
 
 def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
     """Options of Pyxis where srun or sbatch has none: the first of each."""
-    asked = [(step, _own_options(step)) for _, step in view.steps]
-    given = {"sbatch": (view.batch, _own_options(view.batch) if view.batch else [])}
+    asked = [(step, own_options(step)) for _, step in view.steps]
+    given = {"sbatch": (view.batch, own_options(view.batch) if view.batch else [])}
     given |= {"srun": next(((step, own) for step, own in asked if own), (None, []))}
     takes = {
         "sbatch": around.told.sbatch_takes_containers,
@@ -96,18 +95,6 @@ def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
                 fix = "Give it to srun in the script, which has it."
             finding = Finding("no-pyxis", "error", f"--{name}", what, fix, text.at)
             yield softened(finding, is_sure=step.is_sure)
-
-
-def _own_options(step: Step) -> list[tuple[str, Text]]:
-    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
-    exported = list(step.exported.values())
-    return [
-        (name, text)
-        for name in step.options
-        if name in PYXIS
-        for text in step.options[name]
-        if not any(text is value for value in exported)
-    ]
 
 
 def nodes_of(view: View, step: Step) -> int:
@@ -138,6 +125,7 @@ def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
             yield from check_unused(step, around.environ)
         return
     yield from _container(view, 0, step, around)
+    yield from _stale_name(step, "Leave it out: no #SBATCH line can hold the job's id.")
     nodes = _count(view.script.value("nodes"))
     starters = [view.calls[index] for index, _ in view.steps]
     launches = [*starters, *(call for call in view.calls if call.words[0].text in ("mpirun", "mpiexec"))]
@@ -227,20 +215,13 @@ def _image(view: View, index: int, step: Step, image: Text, around: Surroundings
         yield from check_registry(image, around)
 
 
-def _stale_name(step: Step) -> Iterator[Finding]:
+def _stale_name(step: Step, fix: str = 'Add "-$SLURM_JOB_ID" to it.') -> Iterator[Finding]:
     name = step.value("container-name")
     if name is not None and name.is_known and not name.text.endswith((":create", ":exec")):
         what = (
             f"The container {name.text!r} outlives the job: the next job finds it, whatever image it names."
         )
-        yield Finding(
-            "container-name-stale",
-            "warning",
-            "--container-name",
-            what,
-            'Add "-$SLURM_JOB_ID" to it.',
-            name.at,
-        )
+        yield Finding("container-name-stale", "warning", "--container-name", what, fix, name.at)
 
 
 def _pulled_by_all(view: View, step: Step) -> Iterator[Finding]:
