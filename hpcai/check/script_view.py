@@ -6,7 +6,7 @@ import os.path
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from hpcai.check.bash.commands import lines_of_comments
@@ -101,26 +101,36 @@ class View:
 
     def may_be_made(self, path: Path, before: int) -> bool:
         """Whether a command before another one may make a file or folder, as far as their words tell."""
-        for call in self.calls[:before]:
+        text = str(path)
+        return any(
+            text in name or ((pattern := _pattern(name)) is not None and pattern.fullmatch(text))
+            for name, number in self._named.items()
+            if number < before
+        )
+
+    @cached_property
+    def _named(self) -> Mapping[str, int]:
+        """What commands name that may make a file, each with the number of the first of them."""
+        found: dict[str, int] = {}
+        for number, call in enumerate(self.calls):
             words = call.written if call.words[0].text in MAKES_NO_FILE else (*call.words, *call.written)
-            if any(_may_mean(word.text, path) for word in words):
-                return True
-        return False
+            for word in words:
+                found.setdefault(word.text, number)
+        return found
 
 
-def _may_mean(name: str, path: Path) -> bool:
-    """Whether a word may name a path, what is in it, or a folder that it is in; seen from any folder."""
-    if str(path) in name:
-        return True
+@lru_cache(maxsize=8192)
+def _pattern(name: str) -> re.Pattern[str] | None:
+    """The paths that a word may name, with what is in them and the folders that hold them; from any folder."""
     if name.startswith(("-", UNKNOWN)) or not name.strip("./"):
-        return False
+        return None
     known = re.escape(os.path.normpath(name).lstrip("/")).replace(re.escape(UNKNOWN), ".*")
     first, *rest = known.split("/")
     pattern = "(/.*)?"
     for part in reversed(rest):
         pattern = f"(/{part}{pattern})?"
     begin = "/" if name.startswith("/") else ".*/"
-    return re.fullmatch(begin + first + pattern, str(path), re.DOTALL) is not None
+    return re.compile(begin + first + pattern, re.DOTALL)
 
 
 def softened(finding: Finding, *, is_sure: bool) -> Finding:
