@@ -12,7 +12,6 @@ from pathlib import Path
 from hpcai.check import credentials, enroot, paths, places
 from hpcai.check.bash.commands import read_commands
 from hpcai.check.findings import Finding, Severity
-from hpcai.check.hidden import hidden_mounts
 from hpcai.check.places import Sight
 from hpcai.check.told import Told
 from hpcai.entry import Entry, looking_at
@@ -58,7 +57,6 @@ def check_container(
             may_fail = "nofail" in mount.rpartition(":")[2].split("+")
             where = f"container.mounts[{index}]"
             yield from check_source(path, where, sight, may_fail=may_fail, release=release)
-    yield from hidden_mounts(job)
     saved = saved_file(container, str(job.workdir))
     if saved is not None:
         yield from check_saved(Path(saved), "container.save", sight)

@@ -63,6 +63,8 @@ def check_credentials(
         yield Finding("image-credentials", "warning", where, what, fix)
         return
     known = passwords(text)
+    # A script has no such key.
+    may_log_in = is_of_azure(image) and where == "container.image"
     missing = [host for host in asked.hosts if host not in known]
     unread = _unread(asked, text) if asked.hosts[0] in known else None
     if unread:
@@ -72,11 +74,11 @@ def check_credentials(
         is_private = is_of_azure(image) or asked.user is not None or len(missing) < len(asked.hosts)
         severity: Severity = "warning" if is_private else "note"
         what = f"{str(file)!r} has no line for {' and '.join(missing)}: a private image ends with 401."
-        login = "set container.login: managed_identity, or " if is_of_azure(image) else ""
+        login = "set container.login: managed_identity, or " if may_log_in else ""
         fix = f"A public image needs none; else {login}add {_lines(asked, missing)}."
         yield Finding("image-credentials", severity, where, what, fix)
     for host in asked.hosts:
-        yield from _of_token(host, known.get(host, ""), where, is_of_azure(image))
+        yield from _of_token(host, known.get(host, ""), where, may_log_in=may_log_in)
     if len(missing) < len(asked.hosts):
         yield from _of_file(file, where, sight)
 
@@ -183,7 +185,7 @@ def _end_of_token(password: str) -> float | None:
     return float(end) if isinstance(end, int | float) else None
 
 
-def _of_token(host: str, password: str, where: str, is_azure: bool) -> Iterator[Finding]:
+def _of_token(host: str, password: str, where: str, *, may_log_in: bool) -> Iterator[Finding]:
     """Whether the password will have ended when the job begins."""
     end = _end_of_token(password)
     if end is None:
@@ -193,6 +195,6 @@ def _of_token(host: str, password: str, where: str, is_azure: bool) -> Iterator[
     what = f"The password of {host} is a token that {'ended' if past else 'ends'} at {date}."
     then = "" if past else " A job that still waits then ends with 401."
     fix = "Renew it."
-    if is_azure:
+    if may_log_in:
         fix = "With container.login: managed_identity each job gets one when it begins."
     yield Finding("credentials-expire", "warning", where, what + then, fix)

@@ -19,11 +19,13 @@ class _Mount(NamedTuple):
     name: str
 
 
-def hidden_mounts(job: ResolvedJob) -> Iterator[Finding]:
-    """A warning for each mount behind which another, or the work folder, is no more to be seen."""
-    assert job.spec.container is not None
+def hidden_mounts(job: ResolvedJob, runs: Path) -> Iterator[Finding]:
+    """A warning for each mount behind which another, the work folder or the runs folder is not to be seen."""
+    if job.spec.container is None:
+        return
     workdir = str(job.workdir)
-    before = [_Mount(workdir, workdir, "the work folder"), *(_mount(one, workdir) for one in job.mounts)]
+    before = [_Mount(str(runs), str(runs), "the runs folder"), _Mount(workdir, workdir, "the work folder")]
+    before += [_mount(one, workdir) for one in job.mounts]
     mounts = job.spec.container.mounts
     for index, what in hidden(mounts, workdir, before):
         yield Finding("mount-hidden", "warning", f"container.mounts[{index}]", what, FIX)

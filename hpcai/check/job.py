@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcai.check import account, advice, command, paths, places, price, sizes, sure
 from hpcai.check.dropped import dropped_by_pyxis, dropped_by_slurm
 from hpcai.check.findings import Finding, Severity, has_errors
+from hpcai.check.hidden import hidden_mounts
 from hpcai.check.refused import refused_by_slurm
 from hpcai.check.schedule import check_schedule
 from hpcai.check.secrets import secrets_in_sight
@@ -87,7 +88,7 @@ def check_job(
     found += [*dropped_by_pyxis(job, around.environ), *dropped_by_slurm(job.spec, told.config)]
     found += paths.in_time(_looks(job, around, is_behind=is_behind), around.looks_s)
     found += _data_sets(job.spec, around)
-    found += secrets_in_sight(job.spec)
+    found += [*secrets_in_sight(job.spec), *hidden_mounts(job, site.runs_root)]
     found += _of_parts(job, around)
     expected = None
     if client is not None and told.partitions is not None and not has_errors(found):

@@ -22,7 +22,8 @@ that its own shell assigns whatever happens, `NAME=value`, `NAME=(words)`, `expo
 they are used, besides `HOME`, `USER`, `PWD` and `SLURM_SUBMIT_DIR`; what a branch, a loop, a function, an
 argument or a program's output may change is not known, and nothing is said of it but that it was not looked
 at. Relative paths are those of the folder in which you type `hpcai check`. What stands in a branch or a
-loop, or behind a line that runs another text, is a warning at most.
+loop, or behind a line that runs another text, is a warning at most, as is what a program above it may still
+make: the folder of a `git clone`, the image of a `./prepare.sh`.
 """
 _PARTS = (
     ("Files, jobs and steps", ("file", "job")),

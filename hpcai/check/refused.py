@@ -41,6 +41,7 @@ _MEANS = (
     ("dependency", ("dependency",)),
     ("reservation", ("reservation",)),
     ("burst buffer", ("bb",)),
+    ("accounting frequency", ("acctg_freq",)),
     ("account", ("account",)),
     ("qos", ("qos",)),
     ("memory specification", ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib")),

@@ -13,6 +13,7 @@ from hpcai.check.job import Checked, Surroundings
 from hpcai.check.refused import fields_meant, refused_by_slurm, what_to_do
 from hpcai.check.script_files import check_files
 from hpcai.check.script_job import check_limits, finding_of, option_of
+from hpcai.check.script_sruns import all_options
 from hpcai.check.script_steps import check_steps
 from hpcai.check.script_view import View
 from hpcai.check.secrets import secrets_in_script
@@ -141,6 +142,9 @@ def _is_of_another_slurm(option: Option, around: Surroundings) -> bool:
 
 def _unknown(option: Option) -> Finding:
     dashes = "-" if len(option.name) == 1 else "--"
+    if option.name in all_options():
+        what, fix = f"sbatch has no option --{option.name}: it is srun's.", "Give it to srun in the script."
+        return Finding("option-unknown", "error", f"--{option.name}", what, fix, option.at)
     near = nearest(option.name, [*slurm_options(), *PYXIS])
     hint = (
         f"Did you mean --{near}?" if near else "A plugin of this site may have it; sbatch --help shows all."

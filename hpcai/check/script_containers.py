@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hpcai.check import hidden
 from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
-from hpcai.check.script_sruns import Step
+from hpcai.check.script_sruns import Step, own_options
 from hpcai.check.script_view import softened
 from hpcai.errors import did_you_mean
 from hpcai.slurm.plugstack import pyxis_options
@@ -149,7 +149,7 @@ def _name(text: Text) -> Iterator[_Mistake]:
 
 def check_unused(step: Step, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Options of Pyxis without the image or name that alone makes it do anything."""
-    asked = [name for name in step.options if name.startswith("container-")]
+    asked = [name for name, _ in own_options(step) if name.startswith("container-")]
     is_named = any(
         name in step.options or f"PYXIS_{name.upper().replace('-', '_')}" in environ
         for name in ("container-image", "container-name")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcai.check import paths, places
-from hpcai.check.bash.programs import MAKES_NO_FILE
+from hpcai.check.bash.programs import makes_no_file
 from hpcai.check.bash.values import Call, Text
 from hpcai.check.command import script_among
 from hpcai.check.findings import Finding
@@ -21,8 +21,6 @@ from hpcai.slurm.sbatch_lines import Option
 # From this release on slurmd makes the folders of the output that are not there, if it can.
 _MAKES_FOLDERS = (23, 2)
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\}|\()|^~/")
-# What another text does is only known of those that set up an environment.
-_ACTIVATES = re.compile(r"activate|profile|modules?\b|conda|setvars|bashrc")
 
 
 def check_files(view: View, around: Surroundings) -> Iterator[Finding]:
@@ -141,9 +139,5 @@ def _script(words: Sequence[Text]) -> str | None:
 
 def _is_harmless(call: Call, words: Sequence[Text]) -> bool:
     """Whether a command surely makes no file that another starts."""
-    if any(written.text != "/dev/null" for written in call.written):
-        return False
-    name = words[0].text if words else ""
-    if name in ("source", "."):
-        return len(words) > 1 and _ACTIVATES.search(words[1].text) is not None
-    return name in MAKES_NO_FILE or name == "conda"
+    is_quiet = all(written.text == "/dev/null" for written in call.written)
+    return is_quiet and makes_no_file([word.text for word in words])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -93,6 +93,23 @@ def steps_of(call: Call) -> list[Step]:
     return found or [_step(call, at, ())]
 
 
+def commands_of(call: Call) -> list[tuple[Text, ...]]:
+    """What its sruns start, or the command itself where it is none."""
+    return [step.command for step in steps_of(call)] or [call.words]
+
+
+def own_options(step: Step) -> list[tuple[str, Text]]:
+    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
+    exported = list(step.exported.values())
+    return [
+        (name, text)
+        for name in step.options
+        if name in PYXIS
+        for text in step.options[name]
+        if not any(text is value for value in exported)
+    ]
+
+
 def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
     options, end, is_complete = read_options(words)
     if not is_complete:
@@ -108,7 +125,7 @@ def _step(call: Call, at: str, words: Sequence[Text]) -> Step:
         tuple(words[end:]),
         is_complete,
         at,
-        call.exported,
+        {**call.exported, **(given_by(options["export"][-1]) if "export" in options else {})},
         call.folder,
         is_sure=call.depth == 0,
         is_folder_sure=call.is_surely_there,
@@ -175,6 +192,12 @@ def _find_containers(words: Sequence[Text], begin: int, options: dict[str, list[
         following = words[index + 1] if index + 1 < len(words) else Text(UNKNOWN, word.line, word.column)
         own = Text(value if equals else word.text, word.line, word.column, word.is_sure)
         options.setdefault(name, []).append(following if PYXIS[name] and not equals else own)
+
+
+def given_by(text: Text) -> dict[str, Text]:
+    """The variables that an --export itself gives a value."""
+    pairs = (part.partition("=") for part in text.text.split(","))
+    return {name: replace(text, text=value) for name, equals, value in pairs if equals}
 
 
 def _of_environment(exported: Mapping[str, Text]) -> dict[str, Text]:

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hpcai.check import container, credentials
+from hpcai.check import container
 from hpcai.check.bash.commands import read_commands
 from hpcai.check.bash.programs import begin_of_program, told_to_shell
 from hpcai.check.bash.values import Text
 from hpcai.check.findings import Finding, Severity
 from hpcai.check.job import Surroundings
 from hpcai.check.script_containers import check_options, check_unused
-from hpcai.check.script_sruns import Step, all_options
+from hpcai.check.script_registry import check_imports, check_registry
+from hpcai.check.script_sruns import Step, all_options, own_options
 from hpcai.check.script_variables import check_variables
 from hpcai.check.script_view import View, softened
-from hpcai.slurm.sbatch_lines import PYXIS
 from hpcai.specs.container import is_file
 
 # How like another one an option must be, of 1.
@@ -38,9 +38,10 @@ def check_steps(view: View, around: Surroundings) -> Iterator[Finding]:
         if "container-image" in step.options or "container-name" in step.options:
             yield from _once(_container(view, index, step, around), told)
             yield from _once(_stale_name(step), told)
-            yield from _once(_pulled_by_all(step, nodes_of(view, step)), told)
+            yield from _once(_pulled_by_all(view, step), told)
             yield from _starts_ranks(step, nodes_of(view, step))
         yield from _mpi(step, around)
+    yield from _once(check_imports(view, around), told)
     yield from check_variables(view)
     yield from _unseen(view)
 
@@ -78,8 +79,8 @@ def _unseen(view: View) -> Iterator[Finding]:
 
 def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
     """Options of Pyxis where srun or sbatch has none: the first of each."""
-    asked = [(step, _own_options(step)) for _, step in view.steps]
-    given = {"sbatch": (view.batch, _own_options(view.batch) if view.batch else [])}
+    asked = [(step, own_options(step)) for _, step in view.steps]
+    given = {"sbatch": (view.batch, own_options(view.batch) if view.batch else [])}
     given |= {"srun": next(((step, own) for step, own in asked if own), (None, []))}
     takes = {
         "sbatch": around.told.sbatch_takes_containers,
@@ -94,18 +95,6 @@ def _without_pyxis(view: View, around: Surroundings) -> Iterator[Finding]:
                 fix = "Give it to srun in the script, which has it."
             finding = Finding("no-pyxis", "error", f"--{name}", what, fix, text.at)
             yield softened(finding, is_sure=step.is_sure)
-
-
-def _own_options(step: Step) -> list[tuple[str, Text]]:
-    """The options of Pyxis that a step is given as words; a variable of Pyxis alone harms nothing."""
-    exported = list(step.exported.values())
-    return [
-        (name, text)
-        for name in step.options
-        if name in PYXIS
-        for text in step.options[name]
-        if not any(text is value for value in exported)
-    ]
 
 
 def nodes_of(view: View, step: Step) -> int:
@@ -136,6 +125,7 @@ def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
             yield from check_unused(step, around.environ)
         return
     yield from _container(view, 0, step, around)
+    yield from _stale_name(step, "Leave it out: no #SBATCH line can hold the job's id.")
     nodes = _count(view.script.value("nodes"))
     starters = [view.calls[index] for index, _ in view.steps]
     launches = [*starters, *(call for call in view.calls if call.words[0].text in ("mpirun", "mpiexec"))]
@@ -152,16 +142,19 @@ def _in_batch(view: View, around: Surroundings) -> Iterator[Finding]:
 
 def _container(view: View, index: int, step: Step, around: Surroundings) -> Iterator[Finding]:
     image = step.value("container-image")
+    # What a program, a download or an archive above it brings, no word tells.
+    is_sure = step.is_sure and index <= view.first_maker
     if image is not None and image.is_known:
         for finding in _image(view, index, step, image, around):
-            yield softened(finding, is_sure=step.is_sure and image.is_sure)
+            is_of_form = finding.id == "image-file-without-slash"
+            yield softened(finding, is_sure=(step.is_sure if is_of_form else is_sure) and image.is_sure)
     for text in step.options.get("container-mounts", ()):
         for mount in text.text.split(","):
             source = Text(mount.partition(":")[0], text.line, text.column, text.is_sure)
             if source.is_known and source.text[:1] in ("/", "."):
                 may_fail = "nofail" in mount.rpartition(":")[2].split("+")
                 for finding in _source(view, index, step, source, around, may_fail=may_fail):
-                    yield softened(finding, is_sure=step.is_sure and text.is_sure)
+                    yield softened(finding, is_sure=is_sure and text.is_sure)
     if "container-save" in step.options and nodes_of(view, step) > 1:
         at = step.options["container-save"][0].at
         what = f"Each of {nodes_of(view, step)} nodes writes the image of --container-save at once."
@@ -219,43 +212,24 @@ def _image(view: View, index: int, step: Step, image: Text, around: Surroundings
             if finding.id != "image-missing" or not view.may_be_made(found[0] if found else Path(), index):
                 yield softened(replace(finding, place=image.at), is_sure=found is not None and found[1])
     else:
-        yield from _of_registry(image, around)
+        yield from check_registry(image, around)
 
 
-def _of_registry(image: Text, around: Surroundings) -> Iterator[Finding]:
-    where = "--container-image"
-    host, slash, rest = re.sub(r"^dockerd?://", "", image.text).partition("/")
-    if slash and "#" not in image.text and re.search(r"[.:]", host):
-        version = around.site.enroot_version
-        if version is None or int(version.lstrip("v").partition(".")[0]) < 4:
-            what = f"Enroot before 4.0 takes {host!r} for a name on Docker Hub and ends with 401."
-            fix = f"Write {host}#{rest}, which every version reads."
-            severity: Severity = "error" if version else "warning"
-            yield Finding("image-registry-slash", severity, where, what, fix, image.at)
-    for finding in credentials.check_credentials(image.text, where, around.sight, around.environ):
-        yield replace(finding, where=where, place=image.at)
-
-
-def _stale_name(step: Step) -> Iterator[Finding]:
+def _stale_name(step: Step, fix: str = 'Add "-$SLURM_JOB_ID" to it.') -> Iterator[Finding]:
     name = step.value("container-name")
     if name is not None and name.is_known and not name.text.endswith((":create", ":exec")):
         what = (
             f"The container {name.text!r} outlives the job: the next job finds it, whatever image it names."
         )
-        yield Finding(
-            "container-name-stale",
-            "warning",
-            "--container-name",
-            what,
-            'Add "-$SLURM_JOB_ID" to it.',
-            name.at,
-        )
+        yield Finding("container-name-stale", "warning", "--container-name", what, fix, name.at)
 
 
-def _pulled_by_all(step: Step, nodes: int) -> Iterator[Finding]:
-    image = step.value("container-image")
-    if image is not None and image.is_known and nodes > 1 and not is_file(image.text):
-        what = f"Each of {nodes} nodes imports {image.text!r}: slow, and a registry may answer 429."
+def _pulled_by_all(view: View, step: Step) -> Iterator[Finding]:
+    image, nodes = step.value("container-image"), nodes_of(view, step)
+    is_array = view.script.option("array") is not None
+    if image is not None and image.is_known and (nodes > 1 or is_array) and not is_file(image.text):
+        who = "Each task of the array" if is_array else f"Each of {nodes} nodes"
+        what = f"{who} imports {image.text!r}: slow, and a registry may answer 429."
         fix = "Import it once to a shared folder: enroot import -o FILE.sqsh docker://IMAGE."
         yield Finding("image-pulled-by-all", "warning", "--container-image", what, fix, image.at)
 

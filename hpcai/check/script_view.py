@@ -6,15 +6,15 @@ import os.path
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from hpcai.check.bash.commands import lines_of_comments
-from hpcai.check.bash.programs import MAKES_NO_FILE
+from hpcai.check.bash.programs import MAKES_NO_FILE, makes_what_it_names
 from hpcai.check.bash.values import Call, Text, calls_of
 from hpcai.check.bash.words import UNKNOWN
 from hpcai.check.findings import Finding
-from hpcai.check.script_sruns import Step, steps_of
+from hpcai.check.script_sruns import Step, commands_of, given_by, steps_of
 from hpcai.slurm.sbatch_lines import PYXIS, Script, read_script
 
 _INTERPRETER = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?(\w+)")
@@ -65,7 +65,16 @@ class View:
     @cached_property
     def steps(self) -> list[tuple[int, Step]]:
         """Its sruns, each with its number among the commands."""
-        return [(index, step) for index, call in enumerate(self.calls) for step in steps_of(call)]
+        found = [(index, step) for index, call in enumerate(self.calls) for step in steps_of(call)]
+        return [(index, replace(step, exported={**self._given, **step.exported})) for index, step in found]
+
+    @property
+    def _given(self) -> Mapping[str, Text]:
+        """The variables that #SBATCH lines give a value."""
+        option = self.script.option("export")
+        if option is None or option.value is None:
+            return {}
+        return given_by(Text(option.value, option.word.line, option.word.column))
 
     @cached_property
     def batch(self) -> Step | None:
@@ -81,28 +90,47 @@ class View:
         first = min((texts[0] for texts in options.values()), key=lambda text: (text.line, text.column))
         return Step(options, (), is_complete=True, at=first.at, folder=self.folder)
 
+    @cached_property
+    def first_maker(self) -> int:
+        """The number of the first command that may make files which nothing in the script names."""
+        for number, call in enumerate(self.calls):
+            commands = commands_of(call)
+            if not all(makes_what_it_names([word.text for word in words]) for words in commands):
+                return number
+        return len(self.calls)
+
     def may_be_made(self, path: Path, before: int) -> bool:
         """Whether a command before another one may make a file or folder, as far as their words tell."""
-        for call in self.calls[:before]:
+        text = str(path)
+        return any(
+            text in name or ((pattern := _pattern(name)) is not None and pattern.fullmatch(text))
+            for name, number in self._named.items()
+            if number < before
+        )
+
+    @cached_property
+    def _named(self) -> Mapping[str, int]:
+        """What commands name that may make a file, each with the number of the first of them."""
+        found: dict[str, int] = {}
+        for number, call in enumerate(self.calls):
             words = call.written if call.words[0].text in MAKES_NO_FILE else (*call.words, *call.written)
-            if any(_may_mean(word.text, path) for word in words):
-                return True
-        return False
+            for word in words:
+                found.setdefault(word.text, number)
+        return found
 
 
-def _may_mean(name: str, path: Path) -> bool:
-    """Whether a word may name a path, what is in it, or a folder that it is in; seen from any folder."""
-    if str(path) in name:
-        return True
+@lru_cache(maxsize=8192)
+def _pattern(name: str) -> re.Pattern[str] | None:
+    """The paths that a word may name, with what is in them and the folders that hold them; from any folder."""
     if name.startswith(("-", UNKNOWN)) or not name.strip("./"):
-        return False
+        return None
     known = re.escape(os.path.normpath(name).lstrip("/")).replace(re.escape(UNKNOWN), ".*")
     first, *rest = known.split("/")
     pattern = "(/.*)?"
     for part in reversed(rest):
         pattern = f"(/{part}{pattern})?"
     begin = "/" if name.startswith("/") else ".*/"
-    return re.fullmatch(begin + first + pattern, str(path), re.DOTALL) is not None
+    return re.compile(begin + first + pattern, re.DOTALL)
 
 
 def softened(finding: Finding, *, is_sure: bool) -> Finding:

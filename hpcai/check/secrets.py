@@ -18,14 +18,19 @@ _FORMS = {
     "Hugging Face": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
     "GitHub": re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
     "GitLab": re.compile(r"\bglpat-[\w-]{20,}"),
-    "OpenAI or Anthropic": re.compile(r"\bsk-[\w-]{32,}"),
+    "OpenAI or Anthropic": re.compile(r"(?<![\w./-])sk-(?=[\w-]*\d)[\w-]{32,}"),
     "Amazon": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
     "Azure Storage": re.compile(r"[?&]sig=[A-Za-z0-9%/+=]{20,}|AccountKey=[A-Za-z0-9/+=]{40,}"),
     "a service that signs its tokens": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 }
 # `export NAME=value`, unless the value is another variable's or a program's.
-_ASSIGNED = re.compile(r"""(?:^|[\s;&|(])(\w+)=["']?(?=[^\s"'$`<;&|)])""")
+_ASSIGNED = re.compile(r"""(?:^|[\s;&|(])(\w+)=["']?([^\s"'$`<;&|)][^\s"'`;&|)]*)""")
+# Switches, counts of tokens, places of secrets, and what only stands for a value.
+_NO_SECRET = re.compile(
+    r"\w*TOKEN=\d{1,7}|\w+=([01]|true|false|yes|no|on|off|none|null|<[^<>]*>|(FILE:)?(~|\.\.?)?/[\w./${}-]*)?",
+    re.IGNORECASE,
+)
 
 
 def secrets_in_sight(spec: JobSpec) -> Iterator[Finding]:
@@ -35,7 +40,7 @@ def secrets_in_sight(spec: JobSpec) -> Iterator[Finding]:
     """
     for name, value in spec.env.items():
         owner = _owner(value)
-        if _LIKE_A_SECRET.search(name):
+        if _is_named_so(name, value):
             what = f"{name!r} looks like a secret, and env stands in the script and in the run's record."
             fix = f"Put it under secrets:, such as {name}: file:/PATH (of mode 0600) or {name}: env:NAME."
             yield Finding("secret-in-env", "warning", f"env.{name}", what, fix)
@@ -65,8 +70,13 @@ def secrets_in_script(text: str) -> Iterator[Finding]:
 
 def _seen(text: str) -> tuple[str | None, str | None]:
     """Whose secret stands in a text, None where none is seen, and the variable that it is given to."""
-    named = next((name for name in _ASSIGNED.findall(text) if _LIKE_A_SECRET.search(name)), None)
+    named = next((name for name, value in _ASSIGNED.findall(text) if _is_named_so(name, value)), None)
     return _owner(text) or (f"{named} by its name" if named else None), named
+
+
+def _is_named_so(name: str, value: str) -> bool:
+    """Whether a variable is named like a secret, and its value may be one."""
+    return _LIKE_A_SECRET.search(name) is not None and _NO_SECRET.fullmatch(f"{name}={value}") is None
 
 
 def _owner(text: str) -> str | None:

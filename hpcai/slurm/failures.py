@@ -43,6 +43,10 @@ _ADVICE = (
     ("Node count specification", "`sinfo -s` shows how many nodes a partition has; lower `nodes:`."),
     ("More processors requested", "`sinfo -o '%P %D %c'` shows nodes and CPUs; ask for less."),
     ("time limit", "`sinfo -o '%P %l'` shows the longest time of each partition; set `time_min:`."),
+    (
+        "accounting frequency",
+        "`scontrol show config | grep JobAcctGather` shows what this site keeps; leave `acctg_freq:` out.",
+    ),
     ("account", "`sacctmgr show assoc user=$USER format=account,partition,qos` lists yours; set `account:`."),
     ("qos", "`sacctmgr show assoc user=$USER format=account,qos` lists yours; set `qos:`."),
     ("feature", "`sinfo -o '%P %f'` lists the features of nodes; correct `constraint:`."),

@@ -7,6 +7,8 @@ import pytest
 from hpcai.check.marked import with_places
 from hpcai.check.refused import refused_by_slurm
 from hpcai.errors import SlurmError
+from hpcai.shell import Completed
+from hpcai.slurm.failures import failure
 from hpcai.specs.job import JobSpec
 from hpcai.specs.load import open_text
 
@@ -34,6 +36,7 @@ SAID = [
     ("switches: foo", 'Invalid numeric value "foo" for --switches', "man sbatch"),
     ("gres: foo:1", "Invalid generic resource (gres) specification", "sinfo"),
     ("acctg_freq: foo", "Invalid --acctg-freq specification: foo", "man sbatch"),
+    ("acctg_freq: '30'", "allocation failure: Invalid accounting frequency requested", "man sbatch"),
     ("dependency: foo", "allocation failure: Job dependency problem", "afterok"),
     ("constraint: foo", "allocation failure: Invalid feature specification", "features"),
     ("prefer: foo", "allocation failure: Invalid preferred feature specification", "features"),
@@ -55,6 +58,12 @@ def test_what_slurm_refuses_has_its_place_and_a_next_step(line: str, words: str,
     assert (found.id, found.severity, found.what) == ("refused", "error", error.what)
     assert found.place == f"job.yaml:4:{line.index(':') + 3}"
     assert fix in str(found.fix)
+
+
+def test_a_frequency_of_accounting_is_no_account() -> None:
+    said = "sbatch: error: allocation failure: Invalid accounting frequency requested"
+    error = failure(Completed(("sbatch",), 1, "", said))
+    assert "JobAcctGather" in str(error.next_step)
 
 
 def test_a_part_of_a_heterogeneous_job_is_named() -> None:

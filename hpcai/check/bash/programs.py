@@ -40,13 +40,18 @@ _WRAPPERS: Mapping[str, _Wrapper] = {
 # These make no file that a later command could need, whatever they name.
 MAKES_NO_FILE = frozenset(
     (
-        *(".", ":", "[", "[[", "case", "cat", "cd", "date", "df", "du", "echo", "exit", "export"),
-        *("file", "free", "head", "hostname", "ibstat", "id", "if", "ls", "lscpu", "ml", "module"),
-        *("nproc", "nvidia-smi", "printenv", "printf", "pwd", "read", "readlink", "realpath"),
-        *("rocm-smi", "scontrol", "set", "shift", "sleep", "source", "squeue", "stat", "test"),
-        *("trap", "true", "ulimit", "unset", "wait", "which", "whoami"),
+        *(".", ":", "[", "[[", "basename", "case", "cat", "cd", "date", "df", "dirname", "du", "echo"),
+        *("exit", "export", "false", "file", "for", "free", "getopts", "grep", "head", "hostname"),
+        *("ibstat", "id", "if", "let", "ls", "lscpu", "ml", "module", "nproc", "nvidia-smi", "printenv"),
+        *("printf", "pwd", "read", "readlink", "realpath", "return", "rocm-smi", "scontrol", "select"),
+        *("seq", "set", "shift", "shopt", "sinfo", "sleep", "source", "squeue", "stat", "test", "trap"),
+        *("true", "ulimit", "umask", "uname", "unset", "wait", "wc", "which", "whoami"),
     )
 )
+# These make what they name, and nothing else.
+_MAKES_WHAT_IT_NAMES = frozenset(("chmod", "chown", "enroot", "ln", "mkdir", "rm", "rmdir", "touch"))
+# What another text does is only known of those that set up an environment.
+_ACTIVATES = re.compile(r"activate|profile|modules?\b|conda|setvars|bashrc")
 # These only say where a program is: `command -v srun`.
 _ASKS = re.compile(r"-[pvV]*[vV]")
 
@@ -62,6 +67,20 @@ def begin_of_program(words: Sequence[str]) -> int:
             return at
         at = begin + _own_words(wrapper, words[begin:])
     return at
+
+
+def makes_no_file(words: Sequence[str]) -> bool:
+    """Whether a command surely makes no file, but by where its output goes."""
+    name = words[0] if words else ""
+    if name in ("source", "."):
+        return len(words) > 1 and _ACTIVATES.search(words[1]) is not None
+    return name in MAKES_NO_FILE or name == "conda"
+
+
+def makes_what_it_names(words: Sequence[str]) -> bool:
+    """Whether a command surely makes no file, but those that its words and its output name."""
+    words = words[begin_of_program(words) :]
+    return makes_no_file(words) or (bool(words) and words[0] in _MAKES_WHAT_IT_NAMES)
 
 
 def told_to_shell(words: Sequence[str]) -> str | None:
