@@ -99,6 +99,10 @@ def test_set_reaches_into_a_step(folder: Path) -> None:
             A + "  - {name: b, job: {command: x, dependency: 'afterok:3'}}\n",
             "5:5: steps[1]: has dependency 'afterok:3' in its job, which the order of steps sets",
         ),
+        (
+            A + "  - {name: b, job: {command: x, env: {HPCAI_STEP_A: /x}}}\n",
+            "5:5: steps[1]: has env.HPCAI_STEP_A in its job, which says where a step above left its outputs",
+        ),
     ],
 )
 def test_mistakes_have_their_place(folder: Path, text: str, told: str) -> None:
