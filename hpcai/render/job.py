@@ -61,7 +61,7 @@ def render_job(
         # One task of an array has the number of them all.
         this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
         step="hpcai_step " if relayed else "",
-        ends=bool(spec.teardown or inside["leaves"] or retry or stash),
+        ends=bool(spec.teardown or inside["leaves"] or inside["save"] or retry or stash),
         env=_env(spec),
         asks=asks,
         where=where,
