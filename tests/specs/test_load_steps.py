@@ -69,6 +69,10 @@ def test_set_reaches_into_a_step(folder: Path) -> None:
         ("  - {name: a, file: t, job: {}}\n", "4:5: steps[0]: needs either file or job"),
         (A + A, "5:6: steps[1].name: 'a' is the name of a step above"),
         (
+            "  - {name: p-1, job: {command: x}}\n  - {name: p.1, job: {command: x}}\n",
+            "5:6: steps[1].name: 'p-1' and 'p.1' both become HPCAI_STEP_P_1",
+        ),
+        (
             A + "  - {name: b, after: [c], job: {command: x}}\n",
             "5:23: steps[1].after[0]: got 'c'; a step can only start after one above it, "
             "and steps above are a",
