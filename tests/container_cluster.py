@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,6 +116,18 @@ class Containers:
             yield
         finally:
             conf.write_text(before)
+
+
+@pytest.fixture
+def checkout_in_containers(containers: Containers) -> Iterator[None]:
+    """Jobs may mount this checkout also where its path has a space, which only the newest Pyxis can."""
+    if " " not in sys.prefix:
+        yield
+        return
+    containers.environ["HPCAI_PYXIS_VERSION"] = "0.24"
+    with containers.playing("0.24"):
+        yield
+    del containers.environ["HPCAI_PYXIS_VERSION"]
 
 
 @pytest.fixture(scope="session")

@@ -495,7 +495,9 @@ def test_check_of_this_site_and_of_files(cli: Cli) -> None:
     assert ": container: A container needs Pyxis" in cli("check", contained, status=3).stdout
     assert "A container needs Pyxis" in cli("submit", contained, status=4).stderr
     assert not (cli.runs_root / "contained").exists()
-    assert "--container-image=ubuntu" in cli("submit", contained, "--dry-run").stdout
+    # Of a checkout in a folder with a space the newest Pyxis alone could show anything to a container.
+    newest = Cli(cli.folder, {**cli.environ, "HPCAI_PYXIS_VERSION": "0.24"})
+    assert "--container-image=ubuntu" in newest("submit", contained, "--dry-run").stdout
     refused = cli("submit", missing, "--set", "experiment=no-data", status=5)
     assert "There is no container 'no-such-container'" in refused.stderr
     assert not (cli.runs_root / "no-data").exists()

@@ -197,6 +197,7 @@ def test_on_this_machine_the_same(environ: dict[str, str], tmp_path: Path) -> No
     assert list((tmp_path / f".hpcai-secrets-{os.getuid()}").iterdir()) == []
 
 
+@pytest.mark.usefixtures("checkout_in_containers")
 def test_in_a_container_over_attempts_until_the_job_is_done(containers: Containers, tmp_path: Path) -> None:
     environ = {
         **containers.environ,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcai.specs.site import cache_dir
 from tests.cli.test_jobs import Cli
 from tests.container_cluster import Containers
 from tests.real_cluster import RealCluster
@@ -28,7 +29,7 @@ def user(environ: dict[str, str], tmp_path: Path, name: str = "it's a folder") -
     folder.mkdir()
     home.mkdir()
     own = {"HPCAI_RUNS_ROOT": str(tmp_path / "runs"), "NO_COLOR": "1", "HOME": str(home), "PS1": "$ "}
-    own |= {"SHELL": "/bin/bash", "XDG_CACHE_HOME": str(Path("~/.cache").expanduser())}
+    own |= {"SHELL": "/bin/bash", "XDG_CACHE_HOME": str(cache_dir().parent)}
     return Cli(folder, {**environ, **own})
 
 
@@ -177,6 +178,7 @@ def test_a_script_is_not_opened(cli: Cli) -> None:
     assert "is a script" in cli("submit", "--shell", str(cli.folder / "job.sh"), status=2).stderr
 
 
+@pytest.mark.usefixtures("checkout_in_containers")
 @pytest.mark.parametrize("name", [None, "mine"], ids=["image", "named"])
 def test_a_shell_in_the_container_of_a_job(containers: Containers, tmp_path: Path, name: str | None) -> None:
     # This version of Pyxis mounts no folder with a space in its name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -140,7 +141,9 @@ def test_no_signal_of_the_jobs_ends_it_but_that_of_the_end(bench: Bench) -> None
 
 @pytest.mark.programs
 def test_it_ends_when_whoever_started_it_is_gone(bench: Bench) -> None:
-    script = f"sleep 1000 | {sys.executable} -m hpcai.launch.sampler {bench.file} 0 & echo $!; wait"
+    script = (
+        f"sleep 1000 | {shlex.quote(sys.executable)} -m hpcai.launch.sampler {bench.file} 0 & echo $!; wait"
+    )
     environ = {**os.environ, "HPCAI_SAMPLES_EVERY_S": "0.3"}
     shell = subprocess.Popen(
         ["bash", "-c", script], stdout=subprocess.PIPE, env=environ, start_new_session=True

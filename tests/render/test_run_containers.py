@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -158,12 +159,13 @@ def test_a_container_that_cannot_be_saved_fails_the_job_before_its_work(
     assert logs(run) == {}
 
 
+@pytest.mark.usefixtures("checkout_in_containers")
 def test_ranks_of_mpi_in_an_image_see_each_other(containers: Containers, slurm: Slurm) -> None:
     # Not imported: that initialises MPI, whose variables later programs would take for a launcher's.
     if find_spec("mpi4py") is None:
         pytest.skip("needs mpi4py")
     job, run = slurm.run(
-        command=f"exec {sys.executable} -c '{MPI}'",
+        command=f"exec {shlex.quote(sys.executable)} -c '{MPI}'",
         launcher="mpi",
         nodes=2,
         ntasks_per_node=2,
@@ -175,12 +177,13 @@ def test_ranks_of_mpi_in_an_image_see_each_other(containers: Containers, slurm: 
     assert sorted(logs(run).items()) == [(f"{rank}.out", f"{rank} 4 10\n") for rank in range(4)], told
 
 
+@pytest.mark.usefixtures("checkout_in_containers")
 def test_horovod_in_an_image_goes_by_gloo(containers: Containers, slurm: Slurm) -> None:
     pytest.importorskip("horovod.torch")
     (slurm.folder / "ranks.py").write_text(HOROVOD)
     slurm.environ["PATH"] = f"{Path(sys.executable).parent}:{slurm.environ['PATH']}"
     job, run = slurm.run(
-        command=f"exec {sys.executable} ranks.py",
+        command=f"exec {shlex.quote(sys.executable)} ranks.py",
         launcher="horovod",
         horovod_controller="gloo",
         nodes=2,

@@ -552,11 +552,12 @@ def test_nothing_is_left_of_a_container_without_a_name(containers: Containers) -
 
 ORDINARY = """
 set -e
-hpcai="$1 -m hpcai local"
-$hpcai up --name "$2" --nodes 1 --containers 2>/dev/null
-trap '$hpcai down --name "$2" --purge 2>/dev/null' EXIT
+hpcai() { "$python" -m hpcai local "$@"; }
+python=$1
+hpcai up --name "$2" --nodes 1 --containers 2>/dev/null
+trap 'hpcai down --name "$2" --purge 2>/dev/null' EXIT
 run() {
-  $hpcai exec --name "$2" -- srun --container-image="$3" "$4" bash -c 'id -u; id -un; touch /new; ls /new'
+  hpcai exec --name "$2" -- srun --container-image="$3" "$4" bash -c 'id -u; id -un; touch /new; ls /new'
 }
 run "$1" "$2" "$3" --container-name=kept
 run "$1" "$2" "$3" --container-remap-root
