@@ -297,8 +297,10 @@ def test_a_command_that_heeds_azures_notice_is_tried_again_as_evicted(tmp_path: 
     assert words(script.run)[-1].endswith("it ended by evicted, which came 2 times, and retry allows 1")
 
 
+# The script is told when it waits for its step.
 TOLD = """
 if [[ $* != *" beside "* ]]; then
+  until read -r state <"/proc/$PPID/stat" && [[ $state == *") S "* ]]; do :; done
   kill -TERM "$PPID"
   until [[ -e $HPCAI_RUN_DIR/told ]]; do sleep 0.02; done
 fi
