@@ -52,10 +52,11 @@ def rerun(
 
     \b
     Exit status: 0 the job is in the queue (with --follow: it completed), 2 wrong usage, or --set for a
-    script, 3 a key or value of --set is wrong, 4 Slurm refused, or what cannot be run again: a Python
-    function, a job that has no record; with --in-place one that waits still, that Slurm has forgotten,
-    or that may not be requeued; 5 no such job, 6 Slurm does not answer, 7 the record or its code is
-    gone, 130 no longer followed. With --follow, a job that fails ends this command with its own status.
+    script, 3 a key or value of --set is wrong, or a script, image or secret is not there any more, 4 Slurm
+    refused, or what cannot be run again: a Python function, a job that has no record; with --in-place one
+    that waits still, that Slurm has forgotten, or that may not be requeued; 5 no such job, 6 Slurm does
+    not answer, 7 the record or its code is gone, 130 no longer followed. With --follow, a job that fails
+    ends this command with its own status.
     """
     manner = Manner(dry_run, follow, output, quiet)
     _refuse_options(manner, overrides, in_place=in_place)
@@ -114,6 +115,7 @@ def _script_again(
 def _job_again(
     ctx: click.Context, context: Context, run: Run, overrides: Sequence[str], manner: Manner
 ) -> None:
+    from hpcai.check import sure
     from hpcai.cli import submit
     from hpcai.launch.again import job_of
 
@@ -121,7 +123,9 @@ def _job_again(
     where: Where = "local" if run.is_local else "slurm"
     if manner.dry_run:
         submit.print_script(again.spec, where, context, manner.output)
-    elif run.is_local:
+        return
+    sure.refuse(sure.errors_of(again.spec, context.site, context.slurm, where))
+    if run.is_local:
         from hpcai.cli.submit_local import run_here
 
         def start() -> LocalJob:

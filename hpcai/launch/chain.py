@@ -14,7 +14,7 @@ from hpcai.runs.record import Run
 from hpcai.slurm.client import SlurmClient
 from hpcai.specs.job import JobSpec
 from hpcai.specs.site import Site
-from hpcai.specs.steps import Step, Steps
+from hpcai.specs.steps import Step, Steps, variable
 
 LOG = logging.getLogger(__name__)
 # How Slurm says it, and whether of several all must come true or any.
@@ -47,11 +47,6 @@ def _refuse_what_cannot_run(step: Step, site: Site, client: SlurmClient) -> None
     except HpcaiError as error:
         error.what = f"Step {step.name!r}: {error.what}"
         raise
-
-
-def variable(step: str) -> str:
-    """The variable in which a later step finds what this one left in its outputs."""
-    return "HPCAI_STEP_" + step.upper().replace("-", "_").replace(".", "_")
 
 
 def preview_of(step: Step, steps: Steps, site: Site, client: SlurmClient | None) -> str:

@@ -140,7 +140,10 @@ class FunctionExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         self.parameters = {"time": self._spec.time_min or _NO_LIMIT_MIN}
 
     def _load(self, fields: dict[str, Any], folder: Path) -> JobSpec:
-        whole = {"kind": "job", "signal": _CHECKPOINT_SIGNAL, **fields, "command": self._command(folder)}
+        whole = {"kind": "job", **fields, "command": self._command(folder)}
+        if fields.get("time_min") != 1:
+            # (In a job of one minute it would come at once.)
+            whole.setdefault("signal", _CHECKPOINT_SIGNAL)
         env = fields.get("env", {})
         if isinstance(env, dict):
             whole["env"] = {**env, "SUBMITIT_EXECUTOR": "slurm"}

@@ -15,7 +15,7 @@ from hpcai.render.resolved import ResolvedJob, Where
 from hpcai.render.secrets import needs_stash, secret_lines
 from hpcai.specs.gpus import gpus_asked
 from hpcai.specs.job import JobSpec
-from hpcai.specs.secrets import stash_of
+from hpcai.specs.secrets import parse_reference, stash_of
 from hpcai.specs.slurm_fields import SIGNAL
 
 # After so long a teardown is ended.
@@ -57,11 +57,11 @@ def render_job(
         told=told,
         told_number=signals.Signals[f"SIG{told}"].value if told else None,
         needs_here=recorded or bool(inside["pyxis"] or spec.data) or _names(spec, "HPCAI_SCRATCH"),
-        needs_python=recorded or gloo or bool(spec.data) or _names(spec, "HPCAI_PYTHON", "torchrun"),
+        needs_python=recorded or gloo or bool(spec.data) or _calls_python(spec),
         # One task of an array has the number of them all.
         this_job='"$SLURM_JOB_ID"' if spec.array is None else '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
         step="hpcai_step " if relayed else "",
-        ends=bool(spec.teardown or inside["leaves"] or retry or stash),
+        ends=bool(spec.teardown or inside["leaves"] or inside["save"] or retry or stash),
         env=_env(spec),
         asks=asks,
         where=where,
@@ -118,6 +118,12 @@ def _names(spec: JobSpec, *words: str) -> bool:
     """Whether what the job runs speaks of any of these, as far as it can be seen."""
     told = [spec.launcher, *(text for _, text in spec.commands), *spec.setup, *spec.teardown]
     return any(word in text for word in words for text in told)
+
+
+def _calls_python(spec: JobSpec) -> bool:
+    """Whether what the job runs, or what reads its secrets, may call hpcai's interpreter."""
+    vaults = any(parse_reference(one).scheme == "keyvault" for one in spec.secrets.values())
+    return vaults or _names(spec, "HPCAI_PYTHON", "torchrun")
 
 
 def stash_of_job(job: ResolvedJob, run_dir: Path | None) -> Path | None:

@@ -53,6 +53,18 @@ def cpus_per_task(job: JobSpec) -> int | None:
     return job.cpus_per_task * (job.ntasks_per_node or 1)
 
 
+def mincpus(job: JobSpec) -> int | None:
+    """The least CPUs of a node: one for each rank where Slurm sees torchrun's one task alone.
+
+    Not as cpus_per_task, which would take the place of what a partition gives with each GPU.
+    """
+    is_told = job.cpus_per_task is not None or job.cpus_per_gpu is not None
+    if job.mincpus is not None or job.launcher != "torchrun" or is_told:
+        return job.mincpus
+    ranks = job.ntasks_per_node or 1
+    return ranks if ranks > 1 else None
+
+
 def gpus_per_task(job: JobSpec) -> str | None:
     """How many GPUs Slurm gives to a task, as `4` or `h100:4`."""
     if job.gpus_per_task is None or job.launcher != "torchrun":
@@ -134,6 +146,7 @@ _VALUES: Mapping[str, Callable[[JobSpec], Any]] = {
     "ntasks": lambda job: None if job.launcher == "torchrun" else job.ntasks,
     "ntasks_per_node": lambda job: tasks_per_node(job),
     "cpus_per_task": lambda job: cpus_per_task(job),
+    "mincpus": lambda job: mincpus(job),
     "gpus_per_task": lambda job: gpus_per_task(job),
     "gpus_per_node": lambda job: job.gpus_per_node or None,
 }

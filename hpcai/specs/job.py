@@ -82,7 +82,7 @@ _SECRET = re.compile(
 )
 _SECRETS_GO = "keys and SAS go into a file of mode 0600 that HPCAI_STORAGE_CREDENTIALS names"
 _RESERVED = re.compile(
-    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS|STEP_.*)|SLURM_.*|SLURMD_.*"
+    r"HPCAI_(RUN_DIR|ATTEMPT|OUTPUTS|OUTPUT_.*|PYTHON|DATA_.*|EXIT_STATUS)|SLURM_.*|SLURMD_.*"
 )
 # What bash does not let a script set, or reads itself, and what would change the job behind the file's back.
 _NOT_OURS = {

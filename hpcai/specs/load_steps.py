@@ -122,6 +122,11 @@ def _of_all_steps(job: dict[str, Any], spec: StepsSpec, index: int) -> Iterator[
     """What a step's job says that is the steps' own."""
     if job.get("dependency") is not None and spec.before(index):
         yield f"has dependency {job['dependency']!r} in its job, which the order of steps sets"
+    env = job.get("env")
+    for name in env if isinstance(env, dict) else ():
+        # (Once steps are submitted, the file that a record keeps of one may say it.)
+        if str(name).startswith("HPCAI_STEP_"):
+            yield f"has env.{name} in its job, which says where a step above left its outputs"
     secrets = job.get("secrets")
     references = secrets.values() if isinstance(secrets, dict) else ()
     if job.get("schedule") is not None:

@@ -58,15 +58,24 @@ class StepsSpec(Model):
         return self
 
 
+def variable(step: str) -> str:
+    """The variable in which a later step finds what this one left in its outputs."""
+    return "HPCAI_STEP_" + step.upper().replace("-", "_").replace(".", "_")
+
+
 def contradictions(spec: StepsSpec) -> Iterator[Contradiction]:
     """What in steps of valid fields cannot be meant together."""
     if not spec.steps:
         yield Contradiction(("steps",), "holds no step")
     seen: list[str] = []
+    named: dict[str, str] = {}
     for index, step in enumerate(spec.steps):
         at = ("steps", index)
         if step.name in seen:
             yield Contradiction(("steps",), f"{step.name!r} is the name of a step above", (*at, "name"))
+        elif (same := named.setdefault(variable(step.name), step.name)) != step.name:
+            what = f"{same!r} and {step.name!r} both become {variable(step.name)}"
+            yield Contradiction(("steps",), what, (*at, "name"))
         if (step.file is None) == (step.job is None):
             yield Contradiction(("steps",), "needs either file or job", at)
         if step.set and step.file is None:

@@ -47,7 +47,10 @@ def test_the_code_and_the_spec_are_those_of_then(cli: Cli) -> None:
     assert cli.json("show", told["run"])["rerun_of"] == new.ident
     rendered = cli("rerun", "--dry-run", told["run"]).stdout
     assert "export X=two" in rendered and rendered.startswith("#!/bin/bash\n")
-    assert cli.run("@last").name == told["run"]
+    changed_name = told["run"]
+    assert cli.run("@last").name == changed_name
+    refused = cli("rerun", old.name, "--set", 'command=echo "x', status=3).stderr
+    assert "Bash cannot read the command" in refused and cli.run("@last").name == changed_name
     shutil.rmtree(cli.runs_root / "default/snapshots")
     assert "The code that" in cli("rerun", new.name, status=7).stderr
 

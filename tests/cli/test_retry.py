@@ -297,6 +297,31 @@ def test_a_command_that_heeds_azures_notice_is_tried_again_as_evicted(tmp_path: 
     assert words(script.run)[-1].endswith("it ended by evicted, which came 2 times, and retry allows 1")
 
 
+# The script is told when it waits for its step.
+TOLD = """
+if [[ $* != *" beside "* ]]; then
+  until read -r state <"/proc/$PPID/stat" && [[ $state == *") S "* ]]; do :; done
+  kill -TERM "$PPID"
+  until [[ -e $HPCAI_RUN_DIR/told ]]; do sleep 0.02; done
+fi
+"""
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("kind", "noted"), [("Preempt", ["evicted"]), ("Reboot", [])])
+def test_a_notice_that_asks_the_script_to_end_is_no_cancel(
+    tmp_path: Path, kind: str, noted: list[str]
+) -> None:
+    script = Scripted(tmp_path, scheduled_events=True, retry={"evicted": 1, "failed": 5}, signal="B:TERM@20")
+    srun, scancel = tmp_path / "bin/srun", tmp_path / "bin/scancel"
+    srun.write_text(srun.read_text().replace("#!/bin/bash", f"#!/bin/bash{TOLD}", 1))
+    scancel.write_text('#!/bin/bash\ntouch "$HPCAI_RUN_DIR/told"\n')
+    scancel.chmod(0o755)
+    notice(script, kind, 0)
+    assert script.attempt(0) == 137
+    assert script.noted() == noted
+
+
 @pytest.mark.programs
 def test_without_a_record_nothing_is_tried_again(tmp_path: Path) -> None:
     script = Scripted(tmp_path, retry={"failed": 1, "out_of_memory": 1})

@@ -74,6 +74,10 @@ def test_each_step_starts_as_those_before_it_ended(environ: dict[str, str], tmp_
     part = next(event for event in runs[3].events() if event["event"] == "part_of_steps")
     assert (part["steps"], part["step"]) == ("night", "alarm")
     assert part["after"] == [run.ident for run in runs[:2]]
+    # A step alone, once more: it finds what the one above it left then.
+    for again in (["rerun", runs[1].name], ["submit", str(runs[1].paths.spec)]):
+        done = warm.hpcai(*again, "--follow", "-q", env=environ, cwd=tmp_path)
+        assert done.returncode == 41, done.stderr
 
 
 def test_a_step_that_slurm_would_never_start_is_told_before_any_is_submitted(

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import submitit
@@ -140,6 +141,22 @@ def test_what_fails_after_slurm_has_accepted_a_job_takes_no_function_from_it(
     with pytest.raises(StageError, match="the disk is full"):
         job_7_again.submit(add, 2, 3)
     assert [path.name for path in job_7_again.folder.glob("*/*")] == ["7_submitted.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "signal"),
+    [
+        ({}, "USR2@90"),
+        ({"time_min": 2}, "USR2@90"),
+        ({"time_min": 1}, None),
+        ({"signal": "USR1@9"}, "USR1@9"),
+    ],
+)
+def test_the_signal_of_checkpoints_leaves_a_function_time(
+    tmp_path: Path, fields: dict[str, Any], signal: str | None
+) -> None:
+    made = hpcai.executor(tmp_path, site=Site(tmp_path / "runs"), **fields)
+    assert made.spec.signal == signal
 
 
 def test_wrong_fields_are_told_as_in_a_file(tmp_path: Path) -> None:

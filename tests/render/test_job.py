@@ -297,6 +297,32 @@ def test_torchrun_gets_one_task_per_node_with_the_cores_of_all_its_ranks() -> No
     assert "--nproc-per-node=4" in text
 
 
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [
+        ({"ntasks_per_node": 8}, ["8"]),
+        ({"gpus_per_node": 8}, ["8"]),
+        ({"ntasks": 8, "nodes": 2}, ["4"]),
+        ({}, []),
+        ({"ntasks_per_node": 8, "mincpus": 32}, ["32"]),
+        ({"ntasks_per_node": 8, "cpus_per_task": 2}, []),
+        ({"gpus_per_node": 8, "cpus_per_gpu": 4}, []),
+        ({"ntasks_per_node": 8, "launcher": "mpi"}, []),
+    ],
+)
+def test_each_rank_of_torchrun_has_a_cpu_where_nobody_says_more(
+    fields: dict[str, Any], least: list[str]
+) -> None:
+    text = render_job(resolved(job(**{"launcher": "torchrun", **fields})), HOME / "run")
+    assert re.findall(r"^#SBATCH --mincpus=(.*)", text, re.MULTILINE) == least
+
+
+@pytest.mark.parametrize("place", ["keyvault://my-vault/db", "file:/home/ada/.key"])
+def test_a_script_by_hand_knows_the_interpreter_that_asks_a_key_vault(place: str) -> None:
+    text = render_job(resolved(job(secrets={"PASSWORD": place})), None)
+    assert ("export HPCAI_PYTHON=" in text) == ('"$HPCAI_PYTHON"' in text) == place.startswith("keyvault")
+
+
 @pytest.mark.parametrize(("given", "in_all"), [("1", "4"), ("h100:2", "h100:8")])
 def test_torchrun_gets_the_gpus_of_all_its_ranks(given: str, in_all: str) -> None:
     text = render_job(

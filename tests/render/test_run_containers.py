@@ -142,6 +142,10 @@ def test_what_a_container_has_become_is_saved_whole_or_the_job_fails(
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", "1:0")
     said = (run / "logs/batch.out").read_text()
     assert f"the container was not saved to {slurm.folder}/made/here/out.sqsh" in said
+    fields = {"container": {"image": str(containers.squashfs), "save": "failed/out.sqsh"}, "name": "failed"}
+    job, _ = slurm.run(command="exit 3", **fields)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "3:0")
+    assert list((slurm.folder / "failed").iterdir()) == []
 
 
 def test_a_container_that_cannot_be_saved_fails_the_job_before_its_work(

@@ -69,6 +69,10 @@ def test_set_reaches_into_a_step(folder: Path) -> None:
         ("  - {name: a, file: t, job: {}}\n", "4:5: steps[0]: needs either file or job"),
         (A + A, "5:6: steps[1].name: 'a' is the name of a step above"),
         (
+            "  - {name: p-1, job: {command: x}}\n  - {name: p.1, job: {command: x}}\n",
+            "5:6: steps[1].name: 'p-1' and 'p.1' both become HPCAI_STEP_P_1",
+        ),
+        (
             A + "  - {name: b, after: [c], job: {command: x}}\n",
             "5:23: steps[1].after[0]: got 'c'; a step can only start after one above it, "
             "and steps above are a",
@@ -98,6 +102,10 @@ def test_set_reaches_into_a_step(folder: Path) -> None:
         (
             A + "  - {name: b, job: {command: x, dependency: 'afterok:3'}}\n",
             "5:5: steps[1]: has dependency 'afterok:3' in its job, which the order of steps sets",
+        ),
+        (
+            A + "  - {name: b, job: {command: x, env: {HPCAI_STEP_A: /x}}}\n",
+            "5:5: steps[1]: has env.HPCAI_STEP_A in its job, which says where a step above left its outputs",
         ),
     ],
 )
