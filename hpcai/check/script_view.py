@@ -121,7 +121,7 @@ class View:
 
 @lru_cache(maxsize=8192)
 def _pattern(name: str) -> re.Pattern[str] | None:
-    """The paths that a word may name, with what is in them and the folders that hold them; from any folder."""
+    """The paths that a word may name, with what is in them and their folders; from any folder."""
     if name.startswith(("-", UNKNOWN)) or not name.strip("./"):
         return None
     known = re.escape(os.path.normpath(name).lstrip("/")).replace(re.escape(UNKNOWN), ".*")
