@@ -268,10 +268,13 @@ def _told(run: Run, client: SlurmClient) -> list[JobInfo]:
 def is_job_of(run: Run, job: JobInfo) -> bool:
     """Whether this is the run's job, by its script or its mark; in accounting, without both, by its time."""
     mark = run.mark
-    if mark is None and job.is_forgotten:
-        told = (submitted_at(run), job.submit_time)
-        return None not in told and abs((told[0] or 0.0) - (told[1] or 0.0)) < SAME_SUBMISSION_S
-    return job.is_of(run.paths.script) or (mark is not None and mark in (job.comment or ""))
+    if job.is_of(run.paths.script) or (mark is not None and mark in (job.comment or "")):
+        return True
+    # Accounting that missed a job's start (slurmdbd was away, or new) does not tell how it was submitted.
+    if not job.is_forgotten or (mark is not None and job.told.get("SubmitLine")):
+        return False
+    told = (submitted_at(run), job.submit_time)
+    return None not in told and abs((told[0] or 0.0) - (told[1] or 0.0)) < SAME_SUBMISSION_S
 
 
 def record(run: Run, job: JobInfo, client: SlurmClient) -> None:

@@ -311,3 +311,12 @@ def test_a_record_without_a_mark_knows_its_forgotten_job_by_the_time(run: Run) -
     assert not ends.is_job_of(run, of_another)
     assert ends.is_job_of(run, replace(of_another, submit_time=submitted + 2))
     assert not ends.is_job_of(run, replace(of_another, submit_time=submitted, is_forgotten=False))
+
+
+def test_a_forgotten_job_whose_start_accounting_missed_is_known_by_its_time(run: Run) -> None:
+    run.append_event("submitted", job_id=7, where="slurm", mark="hpcai:default/x:0123456789abcdef")
+    submitted = run.events()[-1]["time"]
+    bare_row = JobInfo(7, "allocation", "FAILED", submit_time=submitted + 2, is_forgotten=True)
+    assert ends.is_job_of(run, bare_row)
+    assert not ends.is_job_of(run, replace(bare_row, told={"SubmitLine": "sbatch of-another.sh"}))
+    assert not ends.is_job_of(run, replace(bare_row, submit_time=submitted - 3600))
