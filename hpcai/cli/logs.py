@@ -102,7 +102,7 @@ def logs(
     elif batch:
         _print_batch(context, target.run, wanted)
     else:
-        _print(context, target.run, wanted)
+        _print_logs(context, target.run, wanted)
 
 
 def _which_task(run: Run, tasks: tuple[int, ...]) -> ToolError:
@@ -117,7 +117,7 @@ def _which_task(run: Run, tasks: tuple[int, ...]) -> ToolError:
     )
 
 
-def _print(context: Context, run: Run, wanted: Wanted) -> None:
+def _print_logs(context: Context, run: Run, wanted: Wanted) -> None:
     from hpcai.cli.logs_ranks import RankPipes, ranks_of, require_ranks, say_nothing_matches
 
     numbers = attempts_of(run)

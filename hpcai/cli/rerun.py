@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from hpcai.cli.complete import complete_ident
-from hpcai.cli.output import emit_object, output_option, put, put_bytes, quiet_option, say
+from hpcai.cli.output import emit_object, output_option, put, quiet_option, say
 from hpcai.cli.submit_steps import Manner
 from hpcai.cli.target import Target, find_target
 
@@ -97,16 +96,13 @@ def _script_again(
     ctx: click.Context, context: Context, run: Run, overrides: Sequence[str], manner: Manner
 ) -> None:
     from hpcai.cli.submit import interruptible, tell
+    from hpcai.cli.submit_script import print_as_is
     from hpcai.launch import bare
 
     if overrides:
         raise click.UsageError(f"{run.name} is a script of your own, which has no keys for --set.")
     if manner.dry_run:
-        content = bare.copy_of(run)
-        if manner.output == "table":
-            put_bytes(sys.stdout, content)
-        else:
-            emit_object({"script": content.decode(errors="replace")}, manner.output)
+        print_as_is(bare.copy_of(run), manner.output)
         return
     new = interruptible(lambda: bare.submit_again(run, site=context.site, client=context.client))
     tell(ctx, context, new, manner.follow, manner.output, manner.quiet)

@@ -28,7 +28,7 @@ def submit(
 
     _refuse_options(file, overrides, where)
     if manner.dry_run:
-        _print(content, manner.output)
+        print_as_is(content, manner.output)
         return
     context = find_context()
     given = None if str(file) == "-" else file
@@ -48,7 +48,8 @@ def _refuse_options(file: Path, overrides: Sequence[str], where: Where) -> None:
         )
 
 
-def _print(content: bytes, output: str) -> None:
+def print_as_is(content: bytes, output: str) -> None:
+    """What a dry run of a script leaves on stdout."""
     if output == "table":
         put_bytes(sys.stdout, content)
     else:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hpcai import shell
 from hpcai.errors import NotFoundError, ToolError, UnreachableError
-from hpcai.slurm import accounts, bounds, parse
+from hpcai.slurm import bounds, parse, sacct
 from hpcai.slurm.answers import Association, JobInfo
 from hpcai.slurm.bounds import Bound
 from hpcai.slurm.failures import ASK_WHETHER_IT_ANSWERS, AccountingUnreachable
@@ -44,8 +44,8 @@ class Accounting(ABC):
             raise _unknown(f"Slurm knows no job {ident}; an ended job it forgets after a while.") from error
         if not kept:
             raise _unknown(f"Slurm knows no job {ident}, and its accounting keeps none.")
-        submission = accounts.submission_of(kept[-1])
-        tasks = [job for job in kept if accounts.submission_of(job) == submission]
+        submission = sacct.submission_of(kept[-1])
+        tasks = [job for job in kept if sacct.submission_of(job) == submission]
         going_on = [job for job in tasks if not job.is_final]
         if going_on:
             raise _unknown(
@@ -60,8 +60,8 @@ class Accounting(ABC):
         Raises NoAccounting where there is none, AccountingUnreachable when slurmdbd does not answer soon.
         """
         return self._of_accounting(
-            accounts.argv(idents, self.version()),
-            lambda text: accounts.jobs_of_sacct(text, self.version()),
+            sacct.argv(idents, self.version()),
+            lambda text: sacct.jobs(text, self.version()),
         )
 
     def canceller(self, ident: str) -> str | None:
@@ -77,7 +77,7 @@ class Accounting(ABC):
             f"--jobs={ident}",
             "--format=JobID,State",
         ]
-        return self._of_accounting(argv, lambda text: parse.canceller_of_sacct(text, ident))
+        return self._of_accounting(argv, lambda text: sacct.canceller(text, ident))
 
     def associations(self, user: str) -> list[Association]:
         """What accounting lets this user run under. Raises SlurmError where there is no accounting."""

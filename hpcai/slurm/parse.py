@@ -269,12 +269,6 @@ def settings_of_scontrol(text: str, first_key: str) -> list[dict[str, str]]:
     return list(_blocks(text, first_key, ()))
 
 
-def canceller_of_sacct(text: str, ident: str) -> str | None:
-    """The number of the user who cancelled a job, in what `sacct --format=JobID,State` prints."""
-    found = re.search(rf"^{re.escape(ident)}\|CANCELLED by (\d+)", text, re.MULTILINE)
-    return found[1] if found else None
-
-
 def associations_of_sacctmgr(text: str) -> list[Association]:
     """What `sacctmgr --parsable2 show associations format=ASSOCIATION_FORMAT` prints.
 

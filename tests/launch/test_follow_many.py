@@ -48,13 +48,13 @@ def test_a_hundred_who_follow_cost_one_question_per_interval(cluster: RealCluste
 
         until(running, 60, "all know that it runs")
         (tmp_path / "asked").write_text("")
-        # Intervals of 1, 1.2, 1.44 and 1.73 s.
+        # Intervals of 1, 1.2, 1.44 and 1.73 s: five questions, and one that was on its way.
         end = time.monotonic() + 6
         while time.monotonic() < end:
             assert all(one.poll().outcome is None for one in followers)
             time.sleep(0.25)
         asked = (tmp_path / "asked").read_text().splitlines()
-        assert 1 <= len(asked) <= 7, asked
+        assert 1 <= len(asked) <= 6, asked
     finally:
         client.cancel(str(run.job_id))
 

@@ -194,6 +194,7 @@ def test_a_cards_tool_that_hangs_holds_nothing_up(bench: Bench) -> None:
 def test_a_full_disk_and_a_folder_that_is_gone_cost_their_samples_only(bench: Bench) -> None:
     bench.file.symlink_to("/dev/full")
     with bench.start() as program:
+        # Nothing outside tells of samples that are lost: three are due in a second.
         time.sleep(1)
         assert program.poll() is None
         bench.file.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcai.errors import NotFoundError, SlurmError
-from hpcai.slurm import accounts
+from hpcai.slurm import sacct
 from hpcai.slurm.client import SlurmClient
 from hpcai.slurm.failures import AccountingUnreachable, NoAccounting
 from hpcai.slurm.parse import SEPARATOR
@@ -19,7 +19,7 @@ MARK = "hpcai:default/x:0123456789abcdef"
 
 def row(job: str, submit: str, *, version: tuple[int, int] = NEW, **fields: str) -> str:
     """A line of sacct as Slurm 24.11 printed it on the embedded cluster."""
-    names = accounts.FIELDS + (accounts.OUTPUT_FIELDS if version >= accounts.OUTPUT_SINCE else ())
+    names = sacct.FIELDS + (sacct.OUTPUT_FIELDS if version >= sacct.OUTPUT_SINCE else ())
     values = dict.fromkeys(names, "") | {
         "JobID": job,
         "JobIDRaw": job.partition("_")[0],
@@ -48,7 +48,7 @@ def test_a_job_as_accounting_keeps_it() -> None:
     text = row(
         "7", "2026-11-21T18:00:00", State="CANCELLED by 1000", ExitCode="0:15", StdOut="/o", StdErr="/e"
     )
-    [job] = accounts.jobs_of_sacct(text, NEW)
+    [job] = sacct.jobs(text, NEW)
     assert (job.job_id, job.ident, job.state, job.exit_status, job.signal) == (7, "7", "CANCELLED", 0, 15)
     assert (job.time_limit_s, job.nodes, job.node_list, job.user) == (300, 1, "n1", "ada")
     assert (job.stdout, job.stderr, job.reason, job.restarts) == ("/o", "/e", None, 0)
@@ -56,21 +56,19 @@ def test_a_job_as_accounting_keeps_it() -> None:
 
 
 def test_output_is_asked_where_the_version_keeps_it() -> None:
-    [job] = accounts.jobs_of_sacct(row("7", "2026-11-21T18:00:00", version=OLD), OLD)
+    [job] = sacct.jobs(row("7", "2026-11-21T18:00:00", version=OLD), OLD)
     assert (job.stdout, job.stderr) == (None, None)
-    assert "StdOut" in accounts.argv(["7"], NEW)[-1] and "--expand-patterns" in accounts.argv(["7"], NEW)
-    assert "StdOut" not in accounts.argv(["7"], OLD)[-1] and "--expand-patterns" not in accounts.argv(
-        ["7"], OLD
-    )
+    assert "StdOut" in sacct.argv(["7"], NEW)[-1] and "--expand-patterns" in sacct.argv(["7"], NEW)
+    assert "StdOut" not in sacct.argv(["7"], OLD)[-1] and "--expand-patterns" not in sacct.argv(["7"], OLD)
 
 
 def test_many_jobs_are_one_question() -> None:
-    assert "--jobs=7,12_3,13" in accounts.argv(["7", "12_3", "13_[4-9]", "7"], NEW)
+    assert "--jobs=7,12_3,13" in sacct.argv(["7", "12_3", "13_[4-9]", "7"], NEW)
 
 
 def test_a_job_that_waited_when_it_was_cancelled_had_no_node() -> None:
     text = row("7", "2026-11-21T18:00:00", State="CANCELLED by 0", NodeList="None assigned", Start="None")
-    [job] = accounts.jobs_of_sacct(text, NEW)
+    [job] = sacct.jobs(text, NEW)
     assert (job.node_list, job.start_time) == (None, None)
 
 
@@ -78,28 +76,28 @@ def test_tasks_of_an_array_one_by_one_and_those_that_never_ran_together() -> Non
     text = row("7_0", "2026-11-21T18:00:00", JobIDRaw="8") + row(
         "7_[1-3]", "2026-11-21T18:00:00", JobIDRaw="7"
     )
-    first, rest = accounts.jobs_of_sacct(text, NEW)
+    first, rest = sacct.jobs(text, NEW)
     assert (first.job_id, first.array_job_id, first.ident) == (8, 7, "7_0")
     assert (rest.job_id, rest.array_task_ids, rest.ident) == (7, (1, 2, 3), "7_[1-3]")
 
 
 def test_each_requeue_is_a_row_and_a_restart() -> None:
     text = row("7", "2026-11-21T18:10:00") + row("7", "2026-11-21T18:00:00", State="NODE_FAIL")
-    [job] = accounts.jobs_of_sacct(text, NEW)
+    [job] = sacct.jobs(text, NEW)
     assert (job.state, job.restarts) == ("COMPLETED", 1)
 
 
 def test_a_number_used_again_is_another_job_known_by_its_submission() -> None:
     mine = f"sbatch --parsable --comment=own {MARK} /runs/x/script.sbatch"
     text = row("7", "2026-11-21T18:00:00", SubmitLine=mine) + row("7", "2026-12-21T18:00:00")
-    first, second = accounts.jobs_of_sacct(text, NEW)
+    first, second = sacct.jobs(text, NEW)
     assert (first.comment, second.comment) == (MARK, None)
     assert (first.restarts, second.restarts) == (0, 0)
 
 
 def test_a_newline_in_a_value_ends_no_row() -> None:
     text = row("7", "2026-11-21T18:00:00", SubmitLine="sbatch --wrap echo a\necho b") + row("8", "")
-    assert [job.job_id for job in sorted(accounts.jobs_of_sacct(text, NEW), key=lambda job: job.job_id)] == [
+    assert [job.job_id for job in sorted(sacct.jobs(text, NEW), key=lambda job: job.job_id)] == [
         7,
         8,
     ]
@@ -108,7 +106,7 @@ def test_a_newline_in_a_value_ends_no_row() -> None:
 @pytest.mark.parametrize("text", ["7|COMPLETED\n", row("seven", "")])
 def test_what_is_no_answer_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"sacct printed 1 fields where 22|is no job id"):
-        accounts.jobs_of_sacct(text, NEW)
+        sacct.jobs(text, NEW)
 
 
 @pytest.fixture

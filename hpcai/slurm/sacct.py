@@ -39,7 +39,7 @@ def _fields(version: Version) -> tuple[str, ...]:
     return FIELDS + (OUTPUT_FIELDS if version >= OUTPUT_SINCE else ())
 
 
-def jobs_of_sacct(text: str, version: Version) -> list[JobInfo]:
+def jobs(text: str, version: Version) -> list[JobInfo]:
     """The jobs that `argv` lists, by their submission; a job that was requeued is one, with its restarts.
 
     Raises ValueError.
@@ -102,3 +102,9 @@ def _mark_in(line: str) -> str | None:
     """The mark that hpcai gave a job: by default accounting keeps no comments, but what was typed."""
     found = _MARK.search(line)
     return found[0] if found else None
+
+
+def canceller(text: str, ident: str) -> str | None:
+    """The number of the user who cancelled a job, in what `sacct --format=JobID,State` prints."""
+    found = re.search(rf"^{re.escape(ident)}\|CANCELLED by (\d+)", text, re.MULTILINE)
+    return found[1] if found else None
