@@ -203,6 +203,7 @@ def test_a_full_disk_and_a_folder_that_is_gone_cost_their_samples_only(bench: Be
         assert bench.lines()[0]["event"] == "started"
         away = bench.run.with_name("away")
         bench.run.rename(away)
+        # Three more.
         time.sleep(1)
         assert program.poll() is None and not bench.run.exists()
         away.rename(bench.run)
